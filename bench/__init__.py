@@ -1,0 +1,1 @@
+"""Workloads and the load generator. May import anything; nothing imports it."""

@@ -1,0 +1,139 @@
+"""Every setting of Seatline, read once from the environment and frozen."""
+
+from __future__ import annotations
+
+import enum
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ConfigurationError(Exception):
+    """A setting is missing, malformed or refused; the message says how to mend it."""
+
+
+class Environment(enum.StrEnum):
+    DEVELOPMENT = "development"
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+class Placement(enum.StrEnum):
+    """Where sections live: see DESIGN section 4. ``auto`` places like ``pooled``."""
+
+    DEDICATED = "dedicated"
+    POOLED = "pooled"
+    AUTO = "auto"
+
+
+class Settings(BaseSettings):
+    """Settings from the environment.
+
+    ``DATABASE_URL``, ``REDIS_URL``, ``RAY_ADDRESS``, ``PORT`` and ``LOG_LEVEL`` go by those names, all
+    others by ``SEATLINE_`` and their name in capitals. Secrets may come from files: ``SEATLINE_JWT_SECRET_FILE``.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SEATLINE_", frozen=True, extra="ignore", populate_by_name=True)
+
+    env: Environment = Environment.DEVELOPMENT
+    home: Path = Path(".local")
+
+    database_url: SecretStr | None = Field(None, validation_alias=AliasChoices("DATABASE_URL", "database_url"))
+    redis_url: SecretStr | None = Field(None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))
+    ray_address: str | None = Field(None, validation_alias=AliasChoices("RAY_ADDRESS", "ray_address"))
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535, validation_alias=AliasChoices("PORT", "port"))
+    log_level: str = Field("INFO", validation_alias=AliasChoices("LOG_LEVEL", "log_level"))
+
+    jwt_secret: SecretStr | None = None
+    access_token_ttl_s: int = Field(900, ge=30)
+    refresh_token_ttl_s: int = Field(14 * 86_400, ge=300)
+
+    placement: Placement = Placement.AUTO
+    actors_per_node: int = Field(1, ge=1, le=64)
+    api_servers_per_node: int = Field(1, ge=1, le=64)
+    dedicated_idle_s: float = Field(300.0, gt=0)
+
+    request_deadline_ms: int = Field(5_000, ge=100, le=55_000)
+    batch_max: int = Field(512, ge=1, le=10_000)
+    gateway_pending_max: int = Field(4_096, ge=1)
+    inbox_max: int = Field(8_192, ge=1)
+    lease_ttl_ms: int = Field(5_000, ge=500)
+
+    enrollments_per_s: float = Field(20.0, gt=0)
+    enrollments_burst: int = Field(40, ge=1)
+    logins_per_minute: float = Field(10.0, gt=0)
+    logins_burst: int = Field(10, ge=1)
+
+    cors_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name in ("jwt_secret", "database_url", "redis_url"):
+            path = os.environ.get(f"SEATLINE_{name.upper()}_FILE")
+            if path:
+                values = {**values, name: Path(path).read_text(encoding="utf-8").strip()}
+        return values
+
+    @model_validator(mode="after")
+    def _production_needs_real_services(self) -> Self:
+        if self.env is Environment.PRODUCTION:
+            missing = [
+                name
+                for name, value in (
+                    ("DATABASE_URL", self.database_url),
+                    ("REDIS_URL", self.redis_url),
+                    ("SEATLINE_JWT_SECRET", self.jwt_secret),
+                )
+                if value is None
+            ]
+            if missing:
+                raise ValueError(
+                    f"SEATLINE_ENV=production refuses embedded services and generated secrets: set {', '.join(missing)}"
+                )
+            if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value()) < 32:
+                raise ValueError("SEATLINE_JWT_SECRET must have at least 32 characters in production")
+        return self
+
+    @cached_property
+    def request_deadline_s(self) -> float:
+        """The longest that a request may wait for its answer, in seconds."""
+        return self.request_deadline_ms / 1000
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Read the environment; ``overrides`` win over it.
+
+    Raises:
+        ConfigurationError: with one line per setting that is wrong.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            place = ".".join(str(part) for part in item["loc"])
+            lines.append(f"{place}: {item['msg']}" if place else item["msg"].removeprefix("Value error, "))
+        raise ConfigurationError("\n".join(lines)) from error
+    except OSError as error:
+        raise ConfigurationError(f"a secret file cannot be read: {error}") from error
+
+
+def plain_postgres_url(url: str) -> str:
+    """``url`` as asyncpg wants it: the scheme ``postgresql`` without a driver."""
+    parts = urlsplit(url)
+    if parts.scheme.split("+")[0] not in {"postgres", "postgresql"}:
+        raise ConfigurationError(f"DATABASE_URL must begin with postgresql://, not {parts.scheme}://")
+    return urlunsplit(parts._replace(scheme="postgresql"))
+
+
+def sqlalchemy_url(url: str) -> str:
+    """``url`` as SQLAlchemy wants it. A bare ``postgresql://`` would mean psycopg since 2.1."""
+    return plain_postgres_url(url).replace("postgresql://", "postgresql+asyncpg://", 1)
