@@ -1,0 +1,81 @@
+"""The waitlist of one section: first come, first served, by place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+
+class Waiting(NamedTuple):
+    """One waiting student. ``blocked_at`` is the version of their record that made a promotion impossible, if one was tried."""
+
+    place: int
+    student_id: int
+    enrollment_id: int
+    blocked_at: int | None = None
+
+
+class Waitlist:
+    """Waiting students in the order of their places.
+
+    Places are given once and never again, so insertion order is place order and a plain dict keeps it.
+    """
+
+    __slots__ = ("_by_student", "last_place")
+
+    def __init__(self, last_place: int = 0, waiting: tuple[Waiting, ...] | list[Waiting] = ()) -> None:
+        self.last_place = last_place
+        self._by_student = {one.student_id: one for one in sorted(waiting)}
+
+    def copy(self) -> Waitlist:
+        """An independent copy."""
+        other = Waitlist.__new__(Waitlist)
+        other.last_place = self.last_place
+        other._by_student = self._by_student.copy()
+        return other
+
+    def __len__(self) -> int:
+        return len(self._by_student)
+
+    def __iter__(self) -> Iterator[Waiting]:
+        return iter(self._by_student.values())
+
+    def get(self, student_id: int) -> Waiting | None:
+        """The student's entry, or None."""
+        return self._by_student.get(student_id)
+
+    def position(self, student_id: int) -> int | None:
+        """How many stand before the student, plus one; None if they do not wait here."""
+        if student_id not in self._by_student:
+            return None
+        for position, waiting in enumerate(self._by_student, start=1):
+            if waiting == student_id:
+                return position
+        raise AssertionError("unreachable: the student was found a moment ago")
+
+    def join(self, place: int, student_id: int, enrollment_id: int) -> None:
+        """Append a student. ``place`` must be beyond every place given before."""
+        if place <= self.last_place:
+            raise ValueError(f"place {place} was given before (last is {self.last_place})")
+        if student_id in self._by_student:
+            raise ValueError(f"student {student_id} waits already")
+        self.last_place = place
+        self._by_student[student_id] = Waiting(place, student_id, enrollment_id)
+
+    def leave(self, student_id: int) -> None:
+        """Remove a student, promoted or gone."""
+        del self._by_student[student_id]
+
+    def block(self, student_id: int, record_version: int) -> None:
+        """Remember that the student's record, at this version, does not allow a promotion."""
+        self._by_student[student_id] = self._by_student[student_id]._replace(blocked_at=record_version)
+
+    def unblock(self, student_id: int) -> None:
+        """Forget it: the record changed, the next turn tries again."""
+        waiting = self._by_student.get(student_id)
+        if waiting is not None and waiting.blocked_at is not None:
+            self._by_student[student_id] = waiting._replace(blocked_at=None)
+
+    def eligible(self) -> Iterator[Waiting]:
+        """Those not known to be blocked, in order."""
+        return (one for one in self._by_student.values() if one.blocked_at is None)
