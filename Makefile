@@ -1,0 +1,41 @@
+# Everything starts here. Each target makes .venv first when it is missing or out of date; needed: Python 3.11+.
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench lock clean bootstrap
+MAKEFLAGS += --no-print-directory
+
+# Ray would ship the working directory of a driver that uv started, and would send usage figures.
+export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
+export RAY_USAGE_STATS_ENABLED := 0
+
+BIN := .venv/bin
+ARGS ?=
+
+help: ## Show the targets
+	@echo 'Usage: make TARGET [ARGS="..."] [PYTHON=/path/to/python3]'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
+		printf '  %-9s %s\n' $$target "$$text"; done
+
+# exec: the shell steps aside, so that a signal from make or from the terminal meets Seatline itself.
+run: bootstrap ## Start Seatline with its own Postgres and Valkey; Ctrl-C stops it all (ARGS go to `seatline up`)
+	@exec $(BIN)/seatline up $(ARGS)
+
+test: lint ## Check the code and run all tests (ARGS go to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: bootstrap ## Check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: bootstrap ## Measure throughput and latency (ARGS go to the benchmark)
+	@exec $(BIN)/python -m bench $(ARGS)
+
+lock: ## Resolve the dependencies and write requirements.lock (ARGS=--upgrade takes newer versions)
+	@scripts/bootstrap --lock $(ARGS)
+
+clean: ## Remove the environment, tools and caches; the data in .local stays
+	rm -rf .venv .tools dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+bootstrap:
+	@scripts/bootstrap
