@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from allocator.catalogue import SectionFacts
+from allocator.commands import Command
 from allocator.events import Event
 from allocator.outcomes import Outcome
 from allocator.records import RecordKey, RegistrationRecord
@@ -166,3 +167,14 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds that never go back."""
+
+
+class CommandGateway(Protocol):
+    """The one way in: finds the actor that owns the command's section and brings back the outcome."""
+
+    async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
+        """Have ``command`` decided within ``deadline_s`` seconds (the configured deadline if None).
+
+        Never raises for a broken dependency: the outcome is then ``OVERLOADED`` or ``UNAVAILABLE`` (it had no effect) or
+        ``UNKNOWN`` (it may have had one).
+        """

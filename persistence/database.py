@@ -1,0 +1,36 @@
+"""Connections for the cold paths: one SQLAlchemy engine a process."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+APPLICATION_NAME = "seatline"
+
+
+def make_engine(sqlalchemy_url: str, *, pool_size: int = 4, statement_timeout_s: float = 2.0) -> AsyncEngine:
+    """An engine with a small pool and the timeouts that every connection here has.
+
+    Args:
+        sqlalchemy_url: must begin with ``postgresql+asyncpg://`` (see ``cluster.settings.sqlalchemy_url``).
+        pool_size: connections kept; as many more may be opened for a moment.
+        statement_timeout_s: how long one statement may take; importers ask for more than the serving paths.
+    """
+    milliseconds = str(int(statement_timeout_s * 1000))
+    return create_async_engine(
+        sqlalchemy_url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=2.0,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": 3.0,
+            "command_timeout": statement_timeout_s + 1.0,
+            "server_settings": {
+                "application_name": APPLICATION_NAME,
+                "statement_timeout": milliseconds,
+                "lock_timeout": "1000",
+                "idle_in_transaction_session_timeout": "5000",
+                "timezone": "UTC",
+            },
+        },
+    )
