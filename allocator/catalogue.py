@@ -28,7 +28,10 @@ class Meeting(NamedTuple):
 
 
 class Prerequisite(NamedTuple):
-    """A course that must be completed first. ``min_grade`` is in tenths of a grade point (20 is a C), None for any pass."""
+    """A course that must be completed first.
+
+    ``min_grade`` is in tenths of a grade point (20 is a C), None for any pass.
+    """
 
     course_id: int
     min_grade: int | None

@@ -10,7 +10,8 @@ class Code(enum.StrEnum):
     """How a command ended.
 
     The first group is final: it is stored with the request's key and given again to a repeat.
-    The second is transient: the request had no effect and may be sent again. ``UNKNOWN`` alone says that it may have had one.
+    The second is transient: the request had no effect and may be sent again. ``UNKNOWN`` alone says that it may
+    have had one.
     """
 
     ENROLLED = "enrolled"
@@ -48,7 +49,10 @@ class ReasonCode(enum.StrEnum):
 
 
 class Reason(NamedTuple):
-    """One reason of a refusal. ``subject`` is the id that it is about (the other section, the missing course), if any."""
+    """One reason of a refusal.
+
+    ``subject`` is the id that it is about (the other section, the missing course), if any.
+    """
 
     code: ReasonCode
     detail: str
@@ -56,7 +60,10 @@ class Reason(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The answer to one command. ``place`` is the waitlist sequence number, ``position`` how many stand before plus one."""
+    """The answer to one command.
+
+    ``place`` is the waitlist sequence number, ``position`` how many stand before plus one.
+    """
 
     code: Code
     section_id: int

@@ -24,7 +24,7 @@ class StoreUnavailableError(StoreError):
 
 
 class StoreBusyError(StoreError):
-    """Another transaction was in the way (lock timeout, deadlock, same key at once). Nothing was committed; try again."""
+    """Another transaction was in the way (lock timeout, deadlock, same key at once). Nothing was committed."""
 
 
 class StaleEpochError(StoreError):
@@ -175,6 +175,6 @@ class CommandGateway(Protocol):
     async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
         """Have ``command`` decided within ``deadline_s`` seconds (the configured deadline if None).
 
-        Never raises for a broken dependency: the outcome is then ``OVERLOADED`` or ``UNAVAILABLE`` (it had no effect) or
-        ``UNKNOWN`` (it may have had one).
+        Never raises for a broken dependency: the outcome is then ``OVERLOADED`` or ``UNAVAILABLE`` (it had no
+        effect) or ``UNKNOWN`` (it may have had one).
         """

@@ -43,8 +43,16 @@ class RegistrationRecord:
     def copy(self) -> RegistrationRecord:
         """An independent copy of what a decision changes."""
         return RegistrationRecord(
-            self.key, self.version, self.credits, self.credit_limit, self.enrolled.copy(), self.waitlisted.copy(),
-            self.completed, self.holds, self.opens_at, self.closes_at,
+            self.key,
+            self.version,
+            self.credits,
+            self.credit_limit,
+            self.enrolled.copy(),
+            self.waitlisted.copy(),
+            self.completed,
+            self.holds,
+            self.opens_at,
+            self.closes_at,
         )
 
     def take_seat(self, section_id: int, credit_count: int) -> None:

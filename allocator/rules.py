@@ -85,9 +85,7 @@ def reasons_of_prerequisites(facts: SectionFacts, record: RegistrationRecord) ->
     return reasons
 
 
-def reasons_of_corequisites(
-    facts: SectionFacts, record: RegistrationRecord, held: list[SectionFacts]
-) -> list[Reason]:
+def reasons_of_corequisites(facts: SectionFacts, record: RegistrationRecord, held: list[SectionFacts]) -> list[Reason]:
     """Each accompanying course must be completed or taken in the same semester."""
     taken = {other.course_id for other in held}
     return [
@@ -100,7 +98,11 @@ def reasons_of_corequisites(
 def reasons_of_schedule(facts: SectionFacts, held: list[SectionFacts]) -> list[Reason]:
     """No meeting may overlap a meeting of a section that the student holds."""
     return [
-        Reason(ReasonCode.SCHEDULE_CONFLICT, "It meets at the same time as a section that you hold.", other.section_id)
+        Reason(
+            ReasonCode.SCHEDULE_CONFLICT,
+            "It meets at the same time as a section that you hold.",
+            other.section_id,
+        )
         for other in held
         if other.section_id != facts.section_id and meetings_overlap(facts.meetings, other.meetings)
     ]

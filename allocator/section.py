@@ -83,8 +83,14 @@ class Section:
     def state(self) -> SectionState:
         """The section as a value, for comparison with Postgres."""
         return SectionState(
-            self.section_id, self.epoch, self.seq, self.capacity, self.enrolled, self.is_open,
-            self.waitlist.last_place, tuple(self.waitlist),
+            self.section_id,
+            self.epoch,
+            self.seq,
+            self.capacity,
+            self.enrolled,
+            self.is_open,
+            self.waitlist.last_place,
+            tuple(self.waitlist),
         )
 
     @property
@@ -93,7 +99,7 @@ class Section:
         return self.capacity - self.enrolled
 
     def promotable(self, facts: SectionFacts, now: float) -> bool:
-        """Whether a seat is free, someone waits for it whom nothing is known to block, and registration has not ended."""
+        """Whether a seat is free and someone waits for it whom nothing is known to block, while registration lasts."""
         closes_at = facts.term.closes_at
         return (
             self.free > 0
@@ -105,8 +111,13 @@ class Section:
     # Decisions
 
     def enroll(
-        self, command: Enroll, facts: SectionFacts, record: RegistrationRecord, facts_of: FactsOf,
-        enrollment_id: int, now: float,
+        self,
+        command: Enroll,
+        facts: SectionFacts,
+        record: RegistrationRecord,
+        facts_of: FactsOf,
+        enrollment_id: int,
+        now: float,
     ) -> Outcome:
         """Give a seat, or a place on the waitlist, or every reason why neither.
 
@@ -122,9 +133,7 @@ class Section:
             return refused(self.section_id, *reasons)
         if seat:
             record.take_seat(self.section_id, facts.credits)
-            self._record(
-                SeatTaken(self.section_id, self.seq + 1, command.student_id, enrollment_id, facts.credits)
-            )
+            self._record(SeatTaken(self.section_id, self.seq + 1, command.student_id, enrollment_id, facts.credits))
             return Outcome(Code.ENROLLED, self.section_id, enrollment_id)
         place = self.waitlist.last_place + 1
         record.join_waitlist(self.section_id)
@@ -155,9 +164,7 @@ class Section:
             )
         return Outcome(Code.DROPPED, self.section_id, held.enrollment_id)
 
-    def promote(
-        self, waiting: Waiting, facts: SectionFacts, record: RegistrationRecord, facts_of: FactsOf
-    ) -> bool:
+    def promote(self, waiting: Waiting, facts: SectionFacts, record: RegistrationRecord, facts_of: FactsOf) -> bool:
         """Give a free seat to a waiting student; or block them, at their place, until their record changes.
 
         Returns:
@@ -168,15 +175,11 @@ class Section:
         if reasons:
             codes = tuple(reason.code.value for reason in reasons)
             self._record(
-                PromotionBlocked(
-                    self.section_id, self.seq + 1, student_id, enrollment_id, place, record.version, codes
-                )
+                PromotionBlocked(self.section_id, self.seq + 1, student_id, enrollment_id, place, record.version, codes)
             )
             return False
         record.take_seat(self.section_id, facts.credits)
-        self._record(
-            StudentPromoted(self.section_id, self.seq + 1, student_id, enrollment_id, place, facts.credits)
-        )
+        self._record(StudentPromoted(self.section_id, self.seq + 1, student_id, enrollment_id, place, facts.credits))
         return True
 
     def administer(self, command: StaffCommand) -> Outcome:

@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 
 class Waiting(NamedTuple):
-    """One waiting student. ``blocked_at`` is the version of their record that made a promotion impossible, if one was tried."""
+    """One waiting student.
+
+    ``blocked_at`` is the version of their record that made a promotion impossible, if one was tried.
+    """
 
     place: int
     student_id: int

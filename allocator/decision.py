@@ -1,0 +1,151 @@
+"""The synchronous middle of a turn: everything is loaded, nothing waits, commands are decided in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from allocator.commands import Drop, Enroll, RecheckHead, StudentCommand, request_of
+from allocator.inbox import Entry
+from allocator.outcomes import FINAL, Code, Outcome, Reason, ReasonCode, refused
+from allocator.ports import Changes, SeatWrite, StoredAnswer
+from allocator.records import RecordKey, RegistrationRecord
+from allocator.rules import FactsOf
+from allocator.section import HeldEnrollment, Section
+
+Answers = Mapping[tuple[int, str], StoredAnswer]
+
+
+class Decision:
+    """One turn over several sections and students.
+
+    It works on drafts of the sections and on the records that the transaction has locked, so that giving it up
+    costs nothing: nothing outside is touched until the changes are committed.
+
+    An enrolment gets at most one event in a turn, and a key one try; what would be the second is deferred
+    to the next turn.
+    """
+
+    def __init__(
+        self,
+        sections: Mapping[int, Section],
+        facts_of: FactsOf,
+        records: Mapping[RecordKey, RegistrationRecord],
+        enrollment_ids: Iterator[int],
+        now: float,
+    ) -> None:
+        self._sections = sections
+        self._facts_of = facts_of
+        self._records = records
+        self._versions = {key: record.version for key, record in records.items()}
+        self._enrollment_ids = enrollment_ids
+        self._now = now
+        self._touched: set[tuple[int, int]] = set()
+        self._tried_keys: set[tuple[int, str]] = set()
+        self._new_answers: list[StoredAnswer] = []
+        self.drafts: dict[int, Section] = {}
+        self.outcomes: list[tuple[Entry, Outcome]] = []
+        self.deferred: list[Entry] = []
+
+    def promote(self, section_ids: Iterable[int]) -> None:
+        """Offer the free seats of sections to their waitlists, in order, as far as the records are at hand.
+
+        It stops at the first student whose record is locked elsewhere: nobody passes an eligible head.
+        """
+        for section_id in section_ids:
+            facts = self._facts_of(section_id)
+            draft = self._draft(section_id)
+            while draft.promotable(facts, self._now):
+                waiting = next(draft.waitlist.eligible())
+                record = self._records.get(RecordKey(waiting.student_id, facts.term.semester_id))
+                if record is None:
+                    break
+                draft.promote(waiting, facts, record, self._facts_of)
+                self._touched.add((waiting.student_id, section_id))
+
+    def decide(self, entries: Iterable[Entry], answers: Answers, held: Mapping[int, HeldEnrollment]) -> None:
+        """Decide commands in order; their outcomes stand in ``outcomes``, those that must wait in ``deferred``."""
+        for entry in entries:
+            command = entry.command
+            if isinstance(command, Enroll | Drop):
+                outcome = self._decide_for_student(command, answers, held)
+                if outcome is None:
+                    self.deferred.append(entry)
+                    continue
+            elif isinstance(command, RecheckHead):
+                outcome = Outcome(Code.CHANGED, command.section_id)
+            else:
+                outcome = self._draft(command.section_id).administer(command)
+            self.outcomes.append((entry, outcome))
+
+    def _decide_for_student(
+        self, command: StudentCommand, answers: Answers, held: Mapping[int, HeldEnrollment]
+    ) -> Outcome | None:
+        key = (command.student_id, command.key)
+        touch = (command.student_id, command.section_id)
+        if key in self._tried_keys or touch in self._touched:
+            return None
+        self._tried_keys.add(key)
+        stored = answers.get(key)
+        if stored is not None:
+            return self._repeat(command, stored)
+        draft = self._draft(command.section_id)
+        seq_before = draft.seq
+        outcome = self._apply_rules(command, draft, held)
+        changed = draft.seq != seq_before
+        if changed:
+            self._touched.add(touch)
+        if changed or (command.keep_answer and outcome.code in FINAL):
+            self._new_answers.append(StoredAnswer(*key, request_of(command), outcome))
+        return outcome
+
+    def _repeat(self, command: StudentCommand, stored: StoredAnswer) -> Outcome:
+        if stored.request != request_of(command):
+            return Outcome(Code.KEY_REUSED, command.section_id)
+        return stored.outcome._replace(replayed=True)
+
+    def _apply_rules(self, command: StudentCommand, draft: Section, held: Mapping[int, HeldEnrollment]) -> Outcome:
+        facts = self._facts_of(command.section_id)
+        record = self._records.get(RecordKey(command.student_id, facts.term.semester_id))
+        if record is None:
+            reason = Reason(ReasonCode.NOT_REGISTERED, "You have no registration record in this semester.")
+            return refused(command.section_id, reason)
+        if isinstance(command, Drop):
+            return draft.drop(command, held.get(command.enrollment_id), record)
+        return draft.enroll(command, facts, record, self._facts_of, next(self._enrollment_ids), self._now)
+
+    def _draft(self, section_id: int) -> Section:
+        draft = self.drafts.get(section_id)
+        if draft is None:
+            draft = self.drafts[section_id] = self._sections[section_id].draft()
+        return draft
+
+    def changed_sections(self) -> list[Section]:
+        """The drafts that have events."""
+        return [draft for draft in self.drafts.values() if draft.events]
+
+    def changes(self) -> Changes:
+        """All that must be written, sections and records in the order in which they are to be locked."""
+        changes = Changes(answers=self._new_answers)
+        for section_id in sorted(self.drafts):
+            draft = self.drafts[section_id]
+            changes.fences.append((section_id, draft.epoch))
+            if draft.events:
+                changes.seats.append(seat_write(draft))
+                changes.events += draft.events
+        changes.records = [record for key, record in self._records.items() if record.version != self._versions[key]]
+        return changes
+
+
+def seat_write(draft: Section) -> SeatWrite:
+    """The row of section_seats that ``draft`` stands for."""
+    return SeatWrite(
+        draft.section_id,
+        draft.epoch,
+        draft.events[0].seq - 1,
+        draft.seq,
+        draft.capacity,
+        draft.enrolled,
+        len(draft.waitlist),
+        draft.waitlist.last_place,
+        draft.is_open,
+    )

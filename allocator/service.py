@@ -1,0 +1,403 @@
+"""The drain loop: the only thing that changes sections.
+
+One turn takes all that waits, activates the sections it needs, locks the students' records, decides, commits
+everything in one transaction, and only then takes the drafts as the truth and answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from allocator.commands import Command, Drop, Enroll, RecheckHead
+from allocator.decision import Decision
+from allocator.facts import FactsCache
+from allocator.inbox import Entry, Inbox
+from allocator.outcomes import Code, Outcome
+from allocator.ports import (
+    CacheInvalidator,
+    Clock,
+    CommitUnknownError,
+    Lease,
+    StaleEpochError,
+    Store,
+    StoreBusyError,
+    StoreRejectedError,
+    StoreUnavailableError,
+    Turn,
+)
+from allocator.records import RecordKey, RegistrationRecord
+from allocator.section import Section, SectionState
+from allocator.stats import ServiceStats
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a drain loop takes on.
+
+    Args:
+        batch_max: commands in one turn.
+        inbox_max: commands that may wait; those beyond are answered ``OVERLOADED`` at once.
+        deferrals_max: turns in which a command steps aside because its student is locked elsewhere, before it waits
+            for the lock.
+        recheck_interval_s: how often blocked waitlist heads are looked at again.
+        backoff_max_s: longest pause between two tries while the store is away.
+    """
+
+    batch_max: int = 512
+    inbox_max: int = 8192
+    deferrals_max: int = 3
+    recheck_interval_s: float = 2.0
+    backoff_max_s: float = 0.5
+
+
+class SectionService:
+    """Holds the active sections of one actor and decides every command for them."""
+
+    def __init__(
+        self, owner: str, store: Store, lease: Lease, cache: CacheInvalidator, clock: Clock, limits: Limits
+    ) -> None:
+        self.owner = owner
+        self.stats = ServiceStats()
+        self._store = store
+        self._lease = lease
+        self._cache = cache
+        self._clock = clock
+        self._limits = limits
+        self._inbox = Inbox(limits.inbox_max)
+        self._facts = FactsCache(store)
+        self._sections: dict[int, Section] = {}
+        self._promotable: set[int] = set()
+        self._blocked: set[int] = set()
+        self._head_deferrals: Counter[int] = Counter()
+        self._recheck_at = 0.0
+        self._failures = 0
+        self._ids: Iterator[int] = iter(())
+        self._ids_left = 0
+        self._turn_lock = asyncio.Lock()
+
+    # What others call
+
+    async def submit(self, commands: Sequence[tuple[Command, float]]) -> list[Outcome]:
+        """Have commands decided, each within its budget in seconds, and return their outcomes in the same order."""
+        now = self._clock.monotonic()
+        call = self._inbox.add([(command, now + budget_s) for command, budget_s in commands])
+        await call.done
+        outcomes = [outcome for outcome in call.outcomes if outcome is not None]
+        self.stats.outcomes.update(outcome.code.value for outcome in outcomes)
+        return outcomes
+
+    async def release(self, section_ids: Sequence[int] | None = None) -> None:
+        """Let sections go, all if None.
+
+        The turn at work is finished first; what waits for them is answered ``MOVED``.
+        """
+        async with self._turn_lock:
+            released = set(self._sections) if section_ids is None else set(section_ids)
+            self._forget(released)
+            for entry in self._inbox.withdraw(released):
+                entry.answer(Outcome(Code.MOVED, entry.command.section_id))
+            await self._lease.release(sorted(released))
+
+    def snapshot(self) -> list[SectionState]:
+        """The active sections as they are in memory."""
+        return [section.state() for section in self._sections.values()]
+
+    @property
+    def waiting(self) -> int:
+        """Commands in the inbox."""
+        return len(self._inbox)
+
+    async def run(self) -> None:
+        """Drain the inbox until cancelled."""
+        while True:
+            await self._wait_for_work()
+            async with self._turn_lock:
+                pause_s = await self.turn()
+            if pause_s:
+                await asyncio.sleep(pause_s)
+
+    async def _wait_for_work(self) -> None:
+        if self._promotable or self._inbox.filled.is_set():
+            return
+        try:
+            async with asyncio.timeout(self._limits.recheck_interval_s):
+                await self._inbox.filled.wait()
+        except TimeoutError:
+            pass  # time to look at blocked heads again
+
+    # One turn
+
+    async def turn(self) -> float:
+        """Take what waits and carry it through.
+
+        Returns:
+            seconds to pause before the next turn: 0 unless the store failed.
+        """
+        started = self._clock.monotonic()
+        entries = self._inbox.take(self._limits.batch_max, started)
+        try:
+            await self._recheck_blocked(started)
+            entries = await self._activate_for(entries)
+            if entries or self._promotable:
+                await self._decide_and_commit(entries)
+        except StaleEpochError as stale:
+            self.stats.stale_commits += 1
+            log.warning("fenced out of %d sections", len(stale.section_ids))
+            self._forget(stale.section_ids)
+            self._inbox.put_back(entries)
+        except CommitUnknownError:
+            self.stats.unknown_commits += 1
+            log.warning("the outcome of a commit is unknown; activating its sections anew")
+            self._forget_turn(entries)
+            self._put_back_in_doubt(entries)
+        except StoreBusyError:
+            self.stats.busy_turns += 1
+            self._put_back_in_doubt(entries, doubt=False)
+        except StoreUnavailableError as error:
+            return self._wait_for_store(entries, error)
+        except StoreRejectedError as error:
+            self.stats.rejected_turns += 1
+            log.error("the database refused a turn: %s", error)
+            self._isolate(entries)
+            return self._pause()
+        except Exception:  # the loop must outlive any bug; the turn is undone and its commands are tried one by one
+            self.stats.failed_turns += 1
+            log.exception("a turn failed")
+            self._isolate(entries)
+            return self._pause()
+        else:
+            self._failures = 0
+            if entries:
+                self.stats.turns += 1
+                self.stats.turn_s.observe(self._clock.monotonic() - started)
+        return 0.0
+
+    async def _decide_and_commit(self, entries: list[Entry]) -> None:
+        promoting = sorted(self._promotable)
+        await self._facts.load({entry.command.section_id for entry in entries}.union(promoting))
+        await self._reserve_ids(len(entries))
+        async with self._store.turn() as turn:
+            records = await self._lock(turn, entries, promoting)
+            ready, stepped_aside = self._split(entries, records)
+            answers = await turn.answers(_keys_to_look_up(ready))
+            held = await turn.enrollments(_enrollments_to_look_up(ready))
+            decision = Decision(self._sections, self._facts.__getitem__, records, self._ids, self._clock.now())
+            decision.promote(promoting)
+            decision.decide(ready, answers, held)
+            changes = decision.changes()
+            committing = self._clock.monotonic()
+            if changes.fences:
+                await turn.commit(changes)
+                self.stats.commit_s.observe(self._clock.monotonic() - committing)
+        await self._accept(decision, [record.key.student_id for record in changes.records])
+        self.stats.batch_size.observe(len(entries))
+        self._inbox.put_back(decision.deferred)
+        self._inbox.put_back(stepped_aside)
+
+    async def _accept(self, decision: Decision, changed_students: list[int]) -> None:
+        """After COMMIT: the drafts are the truth; caches forget; then, and only then, the answers go out."""
+        changed = decision.changed_sections()
+        for draft in changed:
+            self._count_promotions(draft)
+            draft.events = []
+            self._sections[draft.section_id] = draft
+        for section_id in decision.drafts:
+            self._note_waitlist(section_id)
+        if changed:
+            await self._cache.invalidate([draft.section_id for draft in changed], changed_students)
+        for entry, outcome in decision.outcomes:
+            if isinstance(entry.command, RecheckHead):
+                self._recheck_at = 0.0
+            entry.answer(outcome)
+
+    def _count_promotions(self, draft: Section) -> None:
+        names = Counter(type(event).__name__ for event in draft.events)
+        self.stats.promotions += names["StudentPromoted"]
+        self.stats.blocked_promotions += names["PromotionBlocked"]
+
+    # Loading
+
+    async def _activate_for(self, entries: list[Entry]) -> list[Entry]:
+        """Activate the sections that ``entries`` need; those that cannot be are answered. Returns the rest."""
+        missing = sorted({e.command.section_id for e in entries} - self._sections.keys())
+        if not missing:
+            return entries
+        elsewhere = await self._lease.acquire(missing)
+        mine = [section_id for section_id in missing if section_id not in elsewhere]
+        states = await self._store.activate(mine, self.owner) if mine else []
+        await self._facts.load(state.section_id for state in states)
+        for state in states:
+            self._sections[state.section_id] = Section(state)
+            self._note_waitlist(state.section_id)
+        self.stats.activations += len(states)
+        ready = []
+        for entry in entries:
+            section_id = entry.command.section_id
+            if section_id in self._sections:
+                ready.append(entry)
+            elif section_id in elsewhere:
+                entry.answer(Outcome(Code.MOVED, section_id, owner=elsewhere[section_id]))
+            else:
+                entry.answer(Outcome(Code.NOT_FOUND, section_id))
+        return ready
+
+    async def _lock(
+        self, turn: Turn, entries: list[Entry], promoting: list[int]
+    ) -> dict[RecordKey, RegistrationRecord]:
+        """Lock the records of the commands' students and of the waitlist heads; load the facts that they refer to."""
+        wait: set[RecordKey] = set()
+        skip: set[RecordKey] = set()
+        for entry in entries:
+            key = self._record_key(entry)
+            if key is not None:
+                (wait if entry.deferrals >= self._limits.deferrals_max else skip).add(key)
+        for section_id in promoting:
+            overdue = self._head_deferrals[section_id] >= self._limits.deferrals_max
+            (wait if overdue else skip).update(self._heads(section_id))
+        locked = await turn.lock_records(sorted(wait), sorted(skip - wait))
+        self._facts.see_version(locked.catalogue_version)
+        needed = {entry.command.section_id for entry in entries}.union(promoting)
+        for record in locked.records.values():
+            needed.update(record.enrolled)
+        await self._facts.load(needed)
+        for section_id in promoting:
+            heads = self._heads(section_id)
+            missed = bool(heads) and heads[0] not in locked.records
+            self._head_deferrals[section_id] = self._head_deferrals[section_id] + 1 if missed else 0
+        return locked.records
+
+    def _heads(self, section_id: int) -> list[RecordKey]:
+        """The records of those who stand first for the free seats of a section."""
+        section = self._sections[section_id]
+        semester_id = self._facts[section_id].term.semester_id
+        heads: list[RecordKey] = []
+        for waiting in section.waitlist.eligible():
+            if len(heads) >= min(section.free, self._limits.batch_max):
+                break
+            heads.append(RecordKey(waiting.student_id, semester_id))
+        return heads
+
+    def _split(
+        self, entries: list[Entry], records: dict[RecordKey, RegistrationRecord]
+    ) -> tuple[list[Entry], list[Entry]]:
+        """Entries that can be decided, and those whose student is locked elsewhere."""
+        ready: list[Entry] = []
+        aside: list[Entry] = []
+        for entry in entries:
+            key = self._record_key(entry)
+            waited = entry.deferrals >= self._limits.deferrals_max
+            if key is None or key in records or waited:
+                ready.append(entry)
+            else:
+                entry.deferrals += 1
+                self.stats.deferrals += 1
+                aside.append(entry)
+        return ready, aside
+
+    def _record_key(self, entry: Entry) -> RecordKey | None:
+        command = entry.command
+        if isinstance(command, Enroll | Drop):
+            return RecordKey(command.student_id, self._facts[command.section_id].term.semester_id)
+        return None
+
+    async def _reserve_ids(self, count: int) -> None:
+        """Have at least ``count`` enrolment ids at hand, so that deciding needs no round trip."""
+        if self._ids_left < count:
+            block = await self._store.allocate_enrollment_ids()
+            if len(block) < count:
+                raise ValueError(f"a block of {len(block)} enrolment ids is too small for a turn of {count}")
+            self._ids, self._ids_left = iter(block), len(block)
+        self._ids_left -= count
+
+    # Waitlists
+
+    def _note_waitlist(self, section_id: int) -> None:
+        """Keep track of which sections have a seat to offer, and to whom it could not be given."""
+        section = self._sections[section_id]
+        facts = self._facts.get(section_id)
+        self._promotable.discard(section_id)
+        self._blocked.discard(section_id)
+        if facts is None or not section.waitlist:
+            return
+        if section.promotable(facts, self._clock.now()):
+            self._promotable.add(section_id)
+        elif section.free > 0 and section.is_open:
+            self._blocked.add(section_id)
+
+    async def _recheck_blocked(self, now: float) -> None:
+        """Unblock the waiting students whose records changed since a promotion was refused."""
+        if not self._blocked or now < self._recheck_at:
+            return
+        self._recheck_at = now + self._limits.recheck_interval_s
+        waiting = [
+            (RecordKey(one.student_id, self._facts[section_id].term.semester_id), section_id, one)
+            for section_id in self._blocked
+            for one in self._sections[section_id].waitlist
+            if one.blocked_at is not None
+        ]
+        versions = await self._store.record_versions(sorted({key for key, _, _ in waiting}))
+        for key, section_id, one in waiting:
+            if versions.get(key) != one.blocked_at:
+                self._sections[section_id].waitlist.unblock(one.student_id)
+        for section_id in list(self._blocked):
+            self._note_waitlist(section_id)
+
+    # Failing
+
+    def _forget(self, section_ids: set[int] | frozenset[int]) -> None:
+        """Drop sections from memory: the next command for them activates them anew from Postgres."""
+        for section_id in section_ids:
+            self._sections.pop(section_id, None)
+            self._head_deferrals.pop(section_id, None)
+        self._promotable -= section_ids
+        self._blocked -= section_ids
+
+    def _forget_turn(self, entries: list[Entry]) -> None:
+        self._forget({entry.command.section_id for entry in entries} | self._promotable)
+
+    def _put_back_in_doubt(self, entries: list[Entry], *, doubt: bool = True) -> None:
+        """Put commands back, to be looked up by their keys before they are decided again."""
+        for entry in entries:
+            if isinstance(entry.command, Enroll | Drop):
+                entry.command = entry.command._replace(maybe_tried=True)
+            entry.in_doubt = entry.in_doubt or doubt
+        self._inbox.put_back(entries)
+
+    def _isolate(self, entries: list[Entry]) -> None:
+        """A turn that cannot be: its commands are tried one by one, and the one that fails alone is given up."""
+        self._forget_turn(entries)
+        if len(entries) == 1 and entries[0].alone:
+            entries[0].give_up()
+            return
+        for entry in entries:
+            entry.alone = True
+        self._inbox.put_back(entries)
+
+    def _wait_for_store(self, entries: list[Entry], error: Exception) -> float:
+        if self._failures == 0:
+            log.warning("the store is away: %s", error)
+        self._inbox.put_back(entries)
+        self._inbox.expire(self._clock.monotonic())
+        return self._pause()
+
+    def _pause(self) -> float:
+        self._failures = min(self._failures + 1, 10)
+        return min(0.01 * 2.0**self._failures, self._limits.backoff_max_s)
+
+
+def _keys_to_look_up(entries: list[Entry]) -> list[tuple[int, str]]:
+    return [
+        (command.student_id, command.key)
+        for command in (entry.command for entry in entries)
+        if isinstance(command, Enroll | Drop) and (command.keep_answer or command.maybe_tried)
+    ]
+
+
+def _enrollments_to_look_up(entries: list[Entry]) -> list[int]:
+    return [entry.command.enrollment_id for entry in entries if isinstance(entry.command, Drop)]
