@@ -1,0 +1,171 @@
+"""Cached reads in Redis, and how a commit makes them forget.
+
+Three families: ``courses:semester:{id}`` (300 s), ``section:slots:{id}`` (30 s), ``student:enrollments:{id}`` (60 s).
+
+A commit does not delete a cached value, it puts a *tombstone* over it, for longer than any load takes. A reader that
+finds one reads Postgres and does not cache. So a slow reader that saw the state before the commit cannot fill the cache
+with it after the commit: it only fills what is empty, and for that time it is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import NamedTuple
+
+from redis.asyncio import Redis
+
+from persistence.redis_breaker import PAUSE_MAX_S, RedisAwayError, RedisBreaker
+
+log = logging.getLogger(__name__)
+
+COURSES = "courses:semester:"
+SLOTS = "section:slots:"
+ENROLLMENTS = "student:enrollments:"
+
+COURSES_TTL_S = 300.0
+SLOTS_TTL_S = 30.0
+ENROLLMENTS_TTL_S = 60.0
+
+TOMBSTONE = b"\x00"  # no JSON begins so
+TOMBSTONE_MS = 3000
+LOAD_MAX_S = 2.5
+"""A load that took longer may be older than a tombstone that came and went: it is neither cached nor shared."""
+
+OWED_MAX = 20_000
+"""Invalidations kept for a Redis that is away. Beyond it the cached values' own TTL has to do."""
+
+# KEYS: what to bury. ARGV: tombstone, its life in ms. One script, because a pipeline of as many SETs costs the actor
+# ten times the CPU.
+BURY = "for _, key in ipairs(KEYS) do redis.call('SET', key, ARGV[1], 'PX', ARGV[2]) end return 0"
+
+KEYS_PER_CALL = 2000
+
+Load = Callable[[], Awaitable[bytes]]
+
+
+class _Flight(NamedTuple):
+    started_at: float
+    task: asyncio.Task[bytes]
+
+
+class RedisCaches:
+    """Cached reads. Implements ``allocator.ports.CacheInvalidator``.
+
+    ``hits`` and ``misses`` count the answers from the cache and from the loaders.
+    """
+
+    def __init__(self, redis_url: str) -> None:
+        self.hits = 0
+        self.misses = 0
+        self._redis = RedisBreaker(redis_url, "caches")
+        self._bury = self._redis.client.register_script(BURY)
+        self._flights: dict[str, _Flight] = {}
+        self._owed: dict[str, None] = {}
+        self._settling: asyncio.Task[None] | None = None
+
+    async def get_or_load(self, key: str, ttl_s: float, load: Load) -> bytes:
+        """The cached value of ``key``, or what ``load`` gives, then cached for about ``ttl_s``.
+
+        Within a process, all who miss at once share one load. Redis being away means loading.
+        """
+        try:
+            value = await self._redis.call(lambda redis: redis.get(key))
+        except RedisAwayError:
+            self.misses += 1
+            # Unable to see tombstones, a shared load might hide the reader's own change from them.
+            return await (self._share(key, None, load) if key.startswith(COURSES) else load())
+        if value is None:
+            self.misses += 1
+            return await self._share(key, ttl_s, load)
+        if value == TOMBSTONE:
+            self.misses += 1
+            return await load()
+        self.hits += 1
+        return value if isinstance(value, bytes) else value.encode()
+
+    async def invalidate(self, section_ids: Iterable[int], student_ids: Iterable[int]) -> None:
+        """Bury the seats of the sections and the enrolments of the students. Never raises, takes 100 ms at most.
+
+        What cannot be buried now, because Redis does not answer, is buried when it does again.
+        """
+        keys = [f"{SLOTS}{section_id}" for section_id in section_ids]
+        keys += [f"{ENROLLMENTS}{student_id}" for student_id in student_ids]
+        if not keys:
+            return
+        try:
+            await self._bury_now(keys)
+        except RedisAwayError:
+            self._owe(keys)
+
+    async def forget_catalogue(self) -> None:
+        """Drop every cached page of courses. Never raises: at worst they live out their TTL."""
+        with suppress(RedisAwayError):
+            await self._redis.call(_unlink_catalogue)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._settling is not None:
+            self._settling.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._settling
+        await self._redis.close()
+
+    async def _share(self, key: str, ttl_s: float | None, load: Load) -> bytes:
+        """Load once for all who ask while it lasts; keep the result if there is a ``ttl_s`` to keep it."""
+        now = time.monotonic()
+        flight = self._flights.get(key)
+        if flight is None or now - flight.started_at > LOAD_MAX_S:
+            flight = _Flight(now, asyncio.create_task(self._load(key, ttl_s, load)))
+            self._flights[key] = flight
+            flight.task.add_done_callback(lambda task: self._landed(key, task))
+        # Shielded: one reader that gives up must not take the load from the others.
+        return await asyncio.shield(flight.task)
+
+    def _landed(self, key: str, task: asyncio.Task[bytes]) -> None:
+        if key in self._flights and self._flights[key].task is task:
+            del self._flights[key]
+        if not task.cancelled():
+            task.exception()  # its readers have it; if they all left, nobody needs to hear of it
+
+    async def _load(self, key: str, ttl_s: float | None, load: Load) -> bytes:
+        started_at = time.monotonic()
+        value = await load()
+        if ttl_s is not None and time.monotonic() - started_at < LOAD_MAX_S:
+            # Jitter: values that were cached together should not expire together.
+            milliseconds = int(ttl_s * 1000 * random.uniform(0.9, 1.1))  # noqa: S311
+            with suppress(RedisAwayError):
+                await self._redis.call(lambda redis: redis.set(key, value, px=milliseconds, nx=True))
+        return value
+
+    async def _bury_now(self, keys: list[str]) -> None:
+        await self._redis.call(lambda _: self._bury(keys=keys, args=[TOMBSTONE, TOMBSTONE_MS]))
+
+    def _owe(self, keys: list[str]) -> None:
+        if len(self._owed) + len(keys) <= OWED_MAX:
+            self._owed.update(dict.fromkeys(keys))
+        else:
+            log.warning("too many cached values to forget while Redis is away: some may be stale for a minute")
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.create_task(self._settle(), name="invalidations owed to Redis")
+
+    async def _settle(self) -> None:
+        while self._owed:
+            keys = list(self._owed)[:KEYS_PER_CALL]
+            try:
+                await self._bury_now(keys)
+            except RedisAwayError:
+                await asyncio.sleep(PAUSE_MAX_S / 8)
+                continue
+            for key in keys:
+                self._owed.pop(key, None)
+
+
+async def _unlink_catalogue(redis: Redis) -> None:
+    keys = [key async for key in redis.scan_iter(match=f"{COURSES}*", count=1000)]
+    if keys:
+        await redis.unlink(*keys)

@@ -1,0 +1,144 @@
+"""From the outbox to whoever must be told: at least once, each message with an id by which repeats can be dropped.
+
+The messages were written in the transaction of what they tell about. A relay locks some, sends them, and deletes them
+in the same transaction: dying in between sends them again. Relays skip what another has locked, so several may run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple, Protocol
+
+import asyncpg
+
+from persistence.database import APPLICATION_NAME
+
+log = logging.getLogger(__name__)
+
+BATCH_MAX = 500
+SEND_TIMEOUT_S = 20.0
+POLL_S = 0.5
+BACKOFF_MIN_S = 0.5
+BACKOFF_MAX_S = 30.0
+
+TAKE = "SELECT id, event_id, topic, payload FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED"
+FORGET = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
+NOTE_FAILURE = "UPDATE outbox SET attempts = least(attempts + 1, 32767) WHERE id = ANY($1::bigint[])"
+
+
+class Message(NamedTuple):
+    """One message. ``event_id`` is the same in every delivery; ``payload`` is JSON."""
+
+    id: int
+    event_id: str
+    topic: str
+    payload: str
+
+
+class Sink(Protocol):
+    """Where messages go."""
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Deliver all of ``messages``; raising means that none counts as delivered."""
+
+
+class LogSink:
+    """Delivers to the log: what went by, never to whom or what it says."""
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """One line for the batch, and at DEBUG one for each message."""
+        topics = Counter(message.topic for message in messages)
+        counts = ", ".join(f"{topic} {count}" for topic, count in sorted(topics.items()))
+        log.info("outbox: %d messages (%s)", len(messages), counts)
+        if log.isEnabledFor(logging.DEBUG):
+            for message in messages:
+                log.debug("outbox: %s %s", message.topic, message.event_id)
+
+
+class OutboxRelay:
+    """Moves messages from the outbox to a sink.
+
+    Args:
+        database_url: as asyncpg wants it, ``postgresql://`` without a driver.
+        sink: where they go.
+    """
+
+    def __init__(self, database_url: str, sink: Sink, *, batch_max: int = BATCH_MAX, poll_s: float = POLL_S) -> None:
+        self._database_url = database_url
+        self._sink = sink
+        self._batch_max = batch_max
+        self._poll_s = poll_s
+        self._connection: asyncpg.Connection | None = None
+
+    async def run(self) -> None:
+        """Relay until cancelled. A sink or database that fails is tried again, ever more slowly."""
+        backoff_s = 0.0
+        try:
+            while True:
+                try:
+                    sent = await self.relay_once()
+                except Exception as error:  # noqa: BLE001  (a sink may raise anything; the relay must outlive it)
+                    self._disconnect()
+                    backoff_s = min(max(backoff_s * 2, BACKOFF_MIN_S), BACKOFF_MAX_S)
+                    log.warning("outbox: not delivered, next try in %.1f s: %r", backoff_s, error)
+                    await asyncio.sleep(backoff_s * random.uniform(0.8, 1.2))  # noqa: S311
+                    continue
+                backoff_s = 0.0
+                if sent < self._batch_max:
+                    await asyncio.sleep(self._poll_s)
+        finally:
+            self._disconnect()
+
+    async def relay_once(self) -> int:
+        """Relay one batch.
+
+        Returns:
+            how many messages were sent; 0 if there are none, or others have them all.
+        """
+        connection = await self._connected()
+        ids: list[int] = []
+        try:
+            async with connection.transaction():
+                messages = [Message(*row) for row in await connection.fetch(TAKE, self._batch_max)]
+                if not messages:
+                    return 0
+                ids = [message.id for message in messages]
+                async with asyncio.timeout(SEND_TIMEOUT_S):
+                    await self._sink.send(messages)
+                await connection.execute(FORGET, ids)
+        except Exception:
+            if ids:
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    await connection.execute(NOTE_FAILURE, ids)
+            raise
+        return len(ids)
+
+    async def close(self) -> None:
+        """Let go of the connection, for those who call `relay_once` themselves."""
+        self._disconnect()
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(
+                self._database_url,
+                timeout=3,
+                command_timeout=10,
+                server_settings={
+                    "application_name": f"{APPLICATION_NAME}-outbox",
+                    "statement_timeout": "5000",
+                    "lock_timeout": "1000",
+                    "idle_in_transaction_session_timeout": str(int((SEND_TIMEOUT_S + 5) * 1000)),
+                },
+            )
+        return self._connection
+
+    def _disconnect(self) -> None:
+        # terminate, not close: close waits for the server, which may be why we are here.
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
