@@ -1,0 +1,240 @@
+"""The way to the section actors: coalesces what waits for one actor into one call, retries, sheds, keeps deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass
+
+from allocator.commands import Command, Drop, Enroll
+from allocator.outcomes import Code, Outcome
+from cluster.directory import Directory
+from cluster.wire import WireCodec, WireError
+
+log = logging.getLogger(__name__)
+
+CallActor = Callable[[str, bytes], Awaitable[bytes]]
+"""Sends one packed batch to the named actor. Raises ``ActorLostError`` if no answer came."""
+
+SWEEP_INTERVAL_S = 0.05
+RETRY_PAUSE_S = 0.05
+RETRY_PAUSE_MAX_S = 0.5
+ACTOR_MARGIN_S = 0.2
+"""An actor is asked to give up this much before the caller does, so that its definite answer still arrives."""
+
+
+class ActorLostError(Exception):
+    """A call to an actor ended without an answer: it may or may not have had its effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLimits:
+    """Args:
+    deadline_s: how long a request may wait if its caller does not say.
+    pending_max: requests that may wait for one actor; those beyond are answered ``OVERLOADED`` at once.
+    batch_max: commands in one call.
+    calls_max: calls in flight to one actor.
+    """
+
+    deadline_s: float = 5.0
+    pending_max: int = 4096
+    batch_max: int = 512
+    calls_max: int = 1
+
+
+class _Request:
+    """One command under way. ``in_doubt``: a call with it got no answer, so that it may have had its effect."""
+
+    __slots__ = ("answer", "command", "deadline", "hops", "in_doubt")
+
+    def __init__(self, command: Command, deadline: float, answer: asyncio.Future[Outcome]) -> None:
+        self.command = command
+        self.deadline = deadline
+        self.answer = answer
+        self.hops = 0
+        self.in_doubt = False
+
+    def resolve(self, outcome: Outcome) -> None:
+        if not self.answer.done():
+            self.answer.set_result(outcome)
+
+    def give_up(self, *, sent: bool) -> None:
+        code = Code.UNKNOWN if sent or self.in_doubt else Code.UNAVAILABLE
+        self.resolve(Outcome(code, self.command.section_id))
+
+
+class _Lane:
+    """All that waits for one actor, and the calls in flight to it."""
+
+    __slots__ = ("calls", "in_flight", "name", "pending")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.pending: deque[_Request] = deque()
+        self.in_flight: set[_Request] = set()
+        self.calls = 0
+
+
+class Gateway:
+    """Implements ``allocator.ports.CommandGateway``. One for each API process."""
+
+    def __init__(self, directory: Directory, call: CallActor, limits: GatewayLimits) -> None:
+        self._directory = directory
+        self._call = call
+        self._limits = limits
+        self._codec = WireCodec()
+        self._lanes: dict[str, _Lane] = {}
+        self._paused: set[_Request] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._sweeper = self._loop.create_task(self._sweep(), name="gateway-deadlines")
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait to be sent."""
+        return sum(len(lane.pending) for lane in self._lanes.values())
+
+    async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
+        """See ``allocator.ports.CommandGateway``."""
+        deadline = self._loop.time() + (self._limits.deadline_s if deadline_s is None else deadline_s)
+        request = _Request(command, deadline, self._loop.create_future())
+        self._route(request, self._directory.owner(command.section_id))
+        return await request.answer
+
+    async def close(self) -> None:
+        """Stop. What still waits is answered as unavailable or unknown."""
+        tasks = [self._sweeper, *self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for lane in self._lanes.values():
+            for request in lane.pending:
+                request.give_up(sent=False)
+            for request in lane.in_flight:
+                request.give_up(sent=True)
+
+    # Sending
+
+    def _route(self, request: _Request, owner: str) -> None:
+        lane = self._lanes.get(owner)
+        if lane is None:
+            lane = self._lanes[owner] = _Lane(owner)
+        if len(lane.pending) >= self._limits.pending_max:
+            code = Code.UNKNOWN if request.in_doubt else Code.OVERLOADED
+            request.resolve(Outcome(code, request.command.section_id))
+            return
+        lane.pending.append(request)
+        if lane.calls < self._limits.calls_max:
+            lane.calls += 1
+            self._start(self._drain(lane))
+
+    async def _drain(self, lane: _Lane) -> None:
+        """One call after the other, each with all that gathered during the last."""
+        try:
+            while lane.pending:
+                batch = self._take(lane)
+                if batch:
+                    await self._send(lane, batch)
+        finally:
+            lane.calls -= 1
+
+    def _take(self, lane: _Lane) -> list[_Request]:
+        now = self._loop.time()
+        batch: list[_Request] = []
+        while lane.pending and len(batch) < self._limits.batch_max:
+            request = lane.pending.popleft()
+            if request.answer.done():
+                continue
+            if request.deadline <= now:
+                request.give_up(sent=False)
+                continue
+            batch.append(request)
+        return batch
+
+    async def _send(self, lane: _Lane, batch: list[_Request]) -> None:
+        now = self._loop.time()
+        packed = self._codec.encode_commands(
+            [(request.command, max(0.0, request.deadline - now - ACTOR_MARGIN_S)) for request in batch]
+        )
+        lane.in_flight.update(batch)
+        try:
+            outcomes = self._codec.decode_outcomes(await self._call(lane.name, packed))
+        except (ActorLostError, WireError) as error:
+            log.warning("no answer from %s for %d requests: %s", lane.name, len(batch), error)
+            self._retry_in_doubt(batch)
+            return
+        except BaseException:  # closing, or a bug: nobody may be left waiting
+            for request in batch:
+                request.give_up(sent=True)
+            raise
+        finally:
+            lane.in_flight.difference_update(batch)
+        for request, outcome in zip(batch, outcomes, strict=True):
+            if outcome.code is Code.MOVED:
+                self._follow(request, outcome.owner)
+            else:
+                request.resolve(outcome)
+
+    # Trying again
+
+    def _follow(self, request: _Request, owner: str | None) -> None:
+        """Go where the section is said to be: at once the first time, with pauses if it is sent around."""
+        request.hops += 1
+        target = owner or self._directory.owner(request.command.section_id)
+        if request.hops == 1:
+            self._route(request, target)
+        else:
+            self._later([request], request.hops, lambda _: target)
+
+    def _retry_in_doubt(self, batch: list[_Request]) -> None:
+        """Send again under the same keys: the actor looks them up before it decides anything anew."""
+        for request in batch:
+            request.in_doubt = True
+            request.hops += 1
+            if isinstance(request.command, Enroll | Drop):
+                request.command = request.command._replace(maybe_tried=True)
+        self._later(batch, max(request.hops for request in batch), self._directory.owner)
+
+    def _later(self, batch: list[_Request], tries: int, owner_of: Callable[[int], str]) -> None:
+        pause_s = min(RETRY_PAUSE_S * 2.0 ** min(tries - 1, 8), RETRY_PAUSE_MAX_S)
+
+        async def send_later() -> None:
+            self._paused.update(batch)
+            try:
+                await asyncio.sleep(pause_s)
+            finally:  # also when the gateway closes, so that nobody waits for ever
+                self._paused.difference_update(batch)
+                for request in batch:
+                    self._route(request, owner_of(request.command.section_id))
+
+        self._start(send_later())
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("the gateway failed", exc_info=task.exception())
+
+    # Deadlines
+
+    async def _sweep(self) -> None:
+        """Answer what is past its deadline, whatever its actor does. One timer for all is cheaper than one for each."""
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            now = self._loop.time()
+            _give_up_late(self._paused, now, sent=False)
+            for lane in self._lanes.values():
+                _give_up_late(lane.in_flight, now, sent=True)
+                _give_up_late(lane.pending, now, sent=False)
+
+
+def _give_up_late(requests: Iterable[_Request], now: float, *, sent: bool) -> None:
+    for request in requests:
+        if request.deadline <= now:
+            request.give_up(sent=sent)

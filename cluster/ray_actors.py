@@ -1,0 +1,94 @@
+"""Every call into Ray on the request path: handles by name, calls, and what their failures mean."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import ray
+import ray.actor
+import ray.exceptions
+
+from allocator.actor import SectionActor
+from cluster.directory import DEDICATED_PREFIX
+from cluster.gateway import ActorLostError
+from cluster.host import HostFactory
+
+NAMESPACE = "seatline"
+POOLED_CPUS = 0.25
+DEDICATED_CPUS = 0.001
+"""A share above zero, so that the autoscaler sees demand, and small, so that a catalogue of sections fits on a node."""
+
+
+class RayActors:
+    """Handles of section actors, looked up once and kept until a call fails.
+
+    Looking up and creating block on the GCS, so they run in threads: the event loop goes on serving.
+    """
+
+    def __init__(self, factory: HostFactory, *, idle_exit_s: float) -> None:
+        self._factory = factory
+        self._idle_exit_s = idle_exit_s
+        self._handles: dict[str, Any] = {}
+        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ray-lookup")
+
+    async def call(self, name: str, packed: bytes) -> bytes:
+        """Have the named actor decide a packed batch.
+
+        Raises:
+            ActorLostError: if no answer came, whether or not the batch was decided.
+        """
+        try:
+            handle = self._handles.get(name) or await self._find(name)
+            answer: bytes = await handle.submit.remote(packed)
+        except (ray.exceptions.RayError, ValueError) as error:  # ValueError: no actor of this name
+            self._handles.pop(name, None)
+            raise ActorLostError(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+        return answer
+
+    async def _find(self, name: str) -> Any:
+        loop = asyncio.get_running_loop()
+        handle = await loop.run_in_executor(self._threads, self._look_up, name)
+        self._handles[name] = handle
+        return handle
+
+    def _look_up(self, name: str) -> Any:
+        if name.startswith(DEDICATED_PREFIX):
+            return create_section_actor(name, self._factory, num_cpus=DEDICATED_CPUS, idle_exit_s=self._idle_exit_s)
+        return ray.get_actor(name, namespace=NAMESPACE)
+
+    async def stats(self, names: tuple[str, ...], timeout_s: float = 0.5) -> list[dict[str, Any]]:
+        """Counters of those of the named actors (and of all dedicated ones called so far) that answer in time."""
+        handles = [self._handles.get(name) or await self._find(name) for name in names]
+        handles += [handle for name, handle in self._handles.items() if name not in names]
+        calls = [asyncio.wait_for(_answer(handle.stats.remote()), timeout_s) for handle in handles]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        return [answer for answer in answers if isinstance(answer, dict)]
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def _answer(ref: Any) -> Any:
+    return await ref
+
+
+def create_section_actor(
+    name: str, factory: HostFactory, *, num_cpus: float = POOLED_CPUS, idle_exit_s: float | None = None
+) -> Any:
+    """The actor of this name, started if there is none. Safe to call from many processes at once."""
+    options: dict[str, Any] = {
+        "name": name,
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "num_cpus": num_cpus,
+        # An actor that exits because it is idle must stay away; a pooled one comes back by itself.
+        "max_restarts": 0 if idle_exit_s is not None else -1,
+        "max_task_retries": 0,  # retries are the gateway's, with the same key
+        "max_concurrency": 1000,
+        "enable_task_events": False,
+    }
+    return ray.remote(SectionActor).options(**options).remote(name, factory, idle_exit_s)

@@ -1,0 +1,45 @@
+"""Where a running Seatline can be found: written by ``up``, read by the commands beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+NAME = "up.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """``url`` of the API, ``ray_address`` to connect to, ``pid`` of the process that runs it all."""
+
+    pid: int
+    url: str
+    ray_address: str
+    actors: tuple[str, ...]
+
+
+def write_run_file(home: Path, run: RunFile) -> None:
+    """Announce a running Seatline."""
+    path = home / "run" / NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(asdict(run)), encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_run_file(home: Path) -> RunFile | None:
+    """The running Seatline of this home, or None. A file left behind by a killed one does not count."""
+    try:
+        values = json.loads((home / "run" / NAME).read_text(encoding="utf-8"))
+        run = RunFile(values["pid"], values["url"], values["ray_address"], tuple(values["actors"]))
+        os.kill(run.pid, 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return run
+
+
+def remove_run_file(home: Path) -> None:
+    """Take the announcement back."""
+    (home / "run" / NAME).unlink(missing_ok=True)
