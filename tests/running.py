@@ -1,0 +1,110 @@
+"""A drain loop on any store, with everything else simple and local."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+from allocator.commands import ChangeCapacity, Command, Drop, Enroll
+from allocator.outcomes import Outcome
+from allocator.ports import Store
+from allocator.service import Limits, SectionService
+
+_keys = itertools.count(1)
+
+
+class TestClock:
+    """Real monotonic time; the wall clock can be set."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.wall: float | None = None
+
+    def now(self) -> float:
+        return time.time() if self.wall is None else self.wall
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class LocalLease:
+    """Leases in a dict, shared by the services of a test."""
+
+    def __init__(self, owners: dict[int, str], me: str) -> None:
+        self._owners = owners
+        self._me = me
+
+    async def acquire(self, section_ids: Sequence[int]) -> Mapping[int, str]:
+        held = {one: self._owners.setdefault(one, self._me) for one in section_ids}
+        return {one: owner for one, owner in held.items() if owner != self._me}
+
+    async def release(self, section_ids: Sequence[int]) -> None:
+        for one in section_ids:
+            if self._owners.get(one) == self._me:
+                del self._owners[one]
+
+
+class NoLease:
+    """As with Redis gone: everything is mine, and the epoch alone decides."""
+
+    async def acquire(self, section_ids: Sequence[int]) -> Mapping[int, str]:
+        return {}
+
+    async def release(self, section_ids: Sequence[int]) -> None:
+        pass
+
+
+class RecordingCache:
+    """Remembers what was invalidated."""
+
+    def __init__(self) -> None:
+        self.sections: set[int] = set()
+        self.students: set[int] = set()
+
+    async def invalidate(self, section_ids: Iterable[int], student_ids: Iterable[int]) -> None:
+        self.sections.update(section_ids)
+        self.students.update(student_ids)
+
+
+def make_service(store: Store, name: str = "actor-0", **limits: float) -> SectionService:
+    """A service that is not running yet."""
+    settings = {"recheck_interval_s": 0.05, **limits}
+    return SectionService(name, store, NoLease(), RecordingCache(), TestClock(), Limits(**settings))  # type: ignore[arg-type]
+
+
+@contextlib.asynccontextmanager
+async def running(service: SectionService) -> AsyncIterator[SectionService]:
+    """The service with its drain loop."""
+    task = asyncio.create_task(service.run())
+    try:
+        yield service
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def ask(service: SectionService, command: Command, budget_s: float = 5.0) -> Outcome:
+    """The outcome of one command."""
+    return (await service.submit([(command, budget_s)]))[0]
+
+
+def enroll(student_id: int, section_id: int, *, key: str | None = None, join_waitlist: bool = True) -> Enroll:
+    """An enrolment with a key of its own, or the client's."""
+    own = key is not None
+    return Enroll(section_id, student_id, join_waitlist, key or f"key-{next(_keys)}", own, own)
+
+
+def drop(student_id: int, section_id: int, enrollment_id: int | None) -> Drop:
+    """A drop with a key of its own."""
+    assert enrollment_id is not None
+    return Drop(section_id, student_id, enrollment_id, f"key-{next(_keys)}", False, False)
+
+
+def capacity(section_id: int, seats: int) -> ChangeCapacity:
+    """A change of capacity by nobody in particular."""
+    return ChangeCapacity(section_id, seats, 1)
