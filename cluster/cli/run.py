@@ -1,0 +1,217 @@
+"""``seatline up``, ``serve``, ``db``, ``config``, ``openapi``, ``version``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+from importlib.metadata import version as installed_version
+from time import perf_counter
+from typing import Annotated, Any
+
+import typer
+
+from cluster.cli.common import (
+    CommandError,
+    Exit,
+    Urls,
+    err,
+    open_services,
+    out,
+    print_json,
+    report_step,
+    run_async,
+)
+from cluster.secrets import jwt_secret
+from cluster.settings import Settings, plain_postgres_url, read_settings, sqlalchemy_url
+from persistence.migrate import current, downgrade, upgrade
+
+db = typer.Typer(help="The database schema.", no_args_is_help=True)
+config = typer.Typer(help="The settings in force.", no_args_is_help=True)
+
+DEMO_SECTIONS = 600
+DEMO_STUDENTS = 5_000
+DEMO_SEED = 1
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(up)
+    app.command()(serve)
+    app.command()(openapi)
+    app.command()(version)
+    app.add_typer(db, name="db")
+    app.add_typer(config, name="config")
+
+
+def up(
+    port: Annotated[int | None, typer.Option(help="Port of the API; 0 picks a free one.")] = None,
+    seed: Annotated[bool, typer.Option(help="Seed a demo campus into an empty database.")] = True,
+) -> None:
+    """Start everything on this machine: Postgres, Valkey, Ray, section actors, API. Ctrl-C stops it all.
+
+    Examples:
+
+        seatline up
+
+        SEATLINE_PLACEMENT=dedicated seatline up --port 9000
+    """
+    settings = read_settings_or_exit(**({} if port is None else {"port": port}))
+    run_async(_run(settings, local=True, seed=seed))
+
+
+def serve() -> None:
+    """Deploy on the Ray cluster at RAY_ADDRESS and stay until stopped. DATABASE_URL and REDIS_URL must be set.
+
+    Example:
+
+        RAY_ADDRESS=auto DATABASE_URL=postgresql://... REDIS_URL=redis://... seatline serve
+    """
+    settings = read_settings_or_exit()
+    if settings.ray_address is None:
+        raise typer.BadParameter("set RAY_ADDRESS to the cluster's address, or to `auto` on one of its nodes")
+    run_async(_run(settings, local=False, seed=False))
+
+
+async def _run(settings: Settings, *, local: bool, seed: bool) -> None:
+    from cluster.deployment import Deployment, connected_ray, local_ray  # noqa: PLC0415  Ray takes a second to import
+    from cluster.node import NodeConfig, pooled_names  # noqa: PLC0415
+    from cluster.runfile import RunFile, remove_run_file, write_run_file  # noqa: PLC0415
+
+    started = perf_counter()
+    stop = _stop_on_signals()
+    async with AsyncExitStack() as stack:
+        urls = await stack.enter_async_context(open_services(settings))
+        await _prepare_database(settings, urls, seed=seed)
+        ray_address = await stack.enter_async_context(
+            local_ray(report_step) if local else connected_ray(settings.ray_address or "auto", report_step)
+        )
+        node = NodeConfig(
+            settings,
+            plain_postgres_url(urls.database_url),
+            urls.redis_url,
+            jwt_secret(settings),
+            pooled_names(settings, ("local",)),
+        )
+        deployment = Deployment(node, report_step)
+        stack.push_async_callback(deployment.stop)
+        bound = await deployment.start()
+        url = f"http://{settings.host}:{bound}"
+        write_run_file(settings.home, RunFile(os.getpid(), url, ray_address, node.pooled))
+        stack.callback(remove_run_file, settings.home)
+        _greet(settings, url, perf_counter() - started)
+        await _until_stopped(stop, deployment)
+        err.print("stopping ...")
+    err.print("stopped")
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _until_stopped(stop: asyncio.Event, deployment: Any) -> None:
+    stopped = asyncio.create_task(stop.wait())
+    failed = asyncio.create_task(deployment.wait_for_failure())
+    done, pending = await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    if failed in done:
+        raise CommandError(f"{failed.result()} died; its log is in the Ray session's logs directory", Exit.FAILURE)
+
+
+async def _prepare_database(settings: Settings, urls: Urls, *, seed: bool) -> None:
+    started = perf_counter()
+    await upgrade(sqlalchemy_url(urls.database_url))
+    report_step("database schema", perf_counter() - started)
+    if seed:
+        from cluster.cli.data import seed_if_empty  # noqa: PLC0415
+
+        await seed_if_empty(settings, urls, DEMO_SECTIONS, DEMO_STUDENTS, DEMO_SEED)
+
+
+def _greet(settings: Settings, url: str, seconds: float) -> None:
+    out.print(f"\n[bold green]Seatline is up[/] in {seconds:.1f} s: [bold]{url}[/]  (docs: {url}/api/docs)")
+    credentials = settings.home / "secrets" / "demo-logins.txt"
+    if credentials.exists():
+        out.print("\nDemo logins:\n" + credentials.read_text(encoding="utf-8").rstrip(), highlight=False)
+    out.print("\nCtrl-C stops it.", highlight=False)
+
+
+def read_settings_or_exit(**overrides: object) -> Settings:
+    """The settings, or exit code 3 and what is wrong with them."""
+
+    async def read() -> Settings:
+        return read_settings(**overrides)
+
+    return run_async(read())
+
+
+@db.command("upgrade")
+def db_upgrade(revision: Annotated[str, typer.Argument()] = "head") -> None:
+    """Bring the schema up to a revision, the newest by default."""
+
+    async def work() -> None:
+        async with open_services(settings) as urls:
+            await upgrade(sqlalchemy_url(urls.database_url), revision)
+
+    settings = read_settings_or_exit()
+    run_async(work())
+
+
+@db.command("downgrade")
+def db_downgrade(revision: Annotated[str, typer.Argument(help="A revision, -1, or base.")]) -> None:
+    """Take the schema back to a revision. This can lose data."""
+
+    async def work() -> None:
+        async with open_services(settings) as urls:
+            await downgrade(sqlalchemy_url(urls.database_url), revision)
+
+    settings = read_settings_or_exit()
+    run_async(work())
+
+
+@db.command("current")
+def db_current(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Print the schema's revision."""
+
+    async def work() -> str | None:
+        async with open_services(settings) as urls:
+            return await current(sqlalchemy_url(urls.database_url))
+
+    settings = read_settings_or_exit()
+    revision = run_async(work())
+    if as_json:
+        print_json({"revision": revision})
+    else:
+        out.print(revision or "no schema: run `seatline db upgrade`")
+
+
+@config.command("show")
+def config_show(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Print every setting; secrets are masked."""
+    values = read_settings_or_exit().model_dump(mode="json")
+    if as_json:
+        print_json(values)
+        return
+    for name, value in values.items():
+        out.print(f"{name} = {value}", highlight=False)
+
+
+def openapi() -> None:
+    """Print the OpenAPI 3.1 document of the HTTP API."""
+    from api.openapi import openapi_document  # noqa: PLC0415
+
+    print_json(openapi_document())
+
+
+def version(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Print the installed version."""
+    number = installed_version("seatline")
+    if as_json:
+        print_json({"version": number})
+    else:
+        out.print(number, highlight=False)

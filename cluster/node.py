@@ -1,0 +1,79 @@
+"""What every process of a node needs to know, as plain values that Ray can send."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from allocator.service import Limits
+from cluster.directory import Directory
+from cluster.gateway import Gateway, GatewayLimits
+from cluster.host import HostFactory
+from cluster.ray_actors import RayActors
+from cluster.settings import Placement, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Settings and the addresses that were found for them.
+
+    Args:
+        settings: as read from the environment of ``seatline up`` or ``serve``.
+        database_url: plain ``postgresql://``, as asyncpg wants it.
+        pooled: names of the pooled section actors; empty when every section has its own.
+    """
+
+    settings: Settings
+    database_url: str
+    redis_url: str
+    jwt_secret: str
+    pooled: tuple[str, ...]
+
+    def host_factory(self) -> HostFactory:
+        """How section actors of this cluster are built."""
+        settings = self.settings
+        return HostFactory(
+            self.database_url,
+            self.redis_url,
+            settings.lease_ttl_ms,
+            Limits(batch_max=settings.batch_max, inbox_max=settings.inbox_max),
+            settings.log_level,
+        )
+
+    def directory(self) -> Directory:
+        """Who owns which section."""
+        return Directory(self.settings.placement, self.pooled)
+
+    def open_gateway(self) -> OpenGateway:
+        """A gateway for this process. Call it inside the event loop that will use it."""
+        settings = self.settings
+        actors = RayActors(self.host_factory(), idle_exit_s=settings.dedicated_idle_s)
+        limits = GatewayLimits(
+            settings.request_deadline_s, settings.gateway_pending_max, settings.batch_max, settings.gateway_calls_max
+        )
+        return OpenGateway(Gateway(self.directory(), actors.call, limits), actors, self.pooled)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGateway:
+    """A gateway and the Ray handles beneath it."""
+
+    gateway: Gateway
+    actors: RayActors
+    pooled: tuple[str, ...]
+
+    async def collect_stats(self) -> list[dict[str, Any]]:
+        """Counters of the section actors that answer in time."""
+        return await self.actors.stats(self.pooled)
+
+    async def close(self) -> None:
+        """Answer what waits and let go."""
+        await self.gateway.close()
+        self.actors.close()
+
+
+def pooled_names(settings: Settings, nodes: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the pooled section actors of some nodes."""
+    if settings.placement is Placement.DEDICATED:
+        return ()
+    return tuple(f"sections-{node}-{index}" for node in nodes for index in range(settings.actors_per_node))
