@@ -28,21 +28,22 @@ def hit(tat: float | None, now: float, rate_per_s: float, burst: int) -> Verdict
     """
     interval = 1 / rate_per_s
     start = now if tat is None else max(tat, now)
-    allowed_at = start + interval - burst * interval
-    if allowed_at > now:
-        return Verdict(start, allowed_at - now)
+    # Compared as differences: added to a time they would be rounded, and a first hit could be refused.
+    wait_s = (start - now) - (burst - 1) * interval
+    if wait_s > 0:
+        return Verdict(start, wait_s)
     return Verdict(start + interval, None)
 
 
 # KEYS: the bucket. ARGV: interval in us, burst. Returns the wait in us, or -1. Times are whole microseconds, which
-# a Lua number holds exactly; written with %d-like format because Lua would print 1.7e+15.
+# a Lua number holds exactly; written with a format because Lua would print 1.7e+15.
 HIT_LUA = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local start = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
-local allowed_at = start + interval - burst * interval
-if allowed_at > now then return allowed_at - now end
+local wait = (start - now) - (burst - 1) * interval
+if wait > 0 then return wait end
 local tat = start + interval
 redis.call('SET', KEYS[1], string.format('%.0f', tat), 'PX', math.ceil((tat - now) / 1000))
 return -1

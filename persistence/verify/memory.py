@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import asyncpg
 
@@ -42,8 +41,8 @@ async def _read(connection: asyncpg.Connection, section_ids: list[int]) -> dict[
     waiting: dict[int, list[Waiting]] = {}
     for section_id, *entry in await connection.fetch(WAITING, section_ids):
         waiting.setdefault(section_id, []).append(Waiting(*entry))
-    seats: list[Any] = await connection.fetch(SEATS, section_ids)
-    return {row[0]: SectionState(*row, tuple(sorted(waiting.get(row[0], ())))) for row in seats}
+    seats = await connection.fetch(SEATS, section_ids)
+    return {row[0]: SectionState._make((*row, tuple(sorted(waiting.get(row[0], ()))))) for row in seats}
 
 
 def _same(state: SectionState, row: SectionState) -> bool:

@@ -1,0 +1,60 @@
+"""Events as rows and back."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from allocator.events import Event, PromotionBlocked
+from allocator.outcomes import ReasonCode
+from persistence.history import COLUMNS, HistoryRow, UnknownEventError, event_from_row, event_to_row
+
+ids = st.integers(1, 2**62)
+KINDS: tuple[type[Any], ...] = get_args(Event)
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Event:
+    kind = draw(st.sampled_from(KINDS))
+    fields: dict[str, object] = {}
+    for name in kind._fields:
+        if name == "reasons":
+            codes = [code.value for code in ReasonCode]
+            fields[name] = tuple(draw(st.lists(st.sampled_from(codes), max_size=4)))
+        elif name == "by_user_id":
+            fields[name] = draw(st.one_of(st.none(), ids))
+        else:
+            fields[name] = draw(ids)
+    event: Event = kind(**fields)
+    return event
+
+
+@given(events(), ids)
+def test_every_event_survives(event: Event, epoch: int) -> None:
+    row = event_to_row(event, epoch)
+    assert row.epoch == epoch
+    assert event_from_row(row._asdict()) == event
+
+
+def test_the_columns_are_those_of_the_table() -> None:
+    from persistence.tables import enrollment_history
+
+    assert tuple(column.name for column in enrollment_history.columns if column.name != "at") == COLUMNS
+
+
+def test_reasons_are_joined() -> None:
+    row = event_to_row(PromotionBlocked(1, 2, 3, 4, 5, 6, ("hold", "credit_limit")), 7)
+    assert row == HistoryRow(1, 2, "PromotionBlocked", 3, 4, 5, 6, "hold,credit_limit", 7)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "SeatStolen"}, {"number": None}, {"student_id": None}, {"kind": "CapacityChanged", "detail": "x"}],
+)
+def test_what_cannot_be_read_says_where(change: dict[str, Any]) -> None:
+    row = {**HistoryRow(7, 9, "SeatTaken", 1, 2, None, 3, None, 1)._asdict(), **change}
+    with pytest.raises(UnknownEventError, match="7/9"):
+        event_from_row(row)
