@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from redis.asyncio import Redis
 
-from persistence.redis_breaker import PAUSE_MAX_S, RedisAwayError, RedisBreaker
+from persistence.redis_breaker import TIMEOUT_S, RedisAwayError, RedisBreaker
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,9 @@ OWED_MAX = 20_000
 # ten times the CPU.
 BURY = "for _, key in ipairs(KEYS) do redis.call('SET', key, ARGV[1], 'PX', ARGV[2]) end return 0"
 
+SETTLE_S = 0.05
+"""How often what is owed is tried again. Cheap: most tries end at the open breaker."""
+
 KEYS_PER_CALL = 2000
 
 Load = Callable[[], Awaitable[bytes]]
@@ -59,10 +62,10 @@ class RedisCaches:
     ``hits`` and ``misses`` count the answers from the cache and from the loaders.
     """
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self.hits = 0
         self.misses = 0
-        self._redis = RedisBreaker(redis_url, "caches")
+        self._redis = RedisBreaker(redis_url, "caches", timeout_s=timeout_s)
         self._bury = self._redis.client.register_script(BURY)
         self._flights: dict[str, _Flight] = {}
         self._owed: dict[str, None] = {}
@@ -159,7 +162,7 @@ class RedisCaches:
             try:
                 await self._bury_now(keys)
             except RedisAwayError:
-                await asyncio.sleep(PAUSE_MAX_S / 8)
+                await asyncio.sleep(SETTLE_S)
                 continue
             for key in keys:
                 self._owed.pop(key, None)

@@ -15,7 +15,7 @@ from typing import cast
 
 from redis.asyncio import Redis
 
-from persistence.redis_breaker import RedisAwayError, RedisBreaker
+from persistence.redis_breaker import TIMEOUT_S, RedisAwayError, RedisBreaker
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +70,15 @@ class RedisLease:
         ttl_ms: how long after its last heartbeat an actor counts as alive.
     """
 
-    def __init__(self, redis_url: str, actor: str, incarnation: str, ttl_ms: int = 5000) -> None:
+    def __init__(
+        self, redis_url: str, actor: str, incarnation: str, ttl_ms: int = 5000, *, timeout_s: float = TIMEOUT_S
+    ) -> None:
         if "|" in actor + incarnation:
             raise ValueError("neither actor nor incarnation may contain '|'")
         self._actor = actor
         self._incarnation = incarnation
         self._ttl_ms = ttl_ms
-        self._redis = RedisBreaker(redis_url, "leases", connections_max=4)
+        self._redis = RedisBreaker(redis_url, "leases", timeout_s=timeout_s, connections_max=4)
         self._acquire = self._redis.client.register_script(ACQUIRE)
         self._release = self._redis.client.register_script(RELEASE)
         self._to_release: set[int] = set()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 from persistence import gcra
-from persistence.redis_breaker import RedisAwayError, RedisBreaker
+from persistence.redis_breaker import TIMEOUT_S, RedisAwayError, RedisBreaker
 
 BUCKETS_MAX = 100_000
 
@@ -39,8 +39,8 @@ class LocalRateLimiter:
 class RedisRateLimiter:
     """Limits across processes, by the clock of Redis."""
 
-    def __init__(self, redis_url: str) -> None:
-        self._redis = RedisBreaker(redis_url, "shared rate limits")
+    def __init__(self, redis_url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._redis = RedisBreaker(redis_url, "shared rate limits", timeout_s=timeout_s)
         self._script = self._redis.client.register_script(gcra.HIT_LUA)
         self._local = LocalRateLimiter()
 

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+TIMEOUT_S = 0.1
 PAUSE_MIN_S = 0.1
 PAUSE_MAX_S = 2.0
 
@@ -43,7 +44,7 @@ class RedisBreaker:
         redis_url: str,
         purpose: str,
         *,
-        timeout_s: float = 0.1,
+        timeout_s: float = TIMEOUT_S,
         connections_max: int = 16,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -54,7 +55,9 @@ class RedisBreaker:
             socket_timeout=None,  # the deadline of the whole call is in `call`
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
-            client_name="seatline",
+            # No greetings: a fresh connection must answer within the timeout too.
+            protocol=2,
+            driver_info=None,
         )
         self.client: Redis = Redis(connection_pool=pool)
         self._purpose = purpose
@@ -100,7 +103,7 @@ class RedisBreaker:
             return  # it was under way when another one failed: the same failure, not a further one
         if not self.is_away:
             # Once per outage: what follows is the same news.
-            log.warning("Redis is away, going on without %s: %s", self._purpose, error or type(error).__name__)
+            log.warning("Redis is away, going on without %s: %s", self._purpose, str(error) or type(error).__name__)
         self._pause_s = min(max(self._pause_s * 2, PAUSE_MIN_S), PAUSE_MAX_S)
         self._closed_until = self._monotonic() + self._pause_s
 
