@@ -86,7 +86,10 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class RoomedMeeting:
-    """A weekly meeting and its room. Minutes count from midnight; ``weeks`` is a bit mask, bit 0 the first week of term."""
+    """A weekly meeting and its room.
+
+    Minutes count from midnight; ``weeks`` is a bit mask of the weeks of term, bit 0 being the first.
+    """
 
     weekday: int
     start_minute: int

@@ -1,0 +1,70 @@
+"""What administrators change."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from msgspec import UNSET
+
+from allocator.commands import ChangeCapacity, CloseSection, OpenSection, StaffCommand
+from api import problems
+from api.bodies import JsonBody, path_id
+from api.errors import ApiError
+from api.outcomes import require_done
+from api.replies import json_reply
+from api.routing import Access, Answer, Route
+from api.schemas.catalogue import SectionReply
+from api.schemas.staff import SectionChange
+from api.sections import no_such_section
+from api.state import PRINCIPAL, SERVICES
+
+CHANGE = JsonBody(SectionChange)
+
+
+async def change_section(request: web.Request) -> web.Response:
+    """Change the capacity of a section, open it or close it.
+
+    A capacity below the students already in evicts nobody; seats are given again once enough have left.
+    Sending the same change twice is the same as sending it once.
+    """
+    section_id = path_id(request)
+    wanted = await CHANGE.read(request)
+    services, user_id = request.app[SERVICES], request[PRINCIPAL].user_id
+    for command in commands_for(wanted, section_id, user_id):
+        require_done(await services.gateway.submit(command), not_found="There is no such section.")
+    section = await services.catalogue.section(section_id)
+    if section is None:
+        raise no_such_section()
+    return json_reply(SectionReply.of(section))
+
+
+def commands_for(wanted: SectionChange, section_id: int, user_id: int) -> list[StaffCommand]:
+    """The commands that make the change. A section closes before its capacity changes, and opens after:
+    so nobody gets a seat in between whom the section as it will be would not have taken.
+
+    Raises:
+        ApiError: if nothing is to be changed.
+    """
+    commands: list[StaffCommand] = []
+    if wanted.capacity is not UNSET:
+        commands.append(ChangeCapacity(section_id, wanted.capacity, user_id))
+    if wanted.is_open is True:
+        commands.append(OpenSection(section_id, user_id))
+    elif wanted.is_open is False:
+        commands.insert(0, CloseSection(section_id, user_id))
+    if not commands:
+        raise ApiError(problems.INVALID, "Say what to change: capacity, is_open or both.")
+    return commands
+
+
+ROUTES = (
+    Route(
+        "PATCH",
+        "/api/admin/sections/{id}",
+        change_section,
+        "Staff",
+        Access.ADMIN,
+        {200: Answer("The section as it is now.", SectionReply)},
+        problems=(problems.OUTCOME_UNKNOWN,),
+        body=CHANGE,
+    ),
+)

@@ -1,0 +1,84 @@
+"""The application: routes, middlewares and what they keep, from the services that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import aiohttp_cors
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from api import docs
+from api.background import Background
+from api.limits import LocalLimiter
+from api.metrics import Metrics
+from api.middleware import make_edge
+from api.passwords import Passwords
+from api.proxies import make_proxy_middleware
+from api.readiness import Readiness
+from api.routes import API_ROUTES
+from api.routing import add_route
+from api.services import ApiConfig, Services
+from api.state import (
+    ACCESS_TOKENS,
+    BACKGROUND,
+    ENROLLMENT_LIMIT,
+    METRICS,
+    PASSWORDS,
+    READINESS,
+    SERVICES,
+)
+from api.tokens import AccessTokens
+
+BODY_BYTES_MAX = 64 * 1024
+BACKGROUND_CLOSE_S = 2.0
+
+
+def build_app(services: Services, *, passwords: Passwords | None = None) -> web.Application:
+    """The API on these services.
+
+    Args:
+        services: what stands behind the API; whoever made them closes them.
+        passwords: how passwords are checked; tests pass a quicker one.
+    """
+    config = services.config
+    app = web.Application(middlewares=_middlewares(config), client_max_size=BODY_BYTES_MAX)
+    app[SERVICES] = services
+    app[ACCESS_TOKENS] = AccessTokens(config.jwt_secret, config.access_token_ttl_s)
+    app[PASSWORDS] = passwords or Passwords()
+    app[METRICS] = Metrics()
+    app[ENROLLMENT_LIMIT] = LocalLimiter(config.enrollments_per_s, config.enrollments_burst)
+    app[BACKGROUND] = Background()
+    app[READINESS] = Readiness(services.probes)
+    app.cleanup_ctx.append(_close_what_is_ours)
+    for route in (*API_ROUTES, *docs.ROUTES):
+        add_route(app, route)
+    if config.cors_origins:
+        _allow_origins(app, config.cors_origins)
+    return app
+
+
+def _middlewares(config: ApiConfig) -> list[Middleware]:
+    middlewares = [make_edge(is_production=config.is_production, slow_request_s=config.slow_request_s)]
+    if config.trusted_proxies:
+        middlewares.append(make_proxy_middleware(config.trusted_proxies))
+    return middlewares
+
+
+async def _close_what_is_ours(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[BACKGROUND].close(BACKGROUND_CLOSE_S)
+    app[PASSWORDS].close()
+
+
+def _allow_origins(app: web.Application, origins: tuple[str, ...]) -> None:
+    """Let pages of these origins call the API. No cookies are involved, so no credentials either."""
+    options = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]
+        allow_credentials=False,
+        allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "X-Request-Id"),
+        expose_headers=("ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-Id"),
+        max_age=3600,
+    )
+    cors = aiohttp_cors.setup(app, defaults=dict.fromkeys(origins, options))
+    for route in list(app.router.routes()):
+        cors.add(route)

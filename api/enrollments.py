@@ -1,0 +1,205 @@
+"""Seats and places: taking them, giving them up, looking at them."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import msgspec
+from aiohttp import web
+
+from allocator.commands import Drop, Enroll, RecheckHead
+from allocator.outcomes import Outcome
+from allocator.ports import CommandGateway
+from allocator.read_models import EnrollmentView
+from api import problems
+from api.access import student_id_of
+from api.bodies import JsonBody, QueryString, RequestKey, path_id, read_request_key
+from api.cache import read_through
+from api.errors import ApiError, rate_limited
+from api.outcomes import count_outcome, require_done
+from api.replies import encode, json_reply
+from api.routing import Access, Answer, Route
+from api.schemas.catalogue import SemesterQuery
+from api.schemas.enrollments import (
+    DroppedReply,
+    EnrolledReply,
+    EnrollmentList,
+    EnrollmentReply,
+    EnrollRequest,
+)
+from api.state import BACKGROUND, ENROLLMENT_LIMIT, PRINCIPAL, REQUEST_ID, SERVICES
+
+MY_TTL_S = 60.0
+
+ENROLL = JsonBody(EnrollRequest)
+SEMESTER = QueryString(SemesterQuery)
+
+_decode_list = msgspec.json.Decoder(list[EnrollmentReply]).decode
+
+
+async def enroll(request: web.Request) -> web.Response:
+    """Take a seat in a section, or a place on its waitlist.
+
+    Repeat a request whose answer was lost with the same Idempotency-Key: it has one effect and the same answer.
+    A refusal (409) gives every reason at once, each with a stable code.
+    """
+    student_id = student_id_of(request)
+    limit_writes(request, student_id)
+    key = read_request_key(request)
+    wanted = await ENROLL.read(request)
+    command = Enroll(
+        wanted.section_id,
+        student_id,
+        wanted.join_waitlist,
+        key.value,
+        keep_answer=key.is_clients,
+        maybe_tried=key.is_clients,
+    )
+    outcome = await request.app[SERVICES].gateway.submit(command)
+    count_outcome(request, outcome)
+    require_done(outcome, not_found="There is no such section.")
+    enrollment_id = cast(int, outcome.enrollment_id)
+    headers = {"Location": f"/api/enrollments/{enrollment_id}/status", **replay_header(outcome)}
+    return json_reply(EnrolledReply.of(outcome, enrollment_id), status=201, headers=headers)
+
+
+async def drop(request: web.Request) -> web.Response:
+    """Give up a seat or a place. Dropping what is dropped already is answered the same."""
+    student_id = student_id_of(request)
+    limit_writes(request, student_id)
+    key = read_request_key(request)
+    view = await own_enrollment(request, student_id)
+    outcome = await request.app[SERVICES].gateway.submit(_drop_command(view, key))
+    count_outcome(request, outcome)
+    require_done(outcome, not_found="There is no such enrolment.")
+    _recheck_waitlists(request, outcome, student_id)
+    return json_reply(DroppedReply(view.id), headers=replay_header(outcome))
+
+
+async def list_mine(request: web.Request) -> web.Response:
+    """The seats and places that the student holds, in one semester or in all."""
+    student_id = student_id_of(request)
+    wanted = SEMESTER.read(request).semester
+    reader = request.app[SERVICES].enrollments
+
+    async def load() -> bytes:
+        return encode([EnrollmentReply.of(one) for one in await reader.held_by(student_id)])
+
+    cached = await read_through(request, "student:enrollments", f"student:enrollments:{student_id}", MY_TTL_S, load)
+    items = [one for one in _decode_list(cached) if wanted is None or wanted in (one.semester, str(one.semester_id))]
+    # A place in a list changes with what others do, so it is never read from a cache.
+    positions = await reader.positions([one.id for one in items if one.status == "waitlisted"])
+    items = [
+        msgspec.structs.replace(one, waitlist_position=positions[one.id]) if one.id in positions else one
+        for one in items
+    ]
+    return json_reply(EnrollmentList(items))
+
+
+async def show_status(request: web.Request) -> web.Response:
+    """One of the student's enrolments as it stands now.
+
+    With the position on the waitlist, and what kept the student from a seat that was free.
+    """
+    view = await own_enrollment(request, student_id_of(request))
+    positions = await request.app[SERVICES].enrollments.positions([view.id] if view.status == "waitlisted" else [])
+    return json_reply(EnrollmentReply.of(view, positions.get(view.id)))
+
+
+async def own_enrollment(request: web.Request, student_id: int) -> EnrollmentView:
+    """The enrolment of the path. Another student's looks as if it had never been, but the attempt is on record."""
+    enrollment_id = path_id(request)
+    services = request.app[SERVICES]
+    view = await services.enrollments.find(enrollment_id)
+    if view is not None and view.student_id == student_id:
+        return view
+    if view is not None:
+        user_id, request_id = request[PRINCIPAL].user_id, request[REQUEST_ID]
+        await services.audit.record(
+            user_id, f"foreign_enrollment.{request.method.lower()}", f"enrollment:{enrollment_id}", request_id
+        )
+    raise ApiError(problems.NOT_FOUND, "There is no such enrolment.")
+
+
+def limit_writes(request: web.Request, student_id: int) -> None:
+    """At most so many writes a second from one student, so that a script slows only itself."""
+    retry_after_s = request.app[ENROLLMENT_LIMIT].hit(student_id)
+    if retry_after_s is not None:
+        raise rate_limited(request, "enrollments", retry_after_s)
+
+
+def replay_header(outcome: Outcome) -> dict[str, str]:
+    """Says so if this is the stored answer of an earlier try."""
+    return {"Idempotent-Replayed": "true"} if outcome.replayed else {}
+
+
+def _drop_command(view: EnrollmentView, key: RequestKey) -> Drop:
+    return Drop(
+        view.section_id,
+        view.student_id,
+        view.id,
+        key.value,
+        keep_answer=key.is_clients,
+        maybe_tried=key.is_clients,
+    )
+
+
+def _recheck_waitlists(request: web.Request, outcome: Outcome, student_id: int) -> None:
+    """With a seat given up, the student may have become eligible where they wait."""
+    gateway = request.app[SERVICES].gateway
+    for section_id in outcome.recheck:
+        request.app[BACKGROUND].start(_recheck(gateway, section_id, student_id))
+
+
+async def _recheck(gateway: CommandGateway, section_id: int, student_id: int) -> None:
+    await gateway.submit(RecheckHead(section_id, student_id))
+
+
+_TRANSIENT = (problems.RATE_LIMITED, problems.OUTCOME_UNKNOWN)
+
+ROUTES = (
+    Route(
+        "POST",
+        "/api/enrollments",
+        enroll,
+        "Enrolments",
+        Access.STUDENT,
+        {201: Answer("A seat or a place.", EnrolledReply, headers=("Location", "Idempotent-Replayed"))},
+        problems=(
+            problems.BAD_IDEMPOTENCY_KEY,
+            problems.NOT_FOUND,
+            problems.REFUSED,
+            problems.KEY_REUSED,
+            *_TRANSIENT,
+        ),
+        body=ENROLL,
+        request_headers=("Idempotency-Key",),
+    ),
+    Route(
+        "DELETE",
+        "/api/enrollments/{id}",
+        drop,
+        "Enrolments",
+        Access.STUDENT,
+        {200: Answer("It has ended.", DroppedReply, headers=("Idempotent-Replayed",))},
+        problems=(problems.BAD_IDEMPOTENCY_KEY, problems.KEY_REUSED, *_TRANSIENT),
+        request_headers=("Idempotency-Key",),
+    ),
+    Route(
+        "GET",
+        "/api/enrollments/my",
+        list_mine,
+        "Enrolments",
+        Access.STUDENT,
+        {200: Answer("The list.", EnrollmentList)},
+        query=SEMESTER,
+    ),
+    Route(
+        "GET",
+        "/api/enrollments/{id}/status",
+        show_status,
+        "Enrolments",
+        Access.STUDENT,
+        {200: Answer("The enrolment.", EnrollmentReply)},
+    ),
+)

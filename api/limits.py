@@ -1,0 +1,49 @@
+"""A rate limit within this process, for paths where a round trip to Redis would cost more than the work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+
+
+class LocalLimiter:
+    """GCRA: one number per key, the time at which a steady sender would be due again.
+
+    Args:
+        rate_per_s: calls that each key may make in the long run.
+        burst: calls that it may make at once after a rest.
+        keys_max: keys remembered; beyond it those at rest are forgotten, which changes nothing for them.
+    """
+
+    def __init__(
+        self,
+        rate_per_s: float,
+        burst: int,
+        *,
+        keys_max: int = 100_000,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._interval_s = 1.0 / rate_per_s
+        self._tolerance_s = burst * self._interval_s
+        self._keys_max = keys_max
+        self._now = now
+        self._due_at: dict[Hashable, float] = {}
+
+    def hit(self, key: Hashable) -> float | None:
+        """Count one call of ``key``. None if it is allowed, else the seconds after which to try again."""
+        now = self._now()
+        due_at = max(self._due_at.get(key, now), now) + self._interval_s
+        excess_s = due_at - now - self._tolerance_s
+        # A sum of intervals is not exact in floating point: the last call of a burst must not fail by a rounding.
+        if excess_s > 1e-9:
+            return excess_s
+        if len(self._due_at) >= self._keys_max and key not in self._due_at:
+            self._forget(now)
+        self._due_at[key] = due_at
+        return None
+
+    def _forget(self, now: float) -> None:
+        self._due_at = {key: due_at for key, due_at in self._due_at.items() if due_at > now}
+        if len(self._due_at) >= self._keys_max:
+            # Everybody is busy: forget the oldest half rather than scan at every call.
+            self._due_at = dict(list(self._due_at.items())[self._keys_max // 2 :])

@@ -1,0 +1,60 @@
+"""How replies are made: encoded by msgspec, with headers that were made once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import msgspec
+from aiohttp import web
+from multidict import CIMultiDict
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+API_HEADERS = {**SECURITY_HEADERS, "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
+
+_JSON_HEADERS = CIMultiDict({"Content-Type": "application/json", "Cache-Control": "no-store", **API_HEADERS})
+_CATALOGUE_HEADERS = CIMultiDict({"Content-Type": "application/json", "Cache-Control": "no-cache", **API_HEADERS})
+_PROBLEM_HEADERS = CIMultiDict({"Content-Type": "application/problem+json", "Cache-Control": "no-store", **API_HEADERS})
+_EMPTY_HEADERS = CIMultiDict({"Cache-Control": "no-store", **API_HEADERS})
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(value: object) -> bytes:
+    """``value`` as JSON."""
+    return _encode(value)
+
+
+def json_reply(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A reply that nobody may store: it is about one user, or true for this moment only."""
+    return _reply(_encode(value), status, _JSON_HEADERS, headers)
+
+
+def problem_reply(value: object, *, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
+    """An error, as problem+json."""
+    return _reply(_encode(value), status, _PROBLEM_HEADERS, headers)
+
+
+def empty_reply() -> web.Response:
+    """Done, and nothing to say."""
+    return web.Response(status=204, headers=_EMPTY_HEADERS.copy())
+
+
+def tagged_reply(request: web.Request, body: bytes) -> web.Response:
+    """A reply that may be stored but must be asked about again; 304 if the client has this very one."""
+    tag = hashlib.blake2b(body, digest_size=12).hexdigest()
+    known = request.if_none_match or ()
+    if any(one.value in {tag, "*"} for one in known):
+        return _reply(None, 304, _CATALOGUE_HEADERS, {"ETag": f'"{tag}"'})
+    return _reply(body, 200, _CATALOGUE_HEADERS, {"ETag": f'"{tag}"'})
+
+
+def _reply(body: bytes | None, status: int, base: CIMultiDict[str], more: Mapping[str, str] | None) -> web.Response:
+    headers = base.copy()
+    if more is not None:
+        headers.update(more)
+    return web.Response(body=body, status=status, headers=headers)

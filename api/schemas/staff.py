@@ -1,0 +1,48 @@
+"""What staff ask for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from allocator.read_models import Roster, RosterEntry
+
+
+class SectionChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to change of a section. A field that is left out stays as it is; at least one must be there."""
+
+    capacity: Annotated[int, Meta(ge=0, le=100_000)] | UnsetType = UNSET
+    is_open: bool | UnsetType = UNSET
+
+
+class RosterItem(Struct, frozen=True):
+    """One student of a section. ``place`` is null for those who hold a seat."""
+
+    enrollment_id: int
+    student_id: int
+    student_number: str
+    name: str
+    place: int | None
+
+    @classmethod
+    def of(cls, entry: RosterEntry) -> RosterItem:
+        """An entry, as staff see it."""
+        return cls(entry.enrollment_id, entry.student_id, entry.student_number, entry.name, entry.place)
+
+
+class RosterReply(Struct, frozen=True):
+    """Who is in a section, by name, and who waits for it, the first to be promoted first."""
+
+    section_id: int
+    enrolled: list[RosterItem]
+    waitlisted: list[RosterItem]
+
+    @classmethod
+    def of(cls, roster: Roster) -> RosterReply:
+        """A roster, as staff see it."""
+        return cls(
+            roster.section_id,
+            [RosterItem.of(one) for one in roster.enrolled],
+            [RosterItem.of(one) for one in roster.waitlisted],
+        )

@@ -1,0 +1,80 @@
+"""One section: its seats for everybody, its roster for staff."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from allocator.read_models import Role
+from api import problems
+from api.bodies import path_id
+from api.cache import read_through
+from api.errors import ApiError
+from api.replies import encode, json_reply, tagged_reply
+from api.routing import Access, Answer, Route
+from api.schemas.catalogue import SectionReply
+from api.schemas.staff import RosterReply
+from api.state import PRINCIPAL, REQUEST_ID, SERVICES
+
+SLOTS_TTL_S = 30.0
+
+
+async def show_section(request: web.Request) -> web.Response:
+    """One section with its seats, as they were after its last change."""
+    section_id = path_id(request)
+
+    async def load() -> bytes:
+        section = await request.app[SERVICES].catalogue.section(section_id)
+        return b"" if section is None else encode(SectionReply.of(section))
+
+    body = await read_through(request, "section:slots", f"section:slots:{section_id}", SLOTS_TTL_S, load)
+    if not body:
+        raise no_such_section()
+    return tagged_reply(request, body)
+
+
+async def show_roster(request: web.Request) -> web.Response:
+    """Who is in a section and who waits for it. Teachers see those of their own sections; every look is on record."""
+    section_id = path_id(request)
+    services, principal = request.app[SERVICES], request[PRINCIPAL]
+    roster = await services.rosters.roster(section_id)
+    if roster is None:
+        raise no_such_section()
+    if principal.role is not Role.ADMIN:
+        await _require_own_section(request, section_id)
+    await services.audit.record(principal.user_id, "roster.read", f"section:{section_id}", request[REQUEST_ID])
+    return json_reply(RosterReply.of(roster))
+
+
+def no_such_section() -> ApiError:
+    """There is no section of the path's id."""
+    return ApiError(problems.NOT_FOUND, "There is no such section.")
+
+
+async def _require_own_section(request: web.Request, section_id: int) -> None:
+    teacher_user_id = await request.app[SERVICES].rosters.teacher_user_id(section_id)
+    if teacher_user_id != request[PRINCIPAL].user_id:
+        raise ApiError(problems.FORBIDDEN, "Another teacher teaches this section.")
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/api/sections/{id}",
+        show_section,
+        "Catalogue",
+        Access.PUBLIC,
+        {
+            200: Answer("The section.", SectionReply, headers=("ETag",)),
+            304: Answer("Nothing has changed."),
+        },
+        request_headers=("If-None-Match",),
+    ),
+    Route(
+        "GET",
+        "/api/sections/{id}/roster",
+        show_roster,
+        "Staff",
+        Access.STAFF,
+        {200: Answer("The roster.", RosterReply)},
+    ),
+)

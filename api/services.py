@@ -1,0 +1,68 @@
+"""All that the application is built from. Tests pass fakes, server.py passes the real things."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from allocator.ports import CommandGateway
+from api.ports import (
+    Accounts,
+    ActorStats,
+    AuditLog,
+    Cache,
+    CatalogueReader,
+    EnrollmentReader,
+    Probe,
+    RateLimiter,
+    RosterReader,
+    TokenStore,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiConfig:
+    """The settings that the API heeds.
+
+    Args:
+        jwt_secret: at least 32 bytes; signs access tokens.
+        logins_per_minute, logins_burst: per address and email together.
+        enrollments_per_s, enrollments_burst: writes of one student, in this process.
+        cors_origins: origins whose pages may call the API; none by default.
+        trusted_proxies: addresses or networks whose X-Forwarded-For is believed; none by default.
+        is_production: promise HTTPS for ever (HSTS).
+        slow_request_s: requests that take longer are logged as warnings.
+    """
+
+    jwt_secret: str = field(repr=False)
+    access_token_ttl_s: int = 900
+    refresh_token_ttl_s: int = 14 * 86_400
+    logins_per_minute: float = 10.0
+    logins_burst: int = 10
+    enrollments_per_s: float = 20.0
+    enrollments_burst: int = 40
+    cors_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    is_production: bool = False
+    slow_request_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The ports, filled.
+
+    ``probes`` are what ``/ready`` asks, by name: ``postgres`` and ``actors`` are vital, all others are not.
+    """
+
+    config: ApiConfig
+    gateway: CommandGateway
+    catalogue: CatalogueReader
+    enrollments: EnrollmentReader
+    rosters: RosterReader
+    accounts: Accounts
+    refresh_tokens: TokenStore
+    audit: AuditLog
+    cache: Cache
+    rate_limiter: RateLimiter
+    actor_stats: ActorStats
+    probes: Mapping[str, Probe]

@@ -1,0 +1,24 @@
+"""Where the application and a request keep what belongs to them, typed."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from api.background import Background
+from api.limits import LocalLimiter
+from api.metrics import Metrics
+from api.passwords import Passwords
+from api.readiness import Readiness
+from api.services import Services
+from api.tokens import AccessTokens, Principal
+
+SERVICES = web.AppKey("SERVICES", Services)
+ACCESS_TOKENS = web.AppKey("ACCESS_TOKENS", AccessTokens)
+PASSWORDS = web.AppKey("PASSWORDS", Passwords)
+METRICS = web.AppKey("METRICS", Metrics)
+ENROLLMENT_LIMIT = web.AppKey("ENROLLMENT_LIMIT", LocalLimiter)
+BACKGROUND = web.AppKey("BACKGROUND", Background)
+READINESS = web.AppKey("READINESS", Readiness)
+
+REQUEST_ID = web.RequestKey("REQUEST_ID", str)
+PRINCIPAL = web.RequestKey("PRINCIPAL", Principal)
