@@ -53,7 +53,7 @@ async def _actor_stats(request: web.Request) -> Sequence[Mapping[str, object]]:
     """What the actors say in time. Our own figures matter most when theirs cannot be had."""
     try:
         async with asyncio.timeout(STATS_TIMEOUT_S):
-            return await request.app[SERVICES].actor_stats.collect()
+            return await request.app[SERVICES].collect_actor_stats()
     except Exception as error:  # noqa: BLE001  # see above
         log.warning("no figures from the section actors", error=type(error).__name__)
         return ()

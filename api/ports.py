@@ -123,12 +123,8 @@ class RateLimiter(Protocol):
         """Count one call. None if it is allowed, else the seconds after which to try again."""
 
 
-class ActorStats(Protocol):
-    """Figures of the section actors."""
-
-    async def collect(self) -> Sequence[Mapping[str, object]]:
-        """One mapping per actor: see api/actor_metrics.py for its form."""
-
+CollectActorStats = Callable[[], Awaitable[Sequence[Mapping[str, object]]]]
+"""Figures of the section actors, one mapping each: see api/actor_metrics.py for its form."""
 
 Probe = Callable[[], Awaitable[object]]
 """Raises, or takes too long, if what it probes is not well."""

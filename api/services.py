@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from allocator.ports import CommandGateway
 from api.ports import (
     Accounts,
-    ActorStats,
     AuditLog,
     Cache,
     CatalogueReader,
+    CollectActorStats,
     EnrollmentReader,
     Probe,
     RateLimiter,
@@ -64,5 +64,5 @@ class Services:
     audit: AuditLog
     cache: Cache
     rate_limiter: RateLimiter
-    actor_stats: ActorStats
+    collect_actor_stats: CollectActorStats
     probes: Mapping[str, Probe]

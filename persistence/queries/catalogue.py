@@ -1,0 +1,122 @@
+"""The catalogue as everybody may see it. Implements ``api.ports.CatalogueReader``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from allocator.read_models import Course, CourseSummary, Requisite, SectionView, Semester
+from persistence.queries.connection import reading
+from persistence.queries.sections import load_sections, select_sections
+from persistence.tables import course_sections, courses, departments, prerequisites, semesters
+
+IS_CURRENT = sa.func.coalesce(semesters.c.starts_on + 7 * semesters.c.weeks > sa.func.current_date(), sa.true())
+
+
+class CatalogueQueries:
+    """Courses and sections in Postgres."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def semesters(self) -> Sequence[Semester]:
+        """All semesters, the newest first."""
+        statement = sa.select(
+            semesters.c.id,
+            semesters.c.code,
+            semesters.c.name,
+            IS_CURRENT.label("is_current"),
+            semesters.c.registration_opens_at,
+            semesters.c.registration_closes_at,
+        ).order_by(semesters.c.starts_on.desc().nulls_last(), semesters.c.id.desc())
+        async with reading(self._engine) as connection:
+            return [Semester(**row) for row in (await connection.execute(statement)).mappings()]
+
+    async def courses(
+        self,
+        *,
+        semester_id: int | None,
+        department: str | None,
+        text: str | None,
+        after_code: str | None,
+        limit: int,
+    ) -> Sequence[CourseSummary]:
+        """Courses in the order of their codes, beginning after ``after_code``. Every None leaves a condition out."""
+        statement = (
+            sa.select(courses.c.id, courses.c.code, courses.c.title, departments.c.code.label("department"))
+            .join(departments, departments.c.id == courses.c.department_id)
+            .order_by(courses.c.code)
+            .limit(limit)
+        )
+        if semester_id is not None:
+            taught = sa.select(1).where(
+                course_sections.c.course_id == courses.c.id, course_sections.c.semester_id == semester_id
+            )
+            statement = statement.where(taught.exists())
+        if department is not None:
+            statement = statement.where(departments.c.code == department)
+        if text is not None:
+            found = courses.c.code.icontains(text, autoescape=True) | courses.c.title.icontains(text, autoescape=True)
+            statement = statement.where(found)
+        if after_code is not None:
+            statement = statement.where(courses.c.code > after_code)
+        async with reading(self._engine) as connection:
+            return [CourseSummary(**row) for row in (await connection.execute(statement)).mappings()]
+
+    async def course(self, course_id: int) -> Course | None:
+        """One course."""
+        statement = (
+            sa.select(
+                courses.c.id,
+                courses.c.code,
+                courses.c.title,
+                courses.c.description,
+                departments.c.code.label("department"),
+                departments.c.name.label("department_name"),
+            )
+            .join(departments, departments.c.id == courses.c.department_id)
+            .where(courses.c.id == course_id)
+        )
+        async with reading(self._engine) as connection:
+            row = (await connection.execute(statement)).mappings().one_or_none()
+            if row is None:
+                return None
+            return Course(**row, requisites=await _requisites(connection, course_id))
+
+    async def sections_of_course(self, course_id: int, semester_id: int | None) -> Sequence[SectionView] | None:
+        """The sections of a course in the order of semester and code; None if there is no such course."""
+        statement = (
+            select_sections()
+            .where(course_sections.c.course_id == course_id)
+            .order_by(course_sections.c.semester_id.desc(), course_sections.c.code, course_sections.c.id)
+        )
+        if semester_id is not None:
+            statement = statement.where(course_sections.c.semester_id == semester_id)
+        async with reading(self._engine) as connection:
+            found = await load_sections(connection, statement)
+            if not found and not await connection.scalar(sa.select(1).where(courses.c.id == course_id)):
+                return None
+            return found
+
+    async def section(self, section_id: int) -> SectionView | None:
+        """One section, as it is at this moment."""
+        async with reading(self._engine) as connection:
+            found = await load_sections(connection, select_sections().where(course_sections.c.id == section_id))
+            return found[0] if found else None
+
+
+async def _requisites(connection: AsyncConnection, course_id: int) -> tuple[Requisite, ...]:
+    rows = await connection.execute(
+        sa.select(
+            prerequisites.c.required_course_id.label("course_id"),
+            courses.c.code,
+            prerequisites.c.kind,
+            prerequisites.c.min_grade.label("min_grade_tenths"),
+        )
+        .join(courses, courses.c.id == prerequisites.c.required_course_id)
+        .where(prerequisites.c.course_id == course_id)
+        .order_by(prerequisites.c.kind, courses.c.code)
+    )
+    return tuple(Requisite(**row) for row in rows.mappings())

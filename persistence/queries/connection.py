@@ -1,0 +1,48 @@
+"""Connections of the cold paths, with driver errors in the words of allocator.ports."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from allocator.ports import StoreBusyError, StoreUnavailableError
+from persistence.postgres_errors import CONNECTION_ERRORS, translate
+
+
+@contextlib.asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection to read from; nothing done on it is kept.
+
+    Raises:
+        StoreUnavailableError, StoreBusyError: Postgres is away or too slow, or too many are reading.
+    """
+    with _translated():
+        async with engine.connect() as connection:
+            yield connection
+
+
+@contextlib.asynccontextmanager
+async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A transaction: committed at the end, or rolled back if an exception leaves it. Raises as ``reading``."""
+    with _translated():
+        async with engine.begin() as connection:
+            yield connection
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except exc.TimeoutError as error:
+        raise StoreBusyError("every connection is in use") from error
+    except exc.DBAPIError as error:
+        # SQLAlchemy wraps its own imitation of a driver's error, which wraps what asyncpg raised.
+        cause = error.orig.__cause__ if error.orig is not None else None
+        if not isinstance(cause, Exception):
+            raise StoreUnavailableError(type(error).__name__) from error
+        raise translate(cause) from error
+    except CONNECTION_ERRORS as error:
+        raise translate(error) from error

@@ -1,0 +1,120 @@
+"""Refresh tokens, by their hashes. Implements ``api.ports.TokenStore``.
+
+The tokens that follow from one login are a family, and what is done to a family is done one at a time: of two
+exchanges of one token at once, the second sees that the first has used it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from allocator.read_models import Account, RefusedRefresh
+from persistence.queries.accounts import account_of, select_accounts
+from persistence.queries.connection import writing
+from persistence.tables import refresh_tokens, users
+
+
+class RefreshTokens:
+    """Refresh tokens in Postgres."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def open_family(self, user_id: int, token_hash: bytes, expires_at: datetime) -> None:
+        """Store the first token of a login, and forget those of the user that have expired."""
+        async with writing(self._engine) as connection:
+            await connection.execute(
+                sa.delete(refresh_tokens).where(
+                    refresh_tokens.c.user_id == user_id, refresh_tokens.c.expires_at < sa.func.now()
+                )
+            )
+            await _insert(connection, uuid.uuid4(), user_id, token_hash, expires_at)
+
+    async def rotate(self, token_hash: bytes, new_hash: bytes, expires_at: datetime) -> Account | RefusedRefresh:
+        """Exchange a token for its successor. One that was exchanged before revokes its whole family."""
+        async with writing(self._engine) as connection:
+            family = await _lock_family(connection, token_hash)
+            if family is None:
+                return RefusedRefresh.UNKNOWN
+            token = await _find(connection, token_hash)
+            if token is None:  # it had expired and was cleared away at this moment
+                return RefusedRefresh.UNKNOWN
+            refusal = _reason_against(token)
+            if refusal is not None:
+                if refusal in {RefusedRefresh.REUSED, RefusedRefresh.DISABLED}:
+                    await _revoke(connection, family)
+                return refusal
+            await connection.execute(
+                sa.update(refresh_tokens).where(refresh_tokens.c.id == token.id).values(used_at=sa.func.now())
+            )
+            await _insert(connection, family, token.user_id, new_hash, expires_at)
+            account = await connection.execute(select_accounts().where(users.c.id == token.user_id))
+            return account_of(account.mappings().one())
+
+    async def revoke_family(self, token_hash: bytes) -> None:
+        """Revoke every token that follows from the login of this one. An unknown token changes nothing."""
+        async with writing(self._engine) as connection:
+            family = await _lock_family(connection, token_hash)
+            if family is not None:
+                await _revoke(connection, family)
+
+
+async def _lock_family(connection: AsyncConnection, token_hash: bytes) -> uuid.UUID | None:
+    """The family of a token, locked until the transaction ends; None if nobody knows the token.
+
+    A lock on the token's row would not do: a successor inserted at the same moment would escape a revocation.
+    """
+    statement = sa.select(refresh_tokens.c.family).where(refresh_tokens.c.token_hash == token_hash)
+    family: uuid.UUID | None = await connection.scalar(statement)
+    if family is not None:
+        lock = sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"refresh family {family}", 0))
+        await connection.execute(sa.select(lock))
+    return family
+
+
+async def _find(connection: AsyncConnection, token_hash: bytes) -> sa.Row[Any] | None:
+    """The token, read after the lock, so as the last holder of the lock left it."""
+    result = await connection.execute(
+        sa.select(
+            refresh_tokens.c.id,
+            refresh_tokens.c.user_id,
+            refresh_tokens.c.used_at.is_not(None).label("is_used"),
+            refresh_tokens.c.revoked_at.is_not(None).label("is_revoked"),
+            (refresh_tokens.c.expires_at <= sa.func.now()).label("is_expired"),
+            users.c.disabled_at.is_not(None).label("is_disabled"),
+        )
+        .join(users, users.c.id == refresh_tokens.c.user_id)
+        .where(refresh_tokens.c.token_hash == token_hash)
+    )
+    return result.one_or_none()
+
+
+def _reason_against(token: sa.Row[Any]) -> RefusedRefresh | None:
+    if token.is_revoked:
+        return RefusedRefresh.REVOKED
+    if token.is_used:
+        return RefusedRefresh.REUSED
+    if token.is_expired:
+        return RefusedRefresh.EXPIRED
+    return RefusedRefresh.DISABLED if token.is_disabled else None
+
+
+async def _revoke(connection: AsyncConnection, family: uuid.UUID) -> None:
+    await connection.execute(
+        sa.update(refresh_tokens)
+        .where(refresh_tokens.c.family == family, refresh_tokens.c.revoked_at.is_(None))
+        .values(revoked_at=sa.func.now())
+    )
+
+
+async def _insert(
+    connection: AsyncConnection, family: uuid.UUID, user_id: int, token_hash: bytes, expires_at: datetime
+) -> None:
+    await connection.execute(
+        sa.insert(refresh_tokens).values(family=family, user_id=user_id, token_hash=token_hash, expires_at=expires_at)
+    )
