@@ -15,9 +15,10 @@ help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
 		printf '  %-9s %s\n' $$target "$$text"; done
 
-# exec: the shell steps aside, so that a signal from make or from the terminal meets Seatline itself.
+# exec: the shell steps aside, so that a signal from make or from the terminal meets Seatline itself. The launcher
+# asks the kernel to send it SIGTERM should make be killed.
 run: bootstrap ## Start Seatline with its own Postgres and Valkey; Ctrl-C stops it all (ARGS go to `seatline up`)
-	@exec $(BIN)/seatline up $(ARGS)
+	@exec $(BIN)/python -I -S cluster/embedded/launch.py $$PPID 15 - - $(BIN)/seatline up $(ARGS)
 
 test: lint ## Check the code and run all tests (ARGS go to pytest)
 	$(BIN)/python -m pytest $(ARGS)
