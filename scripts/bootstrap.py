@@ -62,9 +62,7 @@ def digest(*paths: Path, extra: str = "") -> str:
 
 def venv_key() -> str:
     """What .venv depends on. The place counts too: scripts in an environment name it."""
-    return digest(
-        LOCK, ROOT / "pyproject.toml", Path(__file__), extra=f"{sys.version_info[:3]} {sys.platform} {ROOT}"
-    )
+    return digest(LOCK, ROOT / "pyproject.toml", Path(__file__), extra=f"{sys.version_info[:3]} {sys.platform} {ROOT}")
 
 
 def read(path: Path) -> str:
@@ -93,8 +91,7 @@ def check_writable() -> None:
             with suppress(KeyError):
                 owner = path.owner()
             raise BootstrapError(
-                f"{path} belongs to {owner} and this user cannot write it: "
-                f"run as {owner}, or make a clone of your own"
+                f"{path} belongs to {owner} and this user cannot write it: run as {owner}, or make a clone of your own"
             )
 
 
@@ -106,12 +103,7 @@ def base_python() -> str:
 def pip_command(env: dict[str, str]) -> list[str] | None:
     """How to call pip: the interpreter's own, or the copy that ensurepip carries; else None."""
     python = base_python()
-    if (
-        subprocess.run(
-            [python, "-m", "pip", "--version"], env=env, capture_output=True, check=False
-        ).returncode
-        == 0
-    ):
+    if subprocess.run([python, "-m", "pip", "--version"], env=env, capture_output=True, check=False).returncode == 0:
         return [python, "-m", "pip"]
     script = (
         "import ensurepip, glob, os; here = os.path.join(os.path.dirname(ensurepip.__file__), '_bundled');"
@@ -216,9 +208,7 @@ def venv_fits() -> bool:
     """Whether .venv has an interpreter that runs and is of this version."""
     try:
         script = "import sys; print(*sys.version_info[:3])"
-        found = subprocess.run(
-            [VENV / "bin" / "python", "-c", script], capture_output=True, text=True, check=False
-        )
+        found = subprocess.run([VENV / "bin" / "python", "-c", script], capture_output=True, text=True, check=False)
     except OSError:
         return False
     return found.returncode == 0 and found.stdout.split() == [str(part) for part in sys.version_info[:3]]

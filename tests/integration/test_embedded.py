@@ -224,7 +224,7 @@ async def test_service_that_dies_is_started_again(home: Path, service: str) -> N
                 return False
 
         async with asyncio.timeout(20):
-            while not await answers():  # noqa: ASYNC110
+            while not await answers():
                 await asyncio.sleep(0.05)
         cache = redis.from_url(services.redis_url)
         assert await cache.ping()
