@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -62,13 +61,18 @@ class EnrollmentRow:
 
 @dataclass
 class MemoryDatabase:
-    """The tables of the batch path. ``lock_timeout_s`` is how long a turn waits for a record that another holds."""
+    """The tables of the batch path.
+
+    ``lock_timeout_s`` is how long a turn waits for a record that another holds; ``holders`` is the unique index on
+    active enrolments, by student and section.
+    """
 
     lock_timeout_s: float = 1.0
     facts: dict[int, SectionFacts] = field(default_factory=dict)
     catalogue_version: int = 1
     seats: dict[int, SeatRow] = field(default_factory=dict)
     records: dict[RecordKey, RegistrationRecord] = field(default_factory=dict)
+    holders: dict[tuple[int, int], int] = field(default_factory=dict)
     enrollments: dict[int, EnrollmentRow] = field(default_factory=dict)
     answers: dict[tuple[int, str], StoredAnswer] = field(default_factory=dict)
     history: dict[tuple[int, int], tuple[Event, int]] = field(default_factory=dict)
@@ -164,6 +168,11 @@ class MemoryTurn:
                 raise StoreRejectedError(f"history {event.section_id}/{event.seq} exists")
         database.seats.update(seats)
         database.enrollments.update(enrollments)
+        for row in enrollments.values():
+            if row.status == "dropped":
+                database.holders.pop((row.student_id, row.section_id), None)
+            else:
+                database.holders[row.student_id, row.section_id] = row.enrollment_id
         database.records.update({record.key: record.copy() for record in changes.records})
         database.answers.update({(a.student_id, a.key): a for a in changes.answers})
         database.history.update({(e.section_id, e.seq): (e, epochs[e.section_id]) for e in changes.events})
@@ -263,8 +272,8 @@ def _changed_enrollments(database: MemoryDatabase, events: Iterable[Event]) -> d
         row.status, row.blocked_at, row.blocked_by = update.status, update.blocked_at, update.blocked_by
         row.credits = row.credits if update.credits is None else update.credits
         changed[update.enrollment_id] = row
-    merged = {**database.enrollments, **changed} if changed else {}
-    held = Counter((row.student_id, row.section_id) for row in merged.values() if row.status != "dropped")
-    if any(count > 1 for count in held.values()):
-        raise StoreRejectedError("a student is in a section twice")
+    for row in changed.values():
+        holder = database.holders.get((row.student_id, row.section_id), row.enrollment_id)
+        if row.status != "dropped" and holder != row.enrollment_id:
+            raise StoreRejectedError("a student is in a section twice")
     return changed
