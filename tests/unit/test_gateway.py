@@ -1,0 +1,173 @@
+"""The gateway, over actors that a test scripts: coalescing, following, retrying, shedding, deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from allocator.commands import Command, Enroll
+from allocator.outcomes import Code, Outcome
+from cluster.directory import Directory
+from cluster.gateway import ActorLostError, Gateway, GatewayLimits
+from cluster.settings import Placement
+from cluster.wire import WireCodec, WireError
+from tests.running import capacity, drop, enroll
+
+Decide = Callable[[str, list[Command]], list[Outcome]]
+CODEC = WireCodec()
+
+
+class ScriptedActors:
+    """Answers calls with a function; ``gate`` holds them back; every call is written down."""
+
+    def __init__(self, decide: Decide) -> None:
+        self.decide = decide
+        self.calls: list[tuple[str, list[Command]]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def call(self, name: str, packed: bytes) -> bytes:
+        commands = [command for command, _ in CODEC.decode_commands(packed)]
+        self.calls.append((name, commands))
+        await self.gate.wait()
+        return CODEC.encode_outcomes(self.decide(name, commands))
+
+
+def enrolled(_name: str, commands: list[Command]) -> list[Outcome]:
+    """Everybody gets a seat; the enrolment id is the student's."""
+    return [Outcome(Code.ENROLLED, one.section_id, getattr(one, "student_id", None)) for one in commands]
+
+
+@contextlib.asynccontextmanager
+async def gateway(actors: ScriptedActors, names: tuple[str, ...] = ("a",), **limits: float) -> AsyncIterator[Gateway]:
+    """A gateway to pooled actors of these names."""
+    directory = Directory(Placement.POOLED, names)
+    opened = Gateway(directory, actors.call, GatewayLimits(**limits))  # type: ignore[arg-type]
+    yield opened
+    await opened.close()
+
+
+async def test_what_gathers_during_a_call_goes_out_in_the_next() -> None:
+    actors = ScriptedActors(enrolled)
+    async with gateway(actors) as way:
+        actors.gate.clear()
+        first = asyncio.create_task(way.submit(enroll(1, 7)))
+        await asyncio.sleep(0)
+        rest = [asyncio.create_task(way.submit(enroll(student, 7))) for student in range(2, 50)]
+        await asyncio.sleep(0.01)
+        actors.gate.set()
+        outcomes = await asyncio.gather(first, *rest)
+    assert [len(commands) for _, commands in actors.calls] == [1, 48]
+    assert [one.enrollment_id for one in outcomes] == list(range(1, 50))
+
+
+async def test_a_moved_section_is_followed_and_keeps_its_key() -> None:
+    def decide(name: str, commands: list[Command]) -> list[Outcome]:
+        if name == "a":
+            return [Outcome(Code.MOVED, one.section_id, owner="b") for one in commands]
+        return enrolled(name, commands)
+
+    actors = ScriptedActors(decide)
+    async with gateway(actors) as way:
+        outcome = await way.submit(enroll(1, 7, key="mine"))
+    assert outcome.code is Code.ENROLLED
+    assert [name for name, _ in actors.calls] == ["a", "b"]
+    assert actors.calls[0][1] == actors.calls[1][1]
+
+
+async def test_a_lost_actor_is_asked_again_to_look_the_key_up() -> None:
+    failures = 2
+
+    def decide(name: str, commands: list[Command]) -> list[Outcome]:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise ActorLostError("gone")
+        return enrolled(name, commands)
+
+    actors = ScriptedActors(decide)
+    async with gateway(actors) as way:
+        outcome = await way.submit(enroll(1, 7))
+    assert outcome.code is Code.ENROLLED
+    tries = [commands[0] for _, commands in actors.calls]
+    assert isinstance(tries[0], Enroll)
+    assert [one.maybe_tried for one in tries if isinstance(one, Enroll)] == [False, True, True]
+    assert {one.key for one in tries if isinstance(one, Enroll)} == {tries[0].key}
+
+
+async def test_a_request_that_was_sent_and_not_answered_is_unknown_at_its_deadline() -> None:
+    actors = ScriptedActors(enrolled)
+    async with gateway(actors, deadline_s=0.2) as way:
+        actors.gate.clear()
+        sent = asyncio.create_task(way.submit(enroll(1, 7)))
+        await asyncio.sleep(0.01)
+        never_sent = asyncio.create_task(way.submit(enroll(2, 7)))
+        assert (await sent).code is Code.UNKNOWN
+        assert (await never_sent).code is Code.UNAVAILABLE
+
+
+async def test_an_actor_that_stays_lost_gives_unknown_at_the_deadline_not_later() -> None:
+    def decide(_name: str, _commands: list[Command]) -> list[Outcome]:
+        raise ActorLostError("gone")
+
+    async with gateway(ScriptedActors(decide), deadline_s=0.3) as way, asyncio.timeout(2):
+        assert (await way.submit(enroll(1, 7))).code is Code.UNKNOWN
+
+
+async def test_a_full_list_sheds_at_once_and_recovers() -> None:
+    actors = ScriptedActors(enrolled)
+    async with gateway(actors, pending_max=3) as way:
+        actors.gate.clear()
+        tasks = [asyncio.create_task(way.submit(enroll(student, 7))) for student in range(1, 11)]
+        await asyncio.sleep(0.01)
+        assert [task.result().code for task in tasks if task.done()] == [Code.OVERLOADED] * 7
+        actors.gate.set()
+        codes = [(await task).code for task in tasks]
+        assert codes.count(Code.ENROLLED) == 3
+        assert (await way.submit(enroll(99, 7))).code is Code.ENROLLED
+
+
+async def test_closing_leaves_nobody_waiting() -> None:
+    actors = ScriptedActors(enrolled)
+    actors.gate.clear()
+    async with gateway(actors) as way:
+        tasks = [asyncio.create_task(way.submit(enroll(student, 7))) for student in (1, 2)]
+        await asyncio.sleep(0.01)
+        third = asyncio.create_task(way.submit(enroll(3, 7)))
+        await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        codes = [(await task).code for task in (*tasks, third)]
+    assert codes[0] is Code.UNKNOWN
+    assert Code.ENROLLED not in codes
+
+
+async def test_rubbish_from_an_actor_is_no_answer() -> None:
+    class Rubbish(ScriptedActors):
+        async def call(self, name: str, packed: bytes) -> bytes:
+            return b"\xc1 rubbish"
+
+    async with gateway(Rubbish(enrolled), deadline_s=0.2) as way:
+        assert (await way.submit(enroll(1, 7))).code is Code.UNKNOWN
+
+
+def test_rendezvous_moves_only_what_must() -> None:
+    two = Directory(Placement.POOLED, ("a", "b"))
+    three = Directory(Placement.POOLED, ("a", "b", "c"))
+    moved = [one for one in range(3000) if two.owner(one) != three.owner(one)]
+    assert all(three.owner(one) == "c" for one in moved)
+    assert 800 < len(moved) < 1200
+    assert Directory(Placement.DEDICATED, ()).owner(42) == "section-42"
+
+
+def test_what_is_packed_comes_out_again() -> None:
+    batch: list[tuple[Command, float]] = [(enroll(1, 2, key="ü"), 1.5), (drop(1, 2, 3), 0.0), (capacity(4, 5), 2.0)]
+    assert CODEC.decode_commands(CODEC.encode_commands(batch)) == batch
+
+
+@pytest.mark.parametrize("packed", [b"", b"\x00", b"\x91\x93\x63\xcb", b"\x91\x93\x63\x01\x90", b"\xff" * 100])
+def test_what_is_no_batch_is_refused(packed: bytes) -> None:
+    with pytest.raises(WireError):
+        CODEC.decode_commands(packed)
