@@ -33,8 +33,8 @@ COURSES_MAX = len(SUBJECTS) * LEVELS * NUMBERS_PER_LEVEL
 
 GRADE_C = 20
 PART_CREDITS = {"lecture": 4, "seminar": 3, "discussion": 0, "lab": 1}
-CALCULUS = "MATH 101"
-NEEDS_CALCULUS = frozenset({"PHYS", "ENGR", "CSCI", "CHEM", "STAT", "ECON"})
+CALCULUS = "MAT 101"
+NEEDS_CALCULUS = frozenset({"PHY", "EGR", "CSC", "CHM", "STA", "ECO"})
 
 
 class CourseFacts(NamedTuple):

@@ -80,8 +80,8 @@ def add_demo_student(bundle: Bundle, person: Person) -> str:
         the student number.
     """
     number, year = "S-DEMO", 3
-    grades = Completed(len(bundle.courses)).draw(random.Random("demo student"), "CSCI", year)  # noqa: S311
-    bundle.students.append(Student(number, person, "CSCI-BS", year))
+    grades = Completed(len(bundle.courses)).draw(random.Random("demo student"), "CSC", year)  # noqa: S311
+    bundle.students.append(Student(number, person, "CSC-BS", year))
     bundle.records.append(Record(number, CREDIT_LIMIT, grades, (), _appointment(bundle.semester.opens_at, year)))
     return number
 

@@ -1,0 +1,142 @@
+"""``seatline import ucsd`` and ``seatline import itc2019``."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from cluster.cli.common import err, out, print_json, run_async
+from cluster.cli.databases import database_errors, forget_cached_catalogue, open_database
+from cluster.cli.progress import progress_bars
+from cluster.settings import Settings, read_settings
+from persistence.importers.itc2019 import read_itc2019, read_solution_alone
+from persistence.importers.loader import importing, load
+from persistence.importers.report import ImportReport, Progress
+from persistence.importers.rows import Bundle
+from persistence.importers.ucsd import read_ucsd
+
+imports = typer.Typer(help="Bring a catalogue, and students, in from files. Doing it again changes nothing.")
+
+REFUSALS_SHOWN = 20
+
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+class Overlap(enum.StrEnum):
+    """Whether sections get their meetings, so that the schedule rule can see them overlap."""
+
+    CHECK = "check"
+    IGNORE = "ignore"
+
+
+@imports.command("ucsd")
+def import_ucsd(
+    file: Annotated[Path, typer.Argument(help="A *_sections.tsv or .tsv.gz.", exists=True, dir_okay=False)],
+    semester: Annotated[str | None, typer.Option(help="Code of the semester; else from the file's name.")] = None,
+    credit_count: Annotated[int, typer.Option("--credits", min=0, max=100, help="Credits of every section.")] = 4,
+    weeks: Annotated[int, typer.Option(min=1, max=63, help="Weeks of the term.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Import a catalogue of UC San Diego (UCSD-Historical-Enrollment-Data).
+
+    9999 seats mean unlimited and stay 9,999; 0 seats mean closed. Weekly meetings are kept, exams are not.
+
+    Examples:
+
+        seatline import ucsd sp22_sections.tsv.gz
+
+        seatline import ucsd s122_sections.tsv --semester S122 --weeks 5 --json
+    """
+    _import(lambda progress: read_ucsd(
+        file, semester=semester, credit_count=credit_count, weeks=weeks, progress=progress
+    ), as_json)  # fmt: skip
+
+
+@imports.command("itc2019")
+def import_itc2019(
+    instance: Annotated[
+        Path | None, typer.Argument(help="The instance, .xml or .xml.gz; leave out if there is none.", exists=True)
+    ] = None,
+    *,
+    solution: Annotated[Path, typer.Option(help="The solution, .xml or .xml.gz.", exists=True, dir_okay=False)],
+    credit_count: Annotated[int, typer.Option("--credits", min=0, max=100, help="Credits of every class.")] = 1,
+    max_credits: Annotated[int, typer.Option(min=0, max=10_000, help="Credit limit of every student.")] = 99,
+    capacity_factor: Annotated[
+        float, typer.Option(help="Without an instance: seats as a multiple of the students of the solution.")
+    ] = 1.0,
+    overlap: Annotated[
+        Overlap | None, typer.Option(help="Keep meetings (check) or not (ignore). Default: check with an instance.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Import an instance of the International Timetabling Competition 2019, joined with a solution.
+
+    A class becomes a section whose component is its subpart. Without an instance there are no limits: capacities
+    are then derived from the solution, and sections have no meetings unless --overlap check asks for them.
+
+    Examples:
+
+        seatline import itc2019 pu-cs-fal07.xml --solution pu-cs-fal07.solution.xml
+
+        seatline import itc2019 --solution pu-llr-spr17.solution.xml.gz --capacity-factor 0.9
+    """
+
+    def read(progress: Progress) -> Bundle:
+        if instance is None:
+            return read_solution_alone(
+                solution, credit_count=credit_count, max_credits=max_credits, capacity_factor=capacity_factor,
+                keep_meetings=overlap is Overlap.CHECK, progress=progress,
+            )  # fmt: skip
+        bundle = read_itc2019(instance, solution, credit_count=credit_count, max_credits=max_credits, progress=progress)
+        if overlap is Overlap.IGNORE:
+            bundle.sections = [section._replace(meetings=()) for section in bundle.sections]
+            bundle.remarks.append("Sections are imported without meetings: the schedule rule takes no part.")
+        return bundle
+
+    _import(read, as_json)
+
+
+def _import(read: Callable[[Progress], Bundle], as_json: bool) -> None:
+    report = run_async(_read_and_load(read))
+    if as_json:
+        print_json(report.as_json())
+    else:
+        show_report(report)
+
+
+async def _read_and_load(read: Callable[[Progress], Bundle]) -> ImportReport:
+    settings: Settings = read_settings()
+    with database_errors(), progress_bars() as progress:
+        bundle = read(progress)
+        async with open_database(settings) as urls, importing(urls.database_url) as connection:
+            report = await load(connection, bundle, progress)
+            if report.changed_anything:
+                await forget_cached_catalogue(urls.redis_url)
+    return report
+
+
+def show_report(report: ImportReport) -> None:
+    """The summary of an import, as a table and a few lines."""
+    table = Table("rows", "made", "changed", "unchanged", title=f"Semester {report.semester}", title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for kind, one in report.counts.items():
+        if one.touched or one.unchanged:
+            table.add_row(kind, f"{one.made:,}", f"{one.changed:,}", f"{one.unchanged:,}")
+    out.print(table)
+    for name, value in report.notes.items():
+        out.print(f"  {name.replace('_', ' ')}: {value:,}", highlight=False)
+    for remark in report.remarks:
+        out.print(f"  {remark}", highlight=False)
+    out.print(f"Took {report.seconds:.1f} s; {len(report.refusals):,} rows were refused.", highlight=False)
+    for refusal in report.refusals[:REFUSALS_SHOWN]:
+        place = f"line {refusal.line}: " if refusal.line else ""
+        err.print(f"  refused: {place}{refusal.reason}", highlight=False, markup=False)
+    if len(report.refusals) > REFUSALS_SHOWN:
+        err.print(f"  ... and {len(report.refusals) - REFUSALS_SHOWN:,} more: --json lists them all")

@@ -1,0 +1,26 @@
+"""Progress bars on standard error, for work that reports (step, done, total)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from cluster.cli.common import err
+from persistence.importers.report import Progress as Report
+
+
+@contextlib.contextmanager
+def progress_bars() -> Iterator[Report]:
+    """A function to report to: every step gets a bar of its own. Without a terminal nothing is drawn."""
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=None)
+            bars.update(tasks[step], completed=done, total=total or None)
+
+        yield report

@@ -1,0 +1,88 @@
+"""Access tokens without a login: for developers, load tests and replays."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from allocator.read_models import Account, Role
+from cluster.secrets import jwt_secret
+from cluster.settings import ConfigurationError, Environment, Settings
+
+
+class KnownStudent(NamedTuple):
+    """A student as the database knows them."""
+
+    student_id: int
+    number: str
+    user_id: int
+
+
+class Mint:
+    """Makes access tokens with the secret of this home, exactly as a login would.
+
+    Raises:
+        ConfigurationError: in production, where tokens come from logins only.
+    """
+
+    def __init__(self, settings: Settings, ttl_s: int) -> None:
+        if settings.env is Environment.PRODUCTION:
+            raise ConfigurationError("SEATLINE_ENV=production gives tokens by login only")
+        from api.tokens import AccessTokens  # noqa: PLC0415  (the one place of this command that knows the API)
+
+        self._tokens = AccessTokens(jwt_secret(settings), ttl_s)
+
+    def token(self, student: KnownStudent) -> str:
+        """A token that speaks for the student."""
+        return self._tokens.issue(
+            Account(student.user_id, "", "", Role.STUDENT, None, False, student.student_id, student.number)
+        )
+
+
+async def find_students(
+    connection: Any, *, number: str | None = None, semester: str | None = None
+) -> list[KnownStudent]:
+    """Students by number, or all; those with a registration record in ``semester`` if that is given."""
+    rows = await connection.fetch(
+        """
+        SELECT s.id, s.student_number, s.user_id FROM students s JOIN users u ON u.id = s.user_id
+        WHERE u.disabled_at IS NULL AND ($1::text IS NULL OR s.student_number = $1)
+            AND ($2::text IS NULL OR EXISTS (
+                SELECT FROM registration_records r JOIN semesters t ON t.id = r.semester_id
+                WHERE r.student_id = s.id AND t.code = $2))
+        ORDER BY s.id
+        """,
+        number, semester,
+    )  # fmt: skip
+    return [KnownStudent(*row) for row in rows]
+
+
+async def read_students(database_url: str, *, number: str | None, semester: str | None) -> list[KnownStudent]:
+    """As ``find_students``, on a connection of its own."""
+    connection = await asyncpg.connect(database_url, timeout=5.0)
+    try:
+        return await find_students(connection, number=number, semester=semester)
+    finally:
+        await connection.close()
+
+
+def write_private(path: Path, lines: Iterable[str]) -> None:
+    """Write a file that nobody else may read, not even for the moment before its mode is set."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def token_line(student: KnownStudent, token: str) -> str:
+    """One student's token as JSON."""
+    return json.dumps({"student_id": student.student_id, "student_number": student.number, "token": token})
