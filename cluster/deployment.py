@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -22,7 +24,7 @@ for _name, _value in RAY_ENVIRONMENT.items():
 
 import ray  # noqa: E402
 import ray.exceptions  # noqa: E402
-from api.server import ApiServer  # noqa: E402
+from api.server import ActorLink, ApiServer  # noqa: E402
 
 from allocator.section import SectionState  # noqa: E402
 from cluster.node import NodeConfig  # noqa: E402
@@ -43,13 +45,13 @@ STOP_TIMEOUT_S = 10.0
 async def local_ray(progress: Progress) -> AsyncIterator[str]:
     """A Ray of one node, for as long as the context lasts. Gives the address that others may connect to."""
     started = perf_counter()
-    context = await asyncio.to_thread(
+    context: Any = await asyncio.to_thread(
         ray.init,
         namespace=NAMESPACE,
         num_cpus=LOCAL_CPUS,
         include_dashboard=False,
         log_to_driver=False,
-        logging_level="error",
+        logging_level=logging.ERROR,
         configure_logging=False,
     )
     progress("Ray", perf_counter() - started)
@@ -63,12 +65,24 @@ async def local_ray(progress: Progress) -> AsyncIterator[str]:
 async def connected_ray(address: str, progress: Progress) -> AsyncIterator[str]:
     """A connection to a running Ray cluster, for as long as the context lasts."""
     started = perf_counter()
-    context = await asyncio.to_thread(ray.init, address=address, namespace=NAMESPACE, log_to_driver=False)
+    context: Any = await asyncio.to_thread(ray.init, address=address, namespace=NAMESPACE, log_to_driver=False)
     progress(f"Ray at {address}", perf_counter() - started)
     try:
         yield context.address_info["address"]
     finally:
         await asyncio.to_thread(ray.shutdown)
+
+
+@dataclass(frozen=True, slots=True)
+class ActorConnector:
+    """How an API process finds the section actors. Sent to it by value."""
+
+    config: NodeConfig
+
+    async def __call__(self) -> ActorLink:
+        """Open a gateway in this process."""
+        opened = self.config.open_gateway()
+        return ActorLink(opened.gateway, opened.collect_stats, opened.ping, opened.close)
 
 
 class Deployment:
@@ -94,8 +108,8 @@ class Deployment:
         self._progress(f"{len(self._section_actors)} section actors", perf_counter() - started)
 
         started = perf_counter()
-        server_class = ray.remote(ApiServer)
-        port = settings.port
+        server_class: Any = ray.remote(ApiServer)
+        config = self._config
         for index in range(settings.api_servers_per_node):
             options: dict[str, Any] = {
                 "name": f"api-{index}",
@@ -105,9 +119,12 @@ class Deployment:
                 "max_concurrency": 1000,
                 "enable_task_events": False,
             }
-            server = server_class.options(**options).remote(self._config, port)
+            server: Any = server_class.options(**options).remote(
+                settings, config.database_url, config.redis_url, config.jwt_secret, ActorConnector(config)
+            )
             self._api_servers.append(server)
-            port = (await self._wait([server.start.remote()]))[0]
+            port: int = (await self._wait([server.start.remote()]))[0]
+            settings = settings.model_copy(update={"port": port})  # the next one shares it
         self._progress(f"{settings.api_servers_per_node} API servers", perf_counter() - started)
         return port
 
@@ -152,7 +169,7 @@ async def memory_of_running(run: RunFile, timeout_s: float = 30.0) -> list[Secti
             address=run.ray_address,
             namespace=NAMESPACE,
             log_to_driver=False,
-            logging_level="error",
+            logging_level=logging.ERROR,
             configure_logging=False,
             ignore_reinit_error=True,
         )

@@ -66,6 +66,10 @@ class OpenGateway:
         """Counters of the section actors that answer in time."""
         return await self.actors.stats(self.pooled)
 
+    async def ping(self) -> None:
+        """Raise if no pooled actor answers. Dedicated ones are started when they are needed."""
+        await self.actors.ping(self.pooled)
+
     async def close(self) -> None:
         """Answer what waits and let go."""
         await self.gateway.close()

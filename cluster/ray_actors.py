@@ -60,11 +60,27 @@ class RayActors:
 
     async def stats(self, names: tuple[str, ...], timeout_s: float = 0.5) -> list[dict[str, Any]]:
         """Counters of those of the named actors (and of all dedicated ones called so far) that answer in time."""
-        handles = [self._handles.get(name) or await self._find(name) for name in names]
-        handles += [handle for name, handle in self._handles.items() if name not in names]
-        calls = [asyncio.wait_for(_answer(handle.stats.remote()), timeout_s) for handle in handles]
+        for name in names:
+            if name not in self._handles:
+                await self._find(name)
+        calls = [asyncio.wait_for(_answer(handle.stats.remote()), timeout_s) for handle in self._handles.values()]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         return [answer for answer in answers if isinstance(answer, dict)]
+
+    async def ping(self, names: tuple[str, ...]) -> None:
+        """Return as soon as one of the named actors answers.
+
+        Raises:
+            ActorLostError: if none does.
+        """
+        for name in names:
+            try:
+                await _answer((self._handles.get(name) or await self._find(name)).ping.remote())
+            except (ray.exceptions.RayError, ValueError):
+                continue
+            return
+        if names:
+            raise ActorLostError("no section actor answers")
 
     def close(self) -> None:
         """Let go of the threads."""
