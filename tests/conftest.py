@@ -43,6 +43,7 @@ def shared_data() -> Path:
 def short_tmp() -> Iterator[Path]:
     """A directory with a short path: sockets live in it."""
     path = Path(tempfile.mkdtemp(prefix="sl-"))
+    path.chmod(0o711)  # as root, Postgres runs as another user and must get through
     yield path
     shutil.rmtree(path, ignore_errors=True)
 
