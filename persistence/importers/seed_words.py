@@ -31,7 +31,7 @@ SUBJECTS = (
         "Survey Sampling", "Statistical Computing")),
     Subject("ECO", "Economics", ("Microeconomics", "Macroeconomics", "Econometrics", "Game Theory", "Public Finance",
         "International Trade", "Labor Economics", "Behavioral Economics")),
-    Subject("PSY", "Psychology", ("Psychology", "Cognition", "Perception", "Social Psychology",
+    Subject("PSL", "Psychology", ("Psychology", "Cognition", "Perception", "Social Psychology",
         "Developmental Psychology", "Clinical Psychology", "Memory", "Motivation")),
     Subject("HIS", "History", ("World History", "Ancient History", "Medieval History", "Economic History",
         "History of Science", "Urban History", "Maritime History")),

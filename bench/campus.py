@@ -1,0 +1,91 @@
+"""The semester that load is sent to: sections that never fill up, and students who have never registered.
+
+Nothing of an earlier run is undone. A run takes students whose record is untouched, and makes the ones that lack, so
+every enrolment of every run is a new row, as it would be on registration day, and the history stays whole.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from cluster.cli.tokens import KnownStudent
+from persistence.importers.loader import importing, load
+from persistence.importers.report import Progress
+from persistence.importers.rows import (
+    CAPACITY_MAX,
+    Bundle,
+    Course,
+    Department,
+    Person,
+    Record,
+    Section,
+    Semester,
+    Student,
+)
+
+SEMESTER = Semester("BENCH", "Benchmark", 15)
+CREDIT_LIMIT = 99
+
+
+class BenchCampus(NamedTuple):
+    """Ids of the sections, and students without a registration."""
+
+    section_ids: list[int]
+    students: list[KnownStudent]
+
+
+async def prepare(database_url: str, section_count: int, student_count: int, progress: Progress) -> BenchCampus:
+    """Make what lacks of so many sections and fresh students, and give them."""
+    async with importing(database_url) as connection:
+        fresh = await _fresh_students(connection, student_count)
+        bundle = Bundle(SEMESTER, departments=[Department("BENCH", "Benchmark")])
+        _add_sections(bundle, section_count)
+        _add_students(bundle, await _last_number(connection), student_count - len(fresh))
+        await load(connection, bundle, progress)
+        return BenchCampus(
+            await _section_ids(connection, section_count), await _fresh_students(connection, student_count)
+        )
+
+
+def _add_sections(bundle: Bundle, count: int) -> None:
+    for number in range(1, count + 1):
+        course = f"BENCH-{number:05d}"
+        bundle.courses.append(Course(course, "BENCH", f"Benchmark course {number}"))
+        bundle.add_section(Section(0, course, course, "A00", "lecture", 1, CAPACITY_MAX))
+
+
+def _add_students(bundle: Bundle, last: int, count: int) -> None:
+    for index in range(last + 1, last + count + 1):
+        number = f"BENCH-{index:08d}"
+        bundle.students.append(
+            Student(number, Person(f"bench-{index}@bench.seatline.example", f"Bench {index}", "student"))
+        )
+        bundle.records.append(Record(number, CREDIT_LIMIT))
+
+
+async def _fresh_students(connection: Any, count: int) -> list[KnownStudent]:
+    rows = await connection.fetch(
+        """
+        SELECT s.id, s.student_number, s.user_id
+        FROM registration_records r JOIN students s ON s.id = r.student_id JOIN semesters t ON t.id = r.semester_id
+        WHERE t.code = $1 AND r.version = 0 ORDER BY s.id LIMIT $2
+        """,
+        SEMESTER.code, count,
+    )  # fmt: skip
+    return [KnownStudent(*row) for row in rows]
+
+
+async def _last_number(connection: Any) -> int:
+    text = await connection.fetchval("SELECT max(student_number) FROM students WHERE student_number LIKE 'BENCH-%'")
+    return int(text.removeprefix("BENCH-")) if text else 0
+
+
+async def _section_ids(connection: Any, count: int) -> list[int]:
+    rows = await connection.fetch(
+        """
+        SELECT s.id FROM course_sections s JOIN semesters t ON t.id = s.semester_id
+        WHERE t.code = $1 ORDER BY s.source_key LIMIT $2
+        """,
+        SEMESTER.code, count,
+    )  # fmt: skip
+    return [row["id"] for row in rows]
