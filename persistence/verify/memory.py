@@ -30,9 +30,7 @@ async def check_memory(connection: asyncpg.Connection, states: Sequence[SectionS
         if row is not None and (state.epoch < row.epoch or (live and state.seq != row.seq)):
             skipped += 1
         elif row is None or not _same(state, row):
-            offences.add(
-                section_id=state.section_id, memory=state._asdict(), table=None if row is None else row._asdict()
-            )
+            offences.add(section_id=state.section_id, memory=_shown(state), table=row and _shown(row))
     offences.note = f"{len(states) - skipped} sections compared, {skipped} of other owners or moved on left out"
     return [offences]
 
@@ -43,6 +41,10 @@ async def _read(connection: asyncpg.Connection, section_ids: list[int]) -> dict[
         waiting.setdefault(section_id, []).append(Waiting(*entry))
     seats = await connection.fetch(SEATS, section_ids)
     return {row[0]: SectionState._make((*row, tuple(sorted(waiting.get(row[0], ()))))) for row in seats}
+
+
+def _shown(state: SectionState) -> dict[str, object]:
+    return {**state._asdict(), "waiting": [one._asdict() for one in state.waiting]}
 
 
 def _same(state: SectionState, row: SectionState) -> bool:
