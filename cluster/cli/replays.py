@@ -10,6 +10,7 @@ import asyncpg
 import typer
 from rich.table import Table
 
+from allocator.section import SectionState
 from cluster.cli.common import CommandError, Exit, err, out, print_json, run_async
 from cluster.cli.databases import database_errors, open_database
 from cluster.cli.progress import progress_bars
@@ -160,9 +161,25 @@ async def find_target(settings: Settings, url: str | None) -> Target:
 
 
 async def run_verify(settings: Settings, database_url: str) -> list[Finding]:
-    """What ``seatline verify`` would find."""
+    """What ``seatline verify`` would find, in the database and in the memory of the running actors.
+
+    Actors that cannot be asked do not spoil a run: the database is verified without them, and the user is told.
+    """
     err.print("verifying ...")
-    return await verify(database_url)
+    run = read_run_file(settings.home)
+    if run is None:
+        return await verify(database_url)
+
+    async def memory() -> list[SectionState]:
+        from cluster.deployment import memory_of_running  # noqa: PLC0415  (importing Ray takes a second)
+
+        return await memory_of_running(run)
+
+    try:
+        return await verify(database_url, memory)
+    except ConnectionError as error:
+        err.print(f"[yellow]verifying without the memory of the actors[/]: {error}", highlight=False)
+        return await verify(database_url)
 
 
 def verify_json(findings: Sequence[Finding]) -> dict[str, object]:
