@@ -141,6 +141,7 @@ class ApiServer:
             access_log=None,
             keepalive_timeout=KEEP_ALIVE_S,
             shutdown_timeout=self._settings.request_deadline_s + 1.0,
+            lingering_time=2.0,  # for a client that goes on sending what was refused
             auto_decompress=False,  # a compressed body is refused, so it must not be unpacked first
         )
         await runner.setup()
