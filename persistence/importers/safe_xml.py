@@ -68,9 +68,13 @@ def read_xml(path: Path, elements: Elements, progress: Progress, bytes_max: int 
     parser.forbid_external = False
     parser.setFeature(xml.sax.handler.feature_external_ges, False)
     parser.setContentHandler(_Handler(parser, elements))
+    empty = True
     try:
         for chunk in read_chunks(path, progress, bytes_max):
+            empty = False
             parser.feed(chunk)
+        if empty:
+            raise ImportFileError(f"{path}: not well-formed: the file is empty")
         parser.close()
     except DefusedXmlException as error:
         raise ImportFileError(f"{path}: declares entities, which is refused ({type(error).__name__})") from error

@@ -1,0 +1,209 @@
+"""Importers on a real Postgres: idempotent, counted, and the history stays whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from allocator.outcomes import Code
+from persistence.importers.loader import importing, load
+from persistence.importers.report import ImportFileError, ImportReport
+from persistence.importers.rows import (
+    Bundle,
+    Course,
+    Department,
+    Person,
+    Record,
+    Room,
+    Section,
+    Semester,
+    Student,
+    WeeklyMeeting,
+)
+from persistence.importers.seed import DEMO_LOGINS, HASHER, seed_campus
+from persistence.importers.ucsd import read_ucsd
+from persistence.postgres_store import PostgresStore
+from persistence.verify import verify
+from tests.running import ask, enroll, make_service, running
+
+pytestmark = pytest.mark.services
+
+MONDAY = WeeklyMeeting(0, 540, 590, 0b111, "Room 1")
+TUESDAY = WeeklyMeeting(1, 540, 590, 0b111, None)
+
+
+@pytest.fixture
+async def connection(fresh_database_url: str) -> AsyncIterator[Any]:
+    async with importing(fresh_database_url) as opened:
+        yield opened
+
+
+def bundle(*sections: Section, students: int = 3, credit_limit: int = 12) -> Bundle:
+    made = Bundle(
+        Semester("T1", "Term", 3),
+        departments=[Department("AAA", "Things")],
+        courses=[Course("AAA 1", "AAA", "One"), Course("AAA 2", "AAA", "Two")],
+        rooms=[Room("Room 1", 50)],
+    )
+    for section in sections:
+        assert made.add_section(section)
+    for number in range(1, students + 1):
+        person = Person(f"s{number}@x.example", f"S {number}", "student")
+        made.students.append(Student(f"N{number}", person))
+        made.records.append(Record(f"N{number}", credit_limit, {"AAA 1": 30}))
+    return made
+
+
+def section(key: str, capacity: int = 2, *meetings: WeeklyMeeting, course: str = "AAA 2") -> Section:
+    return Section(1, key, course, f"A{key}", "lecture", 4, capacity, meetings)
+
+
+def counts(report: ImportReport, kind: str) -> tuple[int, int, int]:
+    one = report.counts[kind]
+    return one.made, one.changed, one.unchanged
+
+
+async def version(connection: Any) -> int:
+    return int(await connection.fetchval("SELECT coalesce(max(version), 0) FROM catalogue_version"))
+
+
+async def test_twice_is_once(connection: Any) -> None:
+    wanted = bundle(section("1", 2, MONDAY, TUESDAY), section("2"))
+    first = await load(connection, wanted)
+    assert counts(first, "sections") == (2, 0, 0)
+    assert counts(first, "students") == counts(first, "records") == (3, 0, 0)
+    before = await version(connection)
+    again = await load(connection, wanted)
+    assert not again.changed_anything
+    assert counts(again, "sections") == (0, 0, 2)
+    assert await version(connection) == before
+    assert await connection.fetchval("SELECT count(*) FROM enrollment_history") == 2
+    assert await connection.fetchval("SELECT completed FROM registration_records LIMIT 1") is not None
+
+
+async def test_each_kind_of_change_is_seen(connection: Any) -> None:
+    await load(connection, bundle(section("1", 2, MONDAY), section("2"), section("3"), section("4")))
+    before = await version(connection)
+    changed = bundle(section("1", 2, TUESDAY), section("2", 5), section("3", course="AAA 1"), credit_limit=15)
+    report = await load(connection, changed)
+    assert counts(report, "sections") == (0, 3, 0)
+    assert counts(report, "records") == (0, 3, 0)
+    assert report.notes["sections_not_in_file"] == 1
+    assert report.notes["capacities_changed"] == 1
+    assert await version(connection) == before + 1
+    rows = await connection.fetch("SELECT weekday FROM course_schedules")
+    assert [row["weekday"] for row in rows] == [1]
+    assert not (await load(connection, changed)).changed_anything
+
+
+async def test_students_alone_do_not_touch_the_catalogue(connection: Any) -> None:
+    await load(connection, bundle(section("1")))
+    before = await version(connection)
+    report = await load(connection, bundle(section("1"), students=5))
+    assert counts(report, "students") == (2, 0, 3)
+    assert await version(connection) == before
+
+
+async def test_a_changed_capacity_fences_the_owner_and_replays(connection: Any, fresh_database_url: str) -> None:
+    await load(connection, bundle(section("1", 2)))
+    ids = [row["id"] for row in await connection.fetch("SELECT id FROM students ORDER BY id")]
+    section_id = await connection.fetchval("SELECT id FROM course_sections")
+    async with running(make_service(PostgresStore(fresh_database_url))) as service:
+        for student_id in ids:
+            await ask(service, enroll(student_id, section_id))
+        epoch = await connection.fetchval("SELECT epoch FROM section_seats")
+        await load(connection, bundle(section("1", 1)))
+        seats = await connection.fetchrow("SELECT * FROM section_seats")
+        assert (seats["capacity"], seats["enrolled"], seats["over_capacity"]) == (1, 2, 1)
+        assert seats["epoch"] == epoch + 1
+        assert await verify(fresh_database_url) == []
+        outcome = await ask(service, enroll(ids[0], section_id))
+        assert outcome.code in {Code.MOVED, Code.REFUSED}
+        await load(connection, bundle(section("1", 3)))
+        await _until_enrolled(connection, service, section_id, ids)
+    assert await verify(fresh_database_url) == []
+
+
+async def _until_enrolled(connection: Any, service: Any, section_id: int, ids: list[int]) -> None:
+    """The next request activates the section again, which promotes who waits."""
+    for _ in range(50):
+        await ask(service, enroll(ids[0], section_id))
+        if await connection.fetchval("SELECT enrolled FROM section_seats") == len(ids):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the waiting student was not promoted")
+
+
+async def test_a_credit_limit_is_never_cut_below_what_is_held(connection: Any) -> None:
+    await load(connection, bundle(section("1")))
+    await connection.execute(
+        "UPDATE registration_records SET credits = 8 WHERE student_id = (SELECT min(id) FROM students)"
+    )
+    await load(connection, bundle(section("1"), credit_limit=4))
+    limits = await connection.fetch("SELECT credit_limit FROM registration_records ORDER BY student_id")
+    assert [row["credit_limit"] for row in limits] == [8, 4, 4]
+    assert not (await load(connection, bundle(section("1"), credit_limit=4))).changed_anything
+
+
+async def test_an_address_of_somebody_else_is_refused(connection: Any) -> None:
+    await connection.execute("INSERT INTO users (email, role) VALUES ('S2@x.example', 'admin')")
+    report = await load(connection, bundle(section("1")))
+    assert counts(report, "students") == (2, 0, 0)
+    assert [one.reason for one in report.refusals] == ["student N2: the address s2@x.example belongs to somebody else"]
+    assert await connection.fetchval("SELECT role FROM users WHERE email = 'S2@x.example'") == "admin"
+
+
+async def test_two_imports_at_once_make_everything_once(fresh_database_url: str) -> None:
+    wanted = bundle(*(section(str(number), 2, MONDAY) for number in range(50)), students=50)
+
+    async def one() -> ImportReport:
+        async with importing(fresh_database_url) as connection:
+            return await load(connection, wanted)
+
+    reports = await asyncio.gather(one(), one(), one())
+    assert sorted(counts(report, "sections")[0] for report in reports) == [0, 0, 50]
+    assert await verify(fresh_database_url) == []
+
+
+async def test_rows_that_are_held_too_long_leave_everything_as_it_was(connection: Any, fresh_database_url: str) -> None:
+    await load(connection, bundle(section("1", 2)))
+    other = await asyncpg.connect(fresh_database_url)
+    await connection.execute("SET lock_timeout = '200ms'")
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute("SELECT FROM section_seats FOR UPDATE")
+    with pytest.raises(ImportFileError, match="nothing was changed"):
+        await load(connection, bundle(section("1", 9), section("2")))
+    await transaction.rollback()
+    await other.close()
+    assert await connection.fetchval("SELECT count(*) FROM course_sections") == 1
+
+
+async def test_seeding_twice_changes_nothing_and_keeps_the_password(connection: Any, fresh_database_url: str) -> None:
+    first = await seed_campus(fresh_database_url, 60, 100, 1, demo_password="first password")
+    assert counts(first.imported, "sections") == (60, 0, 0)
+    again = await seed_campus(fresh_database_url, 60, 100, 1, demo_password="first password")
+    assert not again.imported.changed_anything
+    await seed_campus(fresh_database_url, 60, 100, 1, demo_password="another password")
+    stored = await connection.fetch(
+        "SELECT password_hash FROM users WHERE email = ANY ($1)", list(DEMO_LOGINS.values())
+    )
+    assert len(stored) == 3
+    assert all(HASHER.verify(row["password_hash"], "another password") for row in stored)
+    assert await connection.fetchval("SELECT count(*) FROM users WHERE password_hash IS NOT NULL") == 3
+    assert await verify(fresh_database_url) == []
+
+
+@pytest.mark.data
+async def test_the_real_catalogue_twice(connection: Any, fresh_database_url: str, shared_data: Path) -> None:
+    catalogue = read_ucsd(shared_data / "ucsd" / "sp22_sections.tsv.gz")
+    first = await load(connection, catalogue)
+    assert counts(first, "sections") == (8507, 0, 0)
+    assert first.seconds < 60
+    assert not (await load(connection, catalogue)).changed_anything
+    assert await verify(fresh_database_url) == []
