@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from allocator.ports import CommandGateway
 from api.app import build_app
+from api.logs import quiet_bad_requests
 from api.services import ApiConfig, Services
 from api.state import READINESS
 from cluster.logs import configure_logging
@@ -87,6 +88,7 @@ class ApiServer:
     async def start(self) -> int:
         """Connect, listen and return the port. If that fails, everything is let go."""
         configure_logging(self._settings.log_level)
+        quiet_bad_requests()
         async with AsyncExitStack() as opening:
             self._app = build_app(await self._make_services(opening))
             port = await self._listen(self._app, opening)

@@ -1,0 +1,202 @@
+"""Accounts and refresh tokens in real Postgres: rotation, reuse, and what happens at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from allocator.read_models import Account, RefusedRefresh, Role
+from cluster.settings import sqlalchemy_url
+from persistence.database import make_engine
+from persistence.queries.accounts import AccountQueries
+from persistence.queries.audit import PostgresAuditLog
+from persistence.queries.refresh_tokens import RefreshTokens
+from persistence.tables import audit_log, refresh_tokens, students, users
+
+pytestmark = pytest.mark.services
+
+LATER = datetime.now(UTC) + timedelta(days=1)
+EARLIER = datetime.now(UTC) - timedelta(seconds=1)
+_numbers = itertools.count()
+
+
+def token() -> bytes:
+    """A hash that no other test uses."""
+    return next(_numbers).to_bytes(32, "big")
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = make_engine(sqlalchemy_url(database_url), pool_size=8)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def store(engine: AsyncEngine) -> RefreshTokens:
+    return RefreshTokens(engine)
+
+
+@pytest.fixture
+async def user_id(engine: AsyncEngine) -> int:
+    return await add_user(engine)
+
+
+async def add_user(engine: AsyncEngine, role: str = "student", stored: str | None = None) -> int:
+    number = next(_numbers)
+    async with engine.begin() as connection:
+        user = sa.insert(users).values(
+            email=f"User{number}@example.edu", role=role, name="Someone", password_hash=stored
+        )
+        user_id: int = (await connection.execute(user.returning(users.c.id))).scalar_one()
+        if role == "student":
+            await connection.execute(sa.insert(students).values(user_id=user_id, student_number=f"N{number}"))
+    return user_id
+
+
+async def disable(engine: AsyncEngine, user_id: int) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(sa.update(users).where(users.c.id == user_id).values(disabled_at=sa.func.now()))
+
+
+async def test_a_token_is_exchanged_for_its_successor(store: RefreshTokens, user_id: int) -> None:
+    first, second, third = token(), token(), token()
+    await store.open_family(user_id, first, LATER)
+
+    rotated = await store.rotate(first, second, LATER)
+
+    assert isinstance(rotated, Account)
+    assert (rotated.user_id, rotated.role) == (user_id, Role.STUDENT)
+    assert rotated.student_id is not None
+    assert isinstance(await store.rotate(second, third, LATER), Account)
+
+
+async def test_reuse_revokes_the_whole_family_and_no_other(store: RefreshTokens, user_id: int) -> None:
+    first, second, other_login = token(), token(), token()
+    await store.open_family(user_id, first, LATER)
+    await store.open_family(user_id, other_login, LATER)
+    await store.rotate(first, second, LATER)
+
+    assert await store.rotate(first, token(), LATER) is RefusedRefresh.REUSED
+
+    assert await store.rotate(second, token(), LATER) is RefusedRefresh.REVOKED
+    assert await store.rotate(first, token(), LATER) is RefusedRefresh.REVOKED
+    assert isinstance(await store.rotate(other_login, token(), LATER), Account)
+
+
+async def test_two_exchanges_at_once_are_one_exchange_and_one_reuse(store: RefreshTokens, user_id: int) -> None:
+    for _ in range(20):
+        first, successors = token(), [token() for _ in range(4)]
+        await store.open_family(user_id, first, LATER)
+
+        results = await asyncio.gather(*(store.rotate(first, one, LATER) for one in successors))
+
+        assert sum(isinstance(one, Account) for one in results) == 1
+        refused = sorted(one for one in results if isinstance(one, RefusedRefresh))
+        assert refused == [RefusedRefresh.REUSED, RefusedRefresh.REVOKED, RefusedRefresh.REVOKED]
+        # The reuse ended the session, the successor that was given out included.
+        for one in successors:
+            assert isinstance(await store.rotate(one, token(), LATER), RefusedRefresh)
+
+
+async def test_a_successor_born_during_a_revocation_does_not_escape_it(store: RefreshTokens, user_id: int) -> None:
+    for _ in range(20):
+        first, second, third = token(), token(), token()
+        await store.open_family(user_id, first, LATER)
+        await store.rotate(first, second, LATER)
+
+        await asyncio.gather(store.rotate(second, third, LATER), store.rotate(first, token(), LATER))
+
+        assert isinstance(await store.rotate(third, token(), LATER), RefusedRefresh)
+
+
+async def test_logout_revokes_the_family_by_any_of_its_tokens(store: RefreshTokens, user_id: int) -> None:
+    first, second = token(), token()
+    await store.open_family(user_id, first, LATER)
+    await store.rotate(first, second, LATER)
+
+    await store.revoke_family(first)
+
+    assert await store.rotate(second, token(), LATER) is RefusedRefresh.REVOKED
+    await store.revoke_family(token())  # unknown: nothing to do
+
+
+async def test_expired_and_unknown_tokens_are_refused_without_harm(store: RefreshTokens, user_id: int) -> None:
+    old = token()
+    await store.open_family(user_id, old, EARLIER)
+
+    assert await store.rotate(old, token(), LATER) is RefusedRefresh.EXPIRED
+    assert await store.rotate(token(), token(), LATER) is RefusedRefresh.UNKNOWN
+
+
+async def test_a_login_clears_away_the_users_expired_tokens(
+    store: RefreshTokens, engine: AsyncEngine, user_id: int
+) -> None:
+    other_user = await add_user(engine)
+    await store.open_family(user_id, token(), EARLIER)
+    await store.open_family(other_user, token(), EARLIER)
+
+    await store.open_family(user_id, token(), LATER)
+
+    async with engine.connect() as connection:
+        count = sa.select(refresh_tokens.c.user_id, sa.func.count()).group_by(refresh_tokens.c.user_id)
+        counts = dict(map(tuple, (await connection.execute(count)).all()))
+    assert (counts[user_id], counts[other_user]) == (1, 1)
+
+
+async def test_a_disabled_user_cannot_refresh_even_when_enabled_again(
+    store: RefreshTokens, engine: AsyncEngine, user_id: int
+) -> None:
+    first = token()
+    await store.open_family(user_id, first, LATER)
+    await disable(engine, user_id)
+
+    assert await store.rotate(first, token(), LATER) is RefusedRefresh.DISABLED
+
+    async with engine.begin() as connection:
+        await connection.execute(sa.update(users).where(users.c.id == user_id).values(disabled_at=None))
+    assert await store.rotate(first, token(), LATER) is RefusedRefresh.REVOKED
+
+
+async def test_accounts_are_found_whatever_the_case(engine: AsyncEngine) -> None:
+    accounts = AccountQueries(engine)
+    user_id = await add_user(engine, role="admin")
+    known = await accounts.by_id(user_id)
+    assert known is not None
+
+    assert await accounts.by_email(known.email.upper()) == known
+    assert await accounts.by_email("nobody@example.edu") is None
+    assert await accounts.by_id(10**12) is None
+    assert (known.role, known.student_id, known.is_disabled) == (Role.ADMIN, None, False)
+    await disable(engine, user_id)
+    disabled = await accounts.by_id(user_id)
+    assert disabled is not None
+    assert disabled.is_disabled
+
+
+async def test_a_better_hash_does_not_undo_a_change_of_password(engine: AsyncEngine) -> None:
+    accounts = AccountQueries(engine)
+    user_id = await add_user(engine, stored="of the old password")
+
+    await accounts.replace_password_hash(user_id, "of the old password", "better")
+    await accounts.replace_password_hash(user_id, "of the old password", "too late")
+
+    account = await accounts.by_id(user_id)
+    assert account is not None
+    assert account.password_hash == "better"
+
+
+async def test_the_audit_log_keeps_who_and_what(engine: AsyncEngine, user_id: int) -> None:
+    await PostgresAuditLog(engine).record(user_id, "roster.read", "section:7", "request-1")
+
+    async with engine.connect() as connection:
+        rows = (await connection.execute(sa.select(audit_log).where(audit_log.c.user_id == user_id))).all()
+    (entry,) = rows
+    assert (entry.action, entry.subject, entry.request_id) == ("roster.read", "section:7", "request-1")
+    assert entry.at is not None
