@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from api.problems import Kind
+from api.routes import API_ROUTES
 from api.routing import Access, Answer, Route
 from api.schemas.problem import ProblemReply
 
@@ -52,12 +53,11 @@ REQUEST_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
 REF = "#/components/schemas/{name}"
 
 
-def make_document(routes: Iterable[Route]) -> dict[str, Any]:
-    """The document of those routes that are documented."""
-    documented = [route for route in routes if route.is_documented]
-    schemas, components = _schemas(documented)
+def openapi_document() -> dict[str, Any]:
+    """The document of every route of the API."""
+    schemas, components = _schemas(API_ROUTES)
     paths: dict[str, dict[str, Any]] = {}
-    for route in documented:
+    for route in API_ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
     return {
         "openapi": "3.1.0",

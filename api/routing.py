@@ -49,7 +49,6 @@ class Route:
         answers: by status.
         problems: kinds of problem beside those that follow from the rest (access, body, path, query).
         request_headers: names of headers that it heeds.
-        is_documented: whether it is in the OpenAPI document.
         needs_store: whether it may be kept from answering by a database that is away.
     """
 
@@ -63,7 +62,6 @@ class Route:
     body: JsonBody[Any] | None = None
     query: QueryString[Any] | None = None
     request_headers: tuple[str, ...] = ()
-    is_documented: bool = field(default=True, kw_only=True)
     needs_store: bool = field(default=True, kw_only=True)
 
     @property
