@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cluster.cli.common import Exit, err, out, print_json, run_async
+from cluster.cli.common import CommandError, Exit, err, out, print_json, run_async
 from cluster.cli.databases import open_database
 from cluster.runfile import read_run_file
 from cluster.settings import Settings, read_settings
@@ -92,7 +92,10 @@ def _memory(settings: Settings) -> tuple[Memory | None, str]:
     async def ask() -> list[Any]:
         from cluster.deployment import memory_of_running  # noqa: PLC0415  (importing Ray takes a second)
 
-        return await memory_of_running(run)
+        try:
+            return await memory_of_running(run)
+        except ConnectionError as error:
+            raise CommandError(f"{error}. `--no-memory` checks the database alone.", Exit.UNAVAILABLE) from error
 
     return ask, "compared"
 
