@@ -10,6 +10,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 SECURITY_HEADERS = {
+    "Server": "seatline",  # aiohttp would name itself and Python with their versions
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",

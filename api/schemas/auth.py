@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from allocator.read_models import Account, Role
 
-Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
+Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\x00-\x20]+@[^@\x00-\x20]+$")]
 Password = Annotated[str, Meta(min_length=1, max_length=1024)]
 RefreshToken = Annotated[str, Meta(min_length=1, max_length=512)]
 

@@ -45,6 +45,7 @@ async def test_every_answer_has_the_headers_that_keep_browsers_in_check(api: Api
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["X-Frame-Options"] == "DENY"
     assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Server"] == "seatline"
     assert "Strict-Transport-Security" not in headers
 
 
