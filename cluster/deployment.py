@@ -17,16 +17,17 @@ RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",
     "RAY_worker_num_grpc_internal_threads": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Said aloud: a process that joins decides on this when it imports Ray, before it could find a token.
+    "RAY_AUTH_MODE": "token",
 }
 for _name, _value in RAY_ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
 import ray.exceptions  # noqa: E402
-from api.server import ActorLink, ApiServer  # noqa: E402
 
 from allocator.section import SectionState  # noqa: E402
+from api.server import ActorLink, ApiServer  # noqa: E402
 from cluster.node import NodeConfig  # noqa: E402
 from cluster.ray_actors import NAMESPACE, create_section_actor  # noqa: E402
 from cluster.runfile import RunFile  # noqa: E402
@@ -42,9 +43,11 @@ STOP_TIMEOUT_S = 10.0
 
 
 @asynccontextmanager
-async def local_ray(progress: Progress) -> AsyncIterator[str]:
-    """A Ray of one node, for as long as the context lasts. Gives the address that others may connect to."""
+async def local_ray(token_path: str, progress: Progress) -> AsyncIterator[str]:
+    """A Ray of one node, while the context lasts. Gives the address to which holders of the token may connect."""
     started = perf_counter()
+    os.environ["RAY_AUTH_TOKEN_PATH"] = token_path
+    _quiet_ray()
     context: Any = await asyncio.to_thread(
         ray.init,
         namespace=NAMESPACE,
@@ -157,6 +160,11 @@ async def _awaited(ref: Any) -> Any:
     return await ref
 
 
+def _quiet_ray() -> None:
+    """Ray tells of its threads and tokens on every start: errors are enough."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+
+
 async def memory_of_running(run: RunFile, timeout_s: float = 30.0) -> list[SectionState]:
     """The sections that the actors of a running Seatline hold in memory.
 
@@ -165,6 +173,9 @@ async def memory_of_running(run: RunFile, timeout_s: float = 30.0) -> list[Secti
     """
 
     def connect() -> list[Any]:
+        if run.ray_token_path is not None:
+            os.environ["RAY_AUTH_TOKEN_PATH"] = run.ray_token_path
+        _quiet_ray()
         ray.init(
             address=run.ray_address,
             namespace=NAMESPACE,

@@ -81,7 +81,7 @@ def get(target: Target, path: str) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One connection. ``on_reply`` gets status, headers and body; ``on_lost`` what ended the connection, if anything."""
+    """One connection. ``on_reply`` gets status, headers and body; ``on_lost`` what ended it, if anything."""
 
     __slots__ = ("_buffer", "_transport", "on_lost", "on_reply")
 

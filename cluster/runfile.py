@@ -12,12 +12,12 @@ NAME = "up.json"
 
 @dataclass(frozen=True, slots=True)
 class RunFile:
-    """``url`` of the API, ``ray_address`` to connect to, ``pid`` of the process that runs it all."""
+    """``url`` of the API, ``ray_address`` to connect to with a token, ``pid`` of the process that runs it all."""
 
     pid: int
     url: str
     ray_address: str
-    actors: tuple[str, ...]
+    ray_token_path: str | None
 
 
 def write_run_file(home: Path, run: RunFile) -> None:
@@ -33,7 +33,7 @@ def read_run_file(home: Path) -> RunFile | None:
     """The running Seatline of this home, or None. A file left behind by a killed one does not count."""
     try:
         values = json.loads((home / "run" / NAME).read_text(encoding="utf-8"))
-        run = RunFile(values["pid"], values["url"], values["ray_address"], tuple(values["actors"]))
+        run = RunFile(values["pid"], values["url"], values["ray_address"], values["ray_token_path"])
         os.kill(run.pid, 0)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -32,6 +32,12 @@ def demo_password(settings: Settings) -> str:
     return _kept(settings, "demo-password", DEMO_PASSWORD_BYTES)
 
 
+def ray_token_path(settings: Settings) -> Path:
+    """The file of the token that this home's own Ray asks for. Another user of the machine cannot join it."""
+    _kept(settings, "ray-token", SECRET_BYTES)
+    return (settings.home / "secrets" / "ray-token").resolve()
+
+
 def _kept(settings: Settings, name: str, byte_count: int) -> str:
     if settings.env is Environment.PRODUCTION:
         raise ConfigurationError(f"SEATLINE_ENV=production does not generate secrets ({name})")
@@ -57,7 +63,7 @@ def _read(path: Path) -> str | None:
 
 def _make(path: Path, secret: str) -> None:
     """Write a secret whole or not at all; of several processes that do so at once, the first wins."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:

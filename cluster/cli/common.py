@@ -56,7 +56,7 @@ class Urls:
 
 @contextlib.asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Urls]:
-    """The configured Postgres and Redis; else the embedded ones that run already; else embedded ones, started for now."""
+    """The configured Postgres and Redis; else the embedded ones that run already; else some started for now."""
     database_url = settings.database_url.get_secret_value() if settings.database_url else None
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     if database_url and redis_url:
@@ -102,5 +102,3 @@ def fail(message: str, code: Exit) -> NoReturn:
     """Print ``message`` as an error and exit with ``code``."""
     err.print(f"[bold red]error:[/] {message}", highlight=False)
     raise typer.Exit(int(code))
-
-

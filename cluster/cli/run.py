@@ -23,7 +23,7 @@ from cluster.cli.common import (
     report_step,
     run_async,
 )
-from cluster.secrets import jwt_secret
+from cluster.secrets import jwt_secret, ray_token_path
 from cluster.settings import Settings, plain_postgres_url, read_settings, sqlalchemy_url
 from persistence.migrate import current, downgrade, upgrade
 
@@ -84,8 +84,11 @@ async def _run(settings: Settings, *, local: bool, seed: bool) -> None:
     async with AsyncExitStack() as stack:
         urls = await stack.enter_async_context(open_services(settings))
         await _prepare_database(settings, urls, seed=seed)
+        token_path = str(ray_token_path(settings)) if local else None
         ray_address = await stack.enter_async_context(
-            local_ray(report_step) if local else connected_ray(settings.ray_address or "auto", report_step)
+            local_ray(token_path, report_step)
+            if token_path
+            else connected_ray(settings.ray_address or "auto", report_step)
         )
         node = NodeConfig(
             settings,
@@ -98,7 +101,7 @@ async def _run(settings: Settings, *, local: bool, seed: bool) -> None:
         stack.push_async_callback(deployment.stop)
         bound = await deployment.start()
         url = f"http://{settings.host}:{bound}"
-        write_run_file(settings.home, RunFile(os.getpid(), url, ray_address, node.pooled))
+        write_run_file(settings.home, RunFile(os.getpid(), url, ray_address, token_path))
         stack.callback(remove_run_file, settings.home)
         _greet(settings, url, perf_counter() - started)
         await _until_stopped(stop, deployment)

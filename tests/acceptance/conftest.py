@@ -1,0 +1,45 @@
+"""One whole Seatline for all acceptance tests, on the shared services and a database of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from cluster.embedded import EmbeddedServices
+from tests.acceptance.seatline import Client, Seatline
+from tests.conftest import database
+from tests.worlds import PostgresWorld
+
+DATABASE = "seatline_acceptance"
+
+
+@pytest.fixture(scope="session")
+async def seatline(services: EmbeddedServices, short_tmp: Path) -> AsyncIterator[Seatline]:
+    """A running Seatline. It migrates its empty database by itself, and must stop cleanly at the end."""
+    connection = await asyncpg.connect(services.database_url)
+    await connection.execute(f"CREATE DATABASE {DATABASE}")
+    await connection.close()
+    home = short_tmp / "acceptance"
+    home.mkdir()
+    running = await Seatline.start(home, database(services.database_url, DATABASE), services.redis_url)
+    yield running
+    code = await running.stop()
+    assert code == 0, (home / "up.log").read_text()
+
+
+@pytest.fixture
+async def client(seatline: Seatline) -> AsyncIterator[Client]:
+    """A client of it."""
+    async with seatline.client() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def campus(seatline: Seatline) -> AsyncIterator[PostgresWorld]:
+    """A new semester in its database."""
+    world = await PostgresWorld.create(seatline.database_url)
+    yield world
+    await world.close()
