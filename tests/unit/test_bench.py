@@ -1,0 +1,76 @@
+"""The load generator: no request twice, and honest latencies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from bench.load import Load
+from bench.requests import BLOCK_STUDENTS, SECTIONS_PER_STUDENT, pairs, students_needed
+from cluster.http_client import Target, get
+
+REPLY = b'HTTP/1.1 201 Created\r\nContent-Length: 21\r\n\r\n{"status":"enrolled"}'
+
+
+@pytest.mark.parametrize(("sections", "skew"), [(1, 0.0), (3, 1.3), (100, 0.0), (100, 1.3)])
+def test_no_pair_comes_twice(sections: int, skew: float) -> None:
+    students = students_needed(4000, sections)
+    made = list(pairs(students, sections, skew, 1))
+    assert len(made) == len(set(made)) >= 4000
+    assert made == list(pairs(students, sections, skew, 1))
+    assert max(Counter(student for student, _ in made).values()) == min(SECTIONS_PER_STUDENT, sections)
+
+
+def test_a_student_has_one_request_under_way() -> None:
+    made = [student for student, _ in pairs(1024, 100, 0.0, 1)]
+    assert BLOCK_STUDENTS >= 512
+    for at in range(0, len(made) - 256, 97):
+        assert len(set(made[at : at + 256])) == 256
+
+
+def test_skew_makes_the_first_sections_hot() -> None:
+    count = Counter(section for _, section in pairs(5120, 100, 1.3, 1))
+    assert count[0] > 5 * count[20]
+
+
+@pytest.mark.parametrize("rate", [None, 200.0])
+async def test_it_counts_what_comes_back(rate: float | None) -> None:
+    class Server(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            later = asyncio.get_running_loop().call_later
+            later(0.005, self.transport.write, REPLY)  # type: ignore[attr-defined]
+
+    server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0)
+    async with server:
+        target = Target.of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        load = Load(target, [get(target, "/")] * 5000, connections=4, warmup_s=0.1, seconds=0.5, rate=rate)
+        measured = await load.run()
+    counted = measured.outcomes["enrolled"]
+    assert set(measured.outcomes) == {"enrolled"}
+    assert len(measured.latencies_s) == counted
+    assert min(measured.latencies_s) >= 0.004
+    assert counted <= (rate or 800) * 0.5 * 1.1
+    assert counted >= 50
+
+
+async def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
+    class Slow(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            later = asyncio.get_running_loop().call_later
+            later(0.05, self.transport.write, REPLY)  # type: ignore[attr-defined]
+
+    server = await asyncio.get_running_loop().create_server(Slow, "127.0.0.1", 0)
+    async with server:
+        target = Target.of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        load = Load(target, [get(target, "/")] * 5000, connections=1, warmup_s=0, seconds=0.6, rate=100)
+        measured = await load.run()
+    assert max(measured.latencies_s) > 0.3  # one connection takes 20 a second of 100: the queue is in the latency
+    assert measured.unsent > 20
