@@ -1,15 +1,16 @@
-"""``seed``, ``import`` and ``token`` as processes, as a user runs them."""
+"""``seed``, ``import``, ``replay`` and ``token``, as a user runs them."""
 
 from __future__ import annotations
 
 import json
-import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from typer.testing import CliRunner
+
+from cluster.cli import app
 
 pytestmark = pytest.mark.services
 
@@ -17,10 +18,17 @@ HEADER = "subj_course_id\tsec_code\tsec_id\ttotal_seats\tmeetings\n"
 ROW = "CSE 100\tA01\t000001\t30\tLE,TuTh,17:00 - 18:20,X 1\n"
 
 
+class Done(NamedTuple):
+    """How a command ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture
 def environment(fresh_database_url: str, redis_url: str, tmp_path: Path) -> dict[str, str]:
     return {
-        **os.environ,
         "DATABASE_URL": fresh_database_url,
         "REDIS_URL": redis_url,
         "SEATLINE_HOME": str(tmp_path / "home"),
@@ -28,9 +36,10 @@ def environment(fresh_database_url: str, redis_url: str, tmp_path: Path) -> dict
     }
 
 
-def seatline(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from cluster.cli import main; main()", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+def seatline(environment: dict[str, str], *arguments: str) -> Done:
+    """Run a command in this process: a new one would spend seconds on imports."""
+    done = CliRunner().invoke(app, arguments, env=environment)
+    return Done(done.exit_code, done.stdout, done.stderr)
 
 
 def test_import_tells_what_it_did_and_refused(environment: dict[str, str], tmp_path: Path) -> None:
