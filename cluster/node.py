@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from allocator.service import Limits
+from cluster.background import Background
 from cluster.directory import Directory
 from cluster.gateway import Gateway, GatewayLimits
 from cluster.host import HostFactory
@@ -51,16 +52,18 @@ class NodeConfig:
         limits = GatewayLimits(
             settings.request_deadline_s, settings.gateway_pending_max, settings.batch_max, settings.gateway_calls_max
         )
-        return OpenGateway(Gateway(self.directory(), actors.call, limits), actors, self.pooled)
+        gateway = Gateway(self.directory(), actors.call, limits)
+        return OpenGateway(gateway, actors, self.pooled, Background(self.database_url, gateway))
 
 
 @dataclass(frozen=True, slots=True)
 class OpenGateway:
-    """A gateway and the Ray handles beneath it."""
+    """A gateway, the Ray handles beneath it, and what runs beside it."""
 
     gateway: Gateway
     actors: RayActors
     pooled: tuple[str, ...]
+    background: Background
 
     async def collect_stats(self) -> list[dict[str, Any]]:
         """Counters of the section actors that answer in time."""
@@ -72,6 +75,7 @@ class OpenGateway:
 
     async def close(self) -> None:
         """Answer what waits and let go."""
+        await self.background.close()
         await self.gateway.close()
         self.actors.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-APPLICATION_NAME = "seatline"
+from persistence.names import APPLICATION_NAME
 
 
 def make_engine(sqlalchemy_url: str, *, pool_size: int = 4, statement_timeout_s: float = 2.0) -> AsyncEngine:

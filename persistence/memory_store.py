@@ -27,7 +27,7 @@ from allocator.records import RecordKey, RegistrationRecord
 from allocator.section import HeldEnrollment, SectionState
 from allocator.waitlist import Waiting
 from persistence.changes import Message, enrollment_updates, messages, new_enrollments
-from persistence.tables import ENROLLMENT_ID_BLOCK
+from persistence.names import ENROLLMENT_ID_BLOCK
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from persistence.database import APPLICATION_NAME
+from persistence.names import APPLICATION_NAME
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 import asyncpg
 
-from persistence.database import APPLICATION_NAME
+from persistence.names import APPLICATION_NAME
 
 log = logging.getLogger(__name__)
 

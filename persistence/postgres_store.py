@@ -35,8 +35,8 @@ from persistence.changes import (
     new_enrollments,
 )
 from persistence.history import HistoryRow, event_to_row
+from persistence.names import ENROLLMENT_ID_BLOCK
 from persistence.postgres_errors import CONNECTION_ERRORS, translate
-from persistence.tables import ENROLLMENT_ID_BLOCK
 
 CONNECT_TIMEOUT_S = 2.0
 COMMAND_TIMEOUT_S = 2.5

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, ENUM, JSONB
 
+from persistence.names import ENROLLMENT_ID_BLOCK
+
 metadata = sa.MetaData(
     naming_convention={
         "pk": "%(table_name)s_pkey",
@@ -228,8 +230,6 @@ registration_records = sa.Table(
     postgresql_with=HOT,
 )
 
-# Actors take ids from it in blocks of this size, so that a batch needs no round trip for them.
-ENROLLMENT_ID_BLOCK = 1000
 enrollment_id_seq = sa.Sequence("enrollment_id_seq", increment=ENROLLMENT_ID_BLOCK, metadata=metadata)
 
 ACTIVE = sa.text("status <> 'dropped'")
@@ -264,7 +264,8 @@ enrollment_history = sa.Table(
     sa.Column("student_id", sa.BigInteger),
     sa.Column("enrollment_id", sa.BigInteger),
     sa.Column("place", sa.BigInteger),
-    # SectionCreated, CapacityChanged: the capacity. SeatTaken, StudentPromoted: credits. PromotionBlocked: record version.
+    # SectionCreated, CapacityChanged: the capacity. SeatTaken, StudentPromoted: credits.
+    # PromotionBlocked: the version of the registration record.
     sa.Column("number", sa.BigInteger),
     sa.Column("detail", sa.Text),  # PromotionBlocked: codes of the reasons. Staff events: user id.
     sa.Column("epoch", sa.BigInteger, nullable=False),

@@ -1,4 +1,7 @@
-"""``seatline up``, ``serve``, ``db``, ``config``, ``openapi``, ``version``."""
+"""``seatline up``, ``serve``, ``db``, ``config``, ``openapi``, ``version``.
+
+Ray, SQLAlchemy and Alembic take seconds to import: the commands that need them do so when they run.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,6 @@ from cluster.cli.common import (
 )
 from cluster.secrets import jwt_secret, ray_token_path
 from cluster.settings import Settings, plain_postgres_url, read_settings, sqlalchemy_url
-from persistence.migrate import current, downgrade, upgrade
 
 db = typer.Typer(help="The database schema.", no_args_is_help=True)
 config = typer.Typer(help="The settings in force.", no_args_is_help=True)
@@ -75,7 +77,7 @@ def serve() -> None:
 
 
 async def _run(settings: Settings, *, local: bool, seed: bool) -> None:
-    from cluster.deployment import Deployment, connected_ray, local_ray  # noqa: PLC0415  Ray takes a second to import
+    from cluster.deployment import Deployment, connected_ray, local_ray  # noqa: PLC0415
     from cluster.node import NodeConfig, pooled_names  # noqa: PLC0415
     from cluster.runfile import RunFile, remove_run_file, write_run_file  # noqa: PLC0415
 
@@ -127,6 +129,8 @@ async def _until_stopped(stop: asyncio.Event, deployment: Any) -> None:
 
 
 async def _prepare_database(settings: Settings, urls: Urls, *, seed: bool) -> None:
+    from persistence.migrate import upgrade  # noqa: PLC0415
+
     started = perf_counter()
     await upgrade(sqlalchemy_url(urls.database_url))
     report_step("database schema", perf_counter() - started)
@@ -158,6 +162,8 @@ def db_upgrade(revision: Annotated[str, typer.Argument()] = "head") -> None:
     """Bring the schema up to a revision, the newest by default."""
 
     async def work() -> None:
+        from persistence.migrate import upgrade  # noqa: PLC0415
+
         async with open_services(settings) as urls:
             await upgrade(sqlalchemy_url(urls.database_url), revision)
 
@@ -170,6 +176,8 @@ def db_downgrade(revision: Annotated[str, typer.Argument(help="A revision, -1, o
     """Take the schema back to a revision. This can lose data."""
 
     async def work() -> None:
+        from persistence.migrate import downgrade  # noqa: PLC0415
+
         async with open_services(settings) as urls:
             await downgrade(sqlalchemy_url(urls.database_url), revision)
 
@@ -182,6 +190,8 @@ def db_current(as_json: Annotated[bool, typer.Option("--json")] = False) -> None
     """Print the schema's revision."""
 
     async def work() -> str | None:
+        from persistence.migrate import current  # noqa: PLC0415
+
         async with open_services(settings) as urls:
             return await current(sqlalchemy_url(urls.database_url))
 

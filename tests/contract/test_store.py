@@ -192,7 +192,7 @@ async def test_a_student_cannot_be_in_a_section_twice(world: World) -> None:
         await turn.commit(await one_seat(store, world, section_id, student_id, state.epoch))
     again = await one_seat(store, world, section_id, student_id, state.epoch)
     again.seats = [SeatWrite(section_id, state.epoch, 2, 3, 30, 2, 0, 0, True)]
-    again.events = [again.events[0]._replace(seq=3)]  # type: ignore[call-arg]
+    again.events = [again.events[0]._replace(seq=3)]
     with pytest.raises(StoreRejectedError):
         async with store.turn() as turn:
             await turn.commit(again)

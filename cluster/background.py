@@ -1,0 +1,50 @@
+"""What an API process does beside serving: it relays the outbox, and sees to seats that nobody looks after."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+import asyncpg
+
+from allocator.commands import RecheckHead
+from allocator.ports import CommandGateway
+from persistence.outbox import LogSink, OutboxRelay
+from persistence.unattended import UnattendedSeats
+
+log = logging.getLogger(__name__)
+
+WATCH_INTERVAL_S = 3.0
+
+
+class Background:
+    """Two loops. Every API process may run them: relays share the work, and rechecking twice changes nothing."""
+
+    def __init__(self, database_url: str, gateway: CommandGateway) -> None:
+        self._gateway = gateway
+        self._seats = UnattendedSeats(database_url)
+        self._relay = OutboxRelay(database_url, LogSink())
+        self._tasks = [
+            asyncio.create_task(self._relay.run(), name="outbox-relay"),
+            asyncio.create_task(self._watch_seats(), name="seat-watch"),
+        ]
+
+    async def close(self) -> None:
+        """Stop both."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._seats.close()
+        await self._relay.close()
+
+    async def _watch_seats(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S * random.uniform(0.8, 1.2))  # noqa: S311  (spreads processes out)
+            try:
+                found = await self._seats.find()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("cannot look for unattended seats: %s", error)
+                continue
+            for section_id, student_id in found:
+                await self._gateway.submit(RecheckHead(section_id, student_id))
