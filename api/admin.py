@@ -17,7 +17,7 @@ from api.schemas.staff import SectionChange
 from api.sections import no_such_section
 from api.state import PRINCIPAL, SERVICES
 
-CHANGE = JsonBody(SectionChange)
+CHANGE = JsonBody(SectionChange, minProperties=1)
 
 
 async def change_section(request: web.Request) -> web.Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import orjson
@@ -26,8 +26,13 @@ _fit_for_a_key = re.compile(r"[!#-&(-~]{1,128}").fullmatch
 class JsonBody(Generic[T]):
     """A body of one type. Routes name it for the documentation, handlers read by it: the two cannot differ."""
 
-    def __init__(self, schema: type[T]) -> None:
+    def __init__(self, schema: type[T], **keywords: Any) -> None:
+        """Args:
+        schema: what the body must be.
+        keywords: JSON Schema for what the type cannot say and the handler checks.
+        """
         self.schema = schema
+        self.keywords = keywords
         self._decode = msgspec.json.Decoder(schema).decode
 
     async def read(self, request: web.Request) -> T:
@@ -107,8 +112,12 @@ async def _read_all(request: web.Request) -> bytes:
     limit = request.client_max_size
     if request.content_length is not None and request.content_length > limit:
         raise ApiError(problems.BODY_TOO_LARGE, f"At most {limit} bytes are taken.")
-    if request.content.is_eof():  # nearly always: it came with the header, and a timer would cost more than the read
-        return await request.read()
+    if request.content.is_eof():
+        # Nearly always: it came with its header. A timer would cost more than the rest of the read.
+        body = request.content.read_nowait()
+        if len(body) > limit:
+            raise ApiError(problems.BODY_TOO_LARGE, f"At most {limit} bytes are taken.")
+        return body
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await request.read()

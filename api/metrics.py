@@ -2,38 +2,73 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
+from collections import Counter as Tally
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import partial
+from itertools import accumulate
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nothing here reads
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from allocator.stats import Histogram
 
 LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nothing here reads
+
+
+class Traffic(Collector):
+    """What is counted for every request, in plain dicts.
+
+    All of it happens in one thread, so it needs none of the locks of ``prometheus_client``, which would cost as much
+    as reading a body.
+    """
+
+    def __init__(self) -> None:
+        self.requests: Tally[tuple[str, str, int]] = Tally()
+        self.latencies: defaultdict[tuple[str, str], Histogram] = defaultdict(partial(Histogram, LATENCY_BUCKETS_S))
+        self.outcomes: Tally[str] = Tally()
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answered request. ``route`` is the template, never the path: its values are bounded."""
+        self.requests[method, route, status] += 1
+        self.latencies[method, route].observe(seconds)
+
+    def collect(self) -> Iterable[Metric]:
+        """The counts as they are now."""
+        requests = CounterMetricFamily(
+            "seatline_http_requests", "Requests answered.", labels=["method", "route", "status"]
+        )
+        for (method, route, status), count in self.requests.items():
+            requests.add_metric([method, route, str(status)], count)
+        latency = HistogramMetricFamily(
+            "seatline_http_request_seconds", "Time to answer a request.", labels=["method", "route"]
+        )
+        bounds = [*map(str, LATENCY_BUCKETS_S), "+Inf"]
+        for (method, route), histogram in self.latencies.items():
+            buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+            latency.add_metric([method, route], buckets, histogram.total)
+        outcomes = CounterMetricFamily(
+            "seatline_enrollment_outcomes",
+            "Outcomes of enrolments and drops; of a refusal, its first reason.",
+            labels=["code"],
+        )
+        for code, count in self.outcomes.items():
+            outcomes.add_metric([code], count)
+        return [requests, latency, outcomes]
+
 
 class Metrics:
-    """The counters of one application. Each has a registry of its own, so that tests can make many."""
+    """The figures of one application. Each has a registry of its own, so that tests can make many."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.requests = Counter(
-            "seatline_http_requests",
-            "Requests answered.",
-            ["method", "route", "status"],
-            registry=self.registry,
-        )
-        self.latency = Histogram(
-            "seatline_http_request_seconds",
-            "Time from the first byte of a request's header to the last of its answer's.",
-            ["method", "route"],
-            buckets=LATENCY_BUCKETS_S,
-            registry=self.registry,
-        )
-        self.outcomes = Counter(
-            "seatline_enrollment_outcomes",
-            "Outcomes of enrolments and drops; of a refusal, its first reason.",
-            ["code"],
-            registry=self.registry,
-        )
+        self.traffic = Traffic()
+        self.registry.register(self.traffic)
         self.rate_limited = Counter(
             "seatline_rate_limited", "Requests refused by a rate limit.", ["limit"], registry=self.registry
         )
@@ -46,17 +81,3 @@ class Metrics:
         self.cache_reads = Counter(
             "seatline_cache_reads", "Reads through the cache.", ["family", "result"], registry=self.registry
         )
-        # Looking a child up by its labels costs more than counting.
-        self._requests: dict[tuple[str, str, int], Counter] = {}
-        self._latencies: dict[tuple[str, str], Histogram] = {}
-
-    def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answered request. ``route`` is the template, never the path: its values are bounded."""
-        counter = self._requests.get((method, route, status))
-        if counter is None:
-            counter = self._requests[method, route, status] = self.requests.labels(method, route, str(status))
-        counter.inc()
-        histogram = self._latencies.get((method, route))
-        if histogram is None:
-            histogram = self._latencies[method, route] = self.latency.labels(method, route)
-        histogram.observe(seconds)

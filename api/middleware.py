@@ -50,7 +50,7 @@ def make_edge(*, is_production: bool, slow_request_s: float) -> Middleware:
 def _account_for(request: web.Request, response: web.StreamResponse, seconds: float, slow_s: float) -> None:
     route = _route_of(request)
     method = request.method if request.method in METHODS else "other"
-    request.app[METRICS].observe_request(method, route, response.status, seconds)
+    request.app[METRICS].traffic.observe(method, route, response.status, seconds)
     # One line per request would cost more than deciding it: only what is odd is said aloud.
     level = logging.WARNING if seconds > slow_s or response.status >= 500 else logging.DEBUG
     if not _stdlib_log.isEnabledFor(level):

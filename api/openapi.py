@@ -103,7 +103,7 @@ def _operation(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     if parameters := _parameters(route):
         operation["parameters"] = parameters
     if route.body is not None:
-        content = {"application/json": {"schema": schemas[route.body.schema]}}
+        content = {"application/json": {"schema": {**schemas[route.body.schema], **route.body.keywords}}}
         operation["requestBody"] = {"required": True, "content": content}
     if route.access is not Access.PUBLIC:
         operation["security"] = [{"bearer": []}]

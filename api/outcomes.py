@@ -42,4 +42,4 @@ def require_done(outcome: Outcome, *, not_found: str) -> None:
 def count_outcome(request: web.Request, outcome: Outcome) -> None:
     """Count the outcome of a student's command, a refusal by its first reason."""
     code = outcome.reasons[0].code.value if outcome.code is Code.REFUSED else outcome.code.value
-    request.app[METRICS].outcomes.labels(code).inc()
+    request.app[METRICS].traffic.outcomes[code] += 1

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unit.api.conftest import Api, MakeApi
+from tests.unit.api.fakes import STUDENT
 
 PATH = "/api/enrollments"
 JSON = {"Content-Type": "application/json"}
@@ -117,6 +118,25 @@ async def test_a_body_without_a_length_is_cut_off_too(api: Api) -> None:
     answer = await api.ask("POST", PATH, data=chunks(), headers=JSON)
 
     assert (answer.status, answer.code) == (413, "body_too_large")
+
+
+async def test_a_body_in_one_chunk_is_measured_too(api: Api) -> None:
+    token = api.token(STUDENT)
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+    chunk = b"11170\r\n" + b" " * 70_000 + b"\r\n0\r\n\r\n"
+
+    answer = await api.raw(f"{head}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + chunk)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+async def test_a_body_in_small_chunks_is_read(api: Api) -> None:
+    async def chunks() -> Any:
+        for byte in b'{"section_id": 7}':
+            yield bytes([byte])
+            await asyncio.sleep(0)
+
+    assert (await api.ask("POST", PATH, data=chunks(), headers=JSON)).status == 201
 
 
 async def test_a_body_that_never_ends_is_408(make_api: MakeApi, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,9 +41,11 @@ def test_every_operation_is_described_and_tagged() -> None:
         assert operation["tags"][0] in tags
 
 
-def test_the_body_of_an_enrolment_is_as_strict_as_the_code() -> None:
+def test_bodies_are_as_strict_as_the_code() -> None:
     schema = DOCUMENT["components"]["schemas"]["EnrollRequest"]
     assert schema["additionalProperties"] is False
+    change = DOCUMENT["paths"]["/api/admin/sections/{id}"]["patch"]["requestBody"]["content"]["application/json"]
+    assert change["schema"] == {"$ref": "#/components/schemas/SectionChange", "minProperties": 1}
     assert schema["required"] == ["section_id"]
     assert schema["properties"]["section_id"] == {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
 
