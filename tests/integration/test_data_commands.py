@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 from pathlib import Path
@@ -36,72 +37,74 @@ def environment(fresh_database_url: str, redis_url: str, tmp_path: Path) -> dict
     }
 
 
-def seatline(environment: dict[str, str], *arguments: str) -> Done:
-    """Run a command in this process: a new one would spend seconds on imports."""
-    done = CliRunner().invoke(app, arguments, env=environment)
+async def seatline(environment: dict[str, str], *arguments: str) -> Done:
+    """Run a command in this process, on a thread with its own loop: a new process would spend seconds on imports."""
+    done = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=environment)
     return Done(done.exit_code, done.stdout, done.stderr)
 
 
-def test_import_tells_what_it_did_and_refused(environment: dict[str, str], tmp_path: Path) -> None:
+async def test_import_tells_what_it_did_and_refused(environment: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "sp22.tsv"
     path.write_text(HEADER + ROW + "broken\n")
-    first = seatline(environment, "import", "ucsd", str(path), "--json")
+    first = await seatline(environment, "import", "ucsd", str(path), "--json")
     assert first.returncode == 0, first.stderr
     report = json.loads(first.stdout)
     assert report["rows"]["sections"] == {"made": 1, "changed": 0, "unchanged": 0}
     assert report["refusals"] == [{"line": 3, "reason": "1 columns instead of 5"}]
-    again = seatline(environment, "import", "ucsd", str(path))
+    again = await seatline(environment, "import", "ucsd", str(path))
     assert "line 3: 1 columns instead of 5" in again.stderr
     assert "sections" in again.stdout
 
 
-def test_files_that_cannot_be_used(environment: dict[str, str], tmp_path: Path) -> None:
+async def test_files_that_cannot_be_used(environment: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "x.tsv"
     path.write_text("nonsense\n")
-    assert seatline(environment, "import", "ucsd", str(path)).returncode == 1
-    assert seatline(environment, "import", "ucsd", str(tmp_path / "absent.tsv")).returncode == 2
+    assert (await seatline(environment, "import", "ucsd", str(path))).returncode == 1
+    assert (await seatline(environment, "import", "ucsd", str(tmp_path / "absent.tsv"))).returncode == 2
 
 
-def test_a_database_without_tables_says_what_to_do(environment: dict[str, str], empty_database_url: str) -> None:
-    done = seatline({**environment, "DATABASE_URL": empty_database_url}, "seed", "--sections", "5", "--students", "5")
+async def test_a_database_without_tables_says_what_to_do(environment: dict[str, str], empty_database_url: str) -> None:
+    done = await seatline(
+        {**environment, "DATABASE_URL": empty_database_url}, "seed", "--sections", "5", "--students", "5"
+    )
     assert done.returncode == 4
     assert "seatline db upgrade" in done.stderr
 
 
-def test_seed_then_tokens(environment: dict[str, str], tmp_path: Path) -> None:
-    seeded = seatline(environment, "seed", "--sections", "20", "--students", "30", "--json")
+async def test_seed_then_tokens(environment: dict[str, str], tmp_path: Path) -> None:
+    seeded = await seatline(environment, "seed", "--sections", "20", "--students", "30", "--json")
     assert seeded.returncode == 0, seeded.stderr
     assert set(json.loads(seeded.stdout)["demo_logins"]) == {"student", "teacher", "admin"}
     kept = tmp_path / "home" / "secrets" / "demo-logins.txt"
     assert "admin@demo.seatline.example" in kept.read_text()
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     path = tmp_path / "tokens.jsonl"
-    assert seatline(environment, "token", "--all", "--out", str(path)).returncode == 0
+    assert (await seatline(environment, "token", "--all", "--out", str(path))).returncode == 0
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(lines) == 31
     assert {"student_id", "token"} <= lines[0].keys()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    one = seatline(environment, "token", "--student", "S000001")
+    one = await seatline(environment, "token", "--student", "S000001")
     assert one.stdout.count(".") == 2
-    assert seatline(environment, "token", "--student", "nobody").returncode == 1
-    assert seatline(environment, "token").returncode == 2
+    assert (await seatline(environment, "token", "--student", "nobody")).returncode == 1
+    assert (await seatline(environment, "token")).returncode == 2
 
 
-def test_production_gets_no_demo_logins_and_no_tokens(environment: dict[str, str]) -> None:
+async def test_production_gets_no_demo_logins_and_no_tokens(environment: dict[str, str]) -> None:
     production = {**environment, "SEATLINE_ENV": "production", "SEATLINE_JWT_SECRET": "s" * 40}
-    assert seatline(production, "token", "--student", "S000001").returncode == 3
-    refused = seatline(production, "seed", "--sections", "5", "--students", "5", "--demo-logins")
+    assert (await seatline(production, "token", "--student", "S000001")).returncode == 3
+    refused = await seatline(production, "seed", "--sections", "5", "--students", "5", "--demo-logins")
     assert refused.returncode == 3
-    plain = seatline(production, "seed", "--sections", "5", "--students", "5", "--json")
+    plain = await seatline(production, "seed", "--sections", "5", "--students", "5", "--json")
     assert plain.returncode == 0, plain.stderr
     assert json.loads(plain.stdout)["demo_logins"] == {}
 
 
-def test_replay_without_a_server_says_what_to_do(environment: dict[str, str], tmp_path: Path) -> None:
+async def test_replay_without_a_server_says_what_to_do(environment: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "s.xml"
     path.write_text('<solution name="x"><class id="1" days="1000000" start="1" weeks="1"/></solution>')
-    done = seatline(environment, "replay", "itc2019", "--solution", str(path))
+    done = await seatline(environment, "replay", "itc2019", "--solution", str(path))
     assert done.returncode == 4
     assert "seatline up" in done.stderr
-    done = seatline(environment, "replay", "itc2019", "--solution", str(path), "--url", "http://127.0.0.1:9")
+    done = await seatline(environment, "replay", "itc2019", "--solution", str(path), "--url", "http://127.0.0.1:9")
     assert done.returncode == 4
