@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+from argon2.exceptions import VerifyMismatchError
 
 from api.limits import LocalLimiter
 from api.passwords import Passwords, PasswordsBusyError
@@ -116,3 +117,27 @@ async def test_a_weak_argon2_hash_is_replaced() -> None:
     assert verdict.is_correct
     assert verdict.better_hash is not None
     assert "t=1" in verdict.better_hash
+
+
+class CountingHasher:
+    """Counts what it checks; every password is wrong."""
+
+    def __init__(self) -> None:
+        self.checked = 0
+
+    def hash(self, _password: str) -> str:
+        return "$dummy$"
+
+    def verify(self, _hash: str, _password: str) -> bool:
+        self.checked += 1
+        raise VerifyMismatchError
+
+
+async def test_an_unknown_user_costs_what_a_known_one_does() -> None:
+    hasher: Any = CountingHasher()
+    passwords = Passwords(hasher=hasher)
+
+    await passwords.verify("$known$", "wrong")
+    await passwords.verify(None, "wrong")
+
+    assert hasher.checked == 2
