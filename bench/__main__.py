@@ -18,7 +18,9 @@ from cluster.latency import summary_ms
 from cluster.settings import read_settings
 from persistence.verify import Finding
 
-app = typer.Typer(help="Load on a running Seatline.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Load on a running Seatline.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+)
 
 
 class Workload(NamedTuple):

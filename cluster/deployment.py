@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -28,9 +28,12 @@ import ray.exceptions  # noqa: E402
 
 from allocator.section import SectionState  # noqa: E402
 from api.server import ActorLink, ApiServer  # noqa: E402
+from cluster.directory import DEDICATED_PREFIX, POOLED_PREFIX  # noqa: E402
 from cluster.node import NodeConfig  # noqa: E402
 from cluster.ray_actors import NAMESPACE, create_section_actor  # noqa: E402
 from cluster.runfile import RunFile  # noqa: E402
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float], None]
 
@@ -39,41 +42,44 @@ LOCAL_CPUS = 16
 
 API_CPUS = 0.5
 START_TIMEOUT_S = 60.0
+WATCH_INTERVAL_S = 1.0
 STOP_TIMEOUT_S = 10.0
 
 
-@asynccontextmanager
-async def local_ray(token_path: str, progress: Progress) -> AsyncIterator[str]:
-    """A Ray of one node, while the context lasts. Gives the address to which holders of the token may connect."""
-    started = perf_counter()
+async def start_local_ray(token_path: str, progress: Progress) -> str:
+    """Start a Ray of one node that ends with this process.
+
+    Returns:
+        the address to which holders of the token may connect.
+    """
     os.environ["RAY_AUTH_TOKEN_PATH"] = token_path
+    return await _init_ray("Ray", progress, num_cpus=LOCAL_CPUS, include_dashboard=False)
+
+
+async def connect_to_ray(address: str, progress: Progress) -> str:
+    """Connect to a running Ray cluster and return its address."""
+    return await _init_ray(f"Ray at {address}", progress, address=address)
+
+
+async def stop_ray() -> None:
+    """Disconnect; a local Ray ends with all that runs on it."""
+    await asyncio.to_thread(ray.shutdown)
+
+
+async def _init_ray(step: str, progress: Progress, **options: Any) -> str:
+    started = perf_counter()
     _quiet_ray()
     context: Any = await asyncio.to_thread(
         ray.init,
         namespace=NAMESPACE,
-        num_cpus=LOCAL_CPUS,
-        include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
         configure_logging=False,
+        **options,
     )
-    progress("Ray", perf_counter() - started)
-    try:
-        yield context.address_info["address"]
-    finally:
-        await asyncio.to_thread(ray.shutdown)
-
-
-@asynccontextmanager
-async def connected_ray(address: str, progress: Progress) -> AsyncIterator[str]:
-    """A connection to a running Ray cluster, for as long as the context lasts."""
-    started = perf_counter()
-    context: Any = await asyncio.to_thread(ray.init, address=address, namespace=NAMESPACE, log_to_driver=False)
-    progress(f"Ray at {address}", perf_counter() - started)
-    try:
-        yield context.address_info["address"]
-    finally:
-        await asyncio.to_thread(ray.shutdown)
+    progress(step, perf_counter() - started)
+    address: str = context.address_info["address"]
+    return address
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,57 +100,61 @@ class Deployment:
     def __init__(self, config: NodeConfig, progress: Progress) -> None:
         self._config = config
         self._progress = progress
-        self._section_actors: list[Any] = []
-        self._api_servers: list[Any] = []
+        self._settings = config.settings
+        self._api_servers: dict[str, Any] = {}
 
     async def start(self) -> int:
-        """Start section actors, then API servers.
+        """Start section actors and API servers.
 
         Returns:
             the port on which the API listens.
         """
-        settings = self._config.settings
         started = perf_counter()
         factory = self._config.host_factory()
-        self._section_actors = [create_section_actor(name, factory) for name in self._config.pooled]
-        await self._wait([actor.ping.remote() for actor in self._section_actors])
-        self._progress(f"{len(self._section_actors)} section actors", perf_counter() - started)
+        actors = [create_section_actor(name, factory) for name in self._config.pooled]
+        pings = asyncio.create_task(self._wait([actor.ping.remote() for actor in actors]))
+        for index in range(self._settings.api_servers_per_node):
+            await self._start_api_server(f"api-{index}")
+        await pings
+        step = f"section actors ({len(actors)}) and API servers ({len(self._api_servers)})"
+        self._progress(step, perf_counter() - started)
+        return self._settings.port
 
-        started = perf_counter()
-        server_class: Any = ray.remote(ApiServer)
+    async def _start_api_server(self, name: str) -> None:
         config = self._config
-        for index in range(settings.api_servers_per_node):
-            options: dict[str, Any] = {
-                "name": f"api-{index}",
-                "namespace": NAMESPACE,
-                "num_cpus": API_CPUS,
-                "max_restarts": 0,
-                "max_concurrency": 1000,
-                "enable_task_events": False,
-            }
-            server: Any = server_class.options(**options).remote(
-                settings, config.database_url, config.redis_url, config.jwt_secret, ActorConnector(config)
-            )
-            self._api_servers.append(server)
-            port: int = (await self._wait([server.start.remote()]))[0]
-            settings = settings.model_copy(update={"port": port})  # the next one shares it
-        self._progress(f"{settings.api_servers_per_node} API servers", perf_counter() - started)
-        return port
+        options: dict[str, Any] = {
+            "name": name,
+            "namespace": NAMESPACE,
+            "num_cpus": API_CPUS,
+            "max_restarts": 0,  # this process starts it anew, since it must also be told to listen
+            "max_concurrency": 1000,
+            "enable_task_events": False,
+        }
+        server_class: Any = ray.remote(ApiServer)
+        server = server_class.options(**options).remote(
+            self._settings, config.database_url, config.redis_url, config.jwt_secret, ActorConnector(config)
+        )
+        self._api_servers[name] = server
+        (port,) = await self._wait([server.start.remote()])
+        self._settings = self._settings.model_copy(update={"port": port})  # all others share it
+
+    async def keep_up(self) -> None:
+        """Start API servers anew that died, until cancelled. Section actors come back by themselves."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            for name, server in list(self._api_servers.items()):
+                try:
+                    await asyncio.wait_for(_awaited(server.ping.remote()), STOP_TIMEOUT_S)
+                except ray.exceptions.ActorDiedError:
+                    log.warning("%s died; starting it anew", name)
+                    await self._start_api_server(name)
+                except (ray.exceptions.RayError, TimeoutError) as error:
+                    log.warning("%s does not answer: %s", name, error)
 
     async def stop(self) -> None:
         """Stop taking requests, finish those at work, release all sections."""
-        await self._stop_all(self._api_servers)
-        await self._stop_all(self._section_actors)
-
-    async def wait_for_failure(self) -> str:
-        """Return when an API server is gone: its name. Section actors come back by themselves."""
-        while True:
-            for index, server in enumerate(self._api_servers):
-                try:
-                    await asyncio.wait_for(_awaited(server.ping.remote()), STOP_TIMEOUT_S)
-                except (ray.exceptions.RayActorError, TimeoutError):
-                    return f"api-{index}"
-            await asyncio.sleep(2.0)
+        await self._stop_all(list(self._api_servers.values()))
+        await self._stop_all(await asyncio.to_thread(section_actors))
 
     async def _wait(self, refs: list[Any]) -> list[Any]:
         return await asyncio.wait_for(asyncio.gather(*(_awaited(ref) for ref in refs)), START_TIMEOUT_S)
@@ -163,6 +173,16 @@ async def _awaited(ref: Any) -> Any:
 def _quiet_ray() -> None:
     """Ray tells of its threads and tokens on every start: errors are enough."""
     logging.getLogger("ray").setLevel(logging.ERROR)
+
+
+def section_actors() -> list[Any]:
+    """Handles of all living section actors, pooled and dedicated. Blocks: call it in a thread."""
+    found = []
+    for name in ray.util.list_named_actors():
+        if name.startswith((POOLED_PREFIX, DEDICATED_PREFIX)):
+            with suppress(ValueError):  # it ended a moment ago
+                found.append(ray.get_actor(name, namespace=NAMESPACE))
+    return found
 
 
 async def memory_of_running(run: RunFile, timeout_s: float = 30.0) -> list[SectionState]:
@@ -184,8 +204,7 @@ async def memory_of_running(run: RunFile, timeout_s: float = 30.0) -> list[Secti
             configure_logging=False,
             ignore_reinit_error=True,
         )
-        names = ray.util.list_named_actors()
-        return [ray.get_actor(name, namespace=NAMESPACE) for name in names if name.startswith("section")]
+        return section_actors()
 
     try:
         actors = await asyncio.to_thread(connect)

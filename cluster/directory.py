@@ -7,6 +7,7 @@ from hashlib import blake2b
 from cluster.settings import Placement
 
 DEDICATED_PREFIX = "section-"
+POOLED_PREFIX = "sections-"
 
 
 class Directory:

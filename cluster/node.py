@@ -7,7 +7,7 @@ from typing import Any
 
 from allocator.service import Limits
 from cluster.background import Background
-from cluster.directory import Directory
+from cluster.directory import POOLED_PREFIX, Directory
 from cluster.gateway import Gateway, GatewayLimits
 from cluster.host import HostFactory
 from cluster.ray_actors import RayActors
@@ -84,4 +84,4 @@ def pooled_names(settings: Settings, nodes: tuple[str, ...]) -> tuple[str, ...]:
     """Names of the pooled section actors of some nodes."""
     if settings.placement is Placement.DEDICATED:
         return ()
-    return tuple(f"sections-{node}-{index}" for node in nodes for index in range(settings.actors_per_node))
+    return tuple(f"{POOLED_PREFIX}{node}-{index}" for node in nodes for index in range(settings.actors_per_node))

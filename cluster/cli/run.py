@@ -8,16 +8,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from importlib.metadata import version as installed_version
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from cluster.cli.common import (
-    CommandError,
-    Exit,
     Urls,
     err,
     open_services,
@@ -30,6 +30,8 @@ from cluster.secrets import jwt_secret, ray_token_path
 from cluster.settings import Settings, plain_postgres_url, read_settings, sqlalchemy_url
 
 db = typer.Typer(help="The database schema.", no_args_is_help=True)
+T = TypeVar("T")
+
 config = typer.Typer(help="The settings in force.", no_args_is_help=True)
 
 DEMO_SECTIONS = 600
@@ -43,6 +45,9 @@ def register(app: typer.Typer) -> None:
     app.command()(serve)
     app.command()(openapi)
     app.command()(version)
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)(
+        bench
+    )
     app.add_typer(db, name="db")
     app.add_typer(config, name="config")
 
@@ -77,55 +82,80 @@ def serve() -> None:
 
 
 async def _run(settings: Settings, *, local: bool, seed: bool) -> None:
-    from cluster.deployment import Deployment, connected_ray, local_ray  # noqa: PLC0415
+    """Run until a signal comes. One that comes during the start undoes what was started so far."""
+    stopping = _stop_on_signals()
+    try:
+        async with AsyncExitStack() as stack:
+            keeping_up = await _until(stopping, _start(settings, stack, local=local, seed=seed))
+            await _until(stopping, keeping_up)
+    except _StoppedError:
+        err.print("stopped")
+
+
+async def _start(settings: Settings, stack: AsyncExitStack, *, local: bool, seed: bool) -> Coroutine[Any, Any, None]:
+    """Start everything; what must be undone at the end goes onto ``stack``.
+
+    Ray takes longest and needs nothing of the rest, so it starts beside the services.
+    """
+    from cluster import deployment as ray_side  # noqa: PLC0415
     from cluster.node import NodeConfig, pooled_names  # noqa: PLC0415
     from cluster.runfile import RunFile, remove_run_file, write_run_file  # noqa: PLC0415
 
     started = perf_counter()
-    stop = _stop_on_signals()
-    async with AsyncExitStack() as stack:
+    token_path = str(ray_token_path(settings)) if local else None
+    if token_path is not None:
+        starting_ray = asyncio.create_task(ray_side.start_local_ray(token_path, report_step))
+    else:
+        starting_ray = asyncio.create_task(ray_side.connect_to_ray(settings.ray_address or "auto", report_step))
+
+    async def stop_ray() -> None:
+        await asyncio.wait({starting_ray})
+        await ray_side.stop_ray()
+
+    try:
         urls = await stack.enter_async_context(open_services(settings))
-        await _prepare_database(settings, urls, seed=seed)
-        token_path = str(ray_token_path(settings)) if local else None
-        ray_address = await stack.enter_async_context(
-            local_ray(token_path, report_step)
-            if token_path
-            else connected_ray(settings.ray_address or "auto", report_step)
-        )
-        node = NodeConfig(
-            settings,
-            plain_postgres_url(urls.database_url),
-            urls.redis_url,
-            jwt_secret(settings),
-            pooled_names(settings, ("local",)),
-        )
-        deployment = Deployment(node, report_step)
-        stack.push_async_callback(deployment.stop)
-        bound = await deployment.start()
-        url = f"http://{settings.host}:{bound}"
-        write_run_file(settings.home, RunFile(os.getpid(), url, ray_address, token_path))
-        stack.callback(remove_run_file, settings.home)
-        _greet(settings, url, perf_counter() - started)
-        await _until_stopped(stop, deployment)
-        err.print("stopping ...")
-    err.print("stopped")
+    finally:  # Ray ends before the services that its actors use
+        stack.push_async_callback(stop_ray)
+    await _prepare_database(settings, urls, seed=seed)
+    ray_address = await asyncio.shield(starting_ray)
+    database_url, pooled = plain_postgres_url(urls.database_url), pooled_names(settings, ("local",))
+    node = NodeConfig(settings, database_url, urls.redis_url, jwt_secret(settings), pooled)
+    deployment = ray_side.Deployment(node, report_step)
+    stack.push_async_callback(deployment.stop)
+    url = f"http://{settings.host}:{await deployment.start()}"
+    stack.callback(remove_run_file, settings.home)
+    write_run_file(settings.home, RunFile(os.getpid(), url, ray_address, token_path))
+    _greet(settings, url, perf_counter() - started)
+    return deployment.keep_up()
+
+
+class _StoppedError(Exception):
+    """A signal asked to stop."""
 
 
 def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
+    stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
 
 
-async def _until_stopped(stop: asyncio.Event, deployment: Any) -> None:
-    stopped = asyncio.create_task(stop.wait())
-    failed = asyncio.create_task(deployment.wait_for_failure())
-    done, pending = await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    if failed in done:
-        raise CommandError(f"{failed.result()} died; its log is in the Ray session's logs directory", Exit.FAILURE)
+async def _until(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """Do ``work``, or give it up when a signal comes.
+
+    Raises:
+        _StoppedError: if one came first.
+    """
+    working = asyncio.create_task(work)
+    waiting = asyncio.create_task(stopping.wait())
+    await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if working.done():
+        return working.result()
+    err.print("\nstopping ...")
+    working.cancel()
+    await asyncio.wait({working})
+    raise _StoppedError
 
 
 async def _prepare_database(settings: Settings, urls: Urls, *, seed: bool) -> None:
@@ -212,6 +242,12 @@ def config_show(as_json: Annotated[bool, typer.Option("--json")] = False) -> Non
         return
     for name, value in values.items():
         out.print(f"{name} = {value}", highlight=False)
+
+
+def bench(context: typer.Context) -> None:
+    """Measure a running Seatline: `seatline bench --help` shows what, and how."""
+    # A process of its own: the product may not import the benchmarks (DESIGN section 10).
+    os.execv(sys.executable, [sys.executable, "-m", "bench", *context.args])  # noqa: S606
 
 
 def openapi() -> None:
