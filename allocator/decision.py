@@ -94,9 +94,19 @@ class Decision:
         changed = draft.seq != seq_before
         if changed:
             self._touched.add(touch)
+            self._unblock(command.student_id, draft)
         if changed or (command.keep_answer and outcome.code in FINAL):
             self._new_answers.append(StoredAnswer(*key, request_of(command), outcome))
         return outcome
+
+    def _unblock(self, student_id: int, changed: Section) -> None:
+        """The student's record changed: where a promotion was refused them, nobody may pass them before the next try."""
+        record = self._records[RecordKey(student_id, self._facts_of(changed.section_id).term.semester_id)]
+        for section_id in record.waitlisted:
+            section = self._sections.get(section_id)
+            waiting = section and section.waitlist.get(student_id)
+            if waiting and waiting.blocked_at is not None:
+                self._draft(section_id).waitlist.unblock(student_id)
 
     def _repeat(self, command: StudentCommand, stored: StoredAnswer) -> Outcome:
         if stored.request != request_of(command):

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from allocator.commands import Command, Drop, Enroll, RecheckHead
+from allocator.commands import Command, Drop, Enroll
 from allocator.decision import Decision
 from allocator.facts import FactsCache
 from allocator.inbox import Entry, Inbox
@@ -142,8 +142,8 @@ class SectionService:
         started = self._clock.monotonic()
         entries = self._inbox.take(self._limits.batch_max, started)
         try:
-            await self._recheck_blocked(started)
             entries = await self._activate_for(entries)
+            await self._unblock({entry.command.section_id for entry in entries} | self._promotable, started)
             if entries or self._promotable:
                 await self._decide_and_commit(entries)
         except StaleEpochError as stale:
@@ -212,8 +212,6 @@ class SectionService:
         if changed:
             await self._cache.invalidate([draft.section_id for draft in changed], changed_students)
         for entry, outcome in decision.outcomes:
-            if isinstance(entry.command, RecheckHead):
-                self._recheck_at = 0.0
             entry.answer(outcome)
 
     def _count_promotions(self, draft: Section) -> None:
@@ -323,29 +321,40 @@ class SectionService:
         facts = self._facts.get(section_id)
         self._promotable.discard(section_id)
         self._blocked.discard(section_id)
-        if facts is None or not section.waitlist:
+        if not section.waitlist:
             return
-        if section.promotable(facts, self._clock.now()):
+        if facts is not None and section.promotable(facts, self._clock.now()):
             self._promotable.add(section_id)
         elif section.free > 0 and section.is_open:
             self._blocked.add(section_id)
 
-    async def _recheck_blocked(self, now: float) -> None:
-        """Unblock the waiting students whose records changed since a promotion was refused."""
-        if not self._blocked or now < self._recheck_at:
-            return
-        self._recheck_at = now + self._limits.recheck_interval_s
-        waiting = [
-            (RecordKey(one.student_id, self._facts[section_id].term.semester_id), section_id, one)
-            for section_id in self._blocked
-            for one in self._sections[section_id].waitlist
-            if one.blocked_at is not None
-        ]
-        versions = await self._store.record_versions(sorted({key for key, _, _ in waiting}))
-        for key, section_id, one in waiting:
-            if versions.get(key) != one.blocked_at:
-                self._sections[section_id].waitlist.unblock(one.student_id)
-        for section_id in list(self._blocked):
+    async def _unblock(self, deciding: set[int], now: float) -> None:
+        """Forget refusals of promotions that are out of date: the waiting student's record changed since.
+
+        Done before each turn for the sections that it decides about, so that nobody passes a head that became eligible;
+        from time to time also for those in which a seat is free that nobody could have.
+        """
+        section_ids = set(deciding)
+        if now >= self._recheck_at:
+            self._recheck_at = now + self._limits.recheck_interval_s
+            section_ids |= self._blocked
+        blocked = {
+            section_id: waiting
+            for section_id in section_ids
+            if (waiting := list(self._sections[section_id].waitlist.blocked()))
+        }
+        await self._facts.load(blocked)
+        keys = {
+            (section_id, one.student_id): RecordKey(one.student_id, self._facts[section_id].term.semester_id)
+            for section_id, waiting in blocked.items()
+            for one in waiting
+        }
+        versions = await self._store.record_versions(sorted(set(keys.values()))) if keys else {}
+        for section_id, waiting in blocked.items():
+            for one in waiting:
+                if versions.get(keys[section_id, one.student_id]) != one.blocked_at:
+                    self._sections[section_id].waitlist.unblock(one.student_id)
+        for section_id in section_ids:
             self._note_waitlist(section_id)
 
     # Failing

@@ -82,3 +82,7 @@ class Waitlist:
     def eligible(self) -> Iterator[Waiting]:
         """Those not known to be blocked, in order."""
         return (one for one in self._by_student.values() if one.blocked_at is None)
+
+    def blocked(self) -> Iterator[Waiting]:
+        """Those whose promotion was refused, in order."""
+        return (one for one in self._by_student.values() if one.blocked_at is not None)
