@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from allocator.commands import Command
 from allocator.events import CapacityChanged, SeatTaken
 from allocator.outcomes import Code
 from allocator.ports import Changes, SeatWrite, StaleEpochError
@@ -42,9 +43,7 @@ async def test_a_newcomer_does_not_pass_a_head_that_became_eligible_a_moment_ago
         clash = await ask(other, enroll(head, clashing))
         await ask(service, capacity(crowded, 1))
         await blocked(world, crowded)
-        await ask(
-            service, capacity(crowded, 1)
-        )  # with this turn, the time of the next look at blocked heads is far off
+        await ask(service, capacity(crowded, 1))  # the next look without cause is far off
         await ask(other, drop(head, clashing, clash.enrollment_id))
         assert (await ask(service, enroll(newcomer, crowded))).code is Code.WAITLISTED
         await settled(world, crowded, head, "enrolled")
@@ -59,7 +58,7 @@ async def test_nor_in_the_very_turn_in_which_it_became_eligible(world: World) ->
         clash = await ask(service, enroll(head, clashing))
         await ask(service, capacity(crowded, 1))
         await blocked(world, crowded)
-        batch = [drop(head, clashing, clash.enrollment_id), enroll(newcomer, crowded)]
+        batch: list[Command] = [drop(head, clashing, clash.enrollment_id), enroll(newcomer, crowded)]
         outcomes = await service.submit([(command, 5.0) for command in batch])
         assert [one.code for one in outcomes] == [Code.DROPPED, Code.WAITLISTED]
         await settled(world, crowded, head, "enrolled")
