@@ -101,8 +101,11 @@ records AS (
 history AS (
   INSERT INTO enrollment_history
          (section_id, seq, kind, student_id, enrollment_id, place, number, detail, epoch)
-  SELECT * FROM unnest($29::bigint[], $30::bigint[], $31::text[], $32::bigint[], $33::bigint[], $34::bigint[],
-                       $35::bigint[], $36::text[], $37::bigint[])),
+  SELECT h.* FROM unnest($29::bigint[], $30::bigint[], $31::text[], $32::bigint[], $33::bigint[], $34::bigint[],
+                         $35::bigint[], $36::text[], $37::bigint[])
+    AS h(section_id, seq, kind, student_id, enrollment_id, place, number, detail, epoch)
+    -- Only behind the fence: the new owner of a section may have written the same seq by now.
+    JOIN seats USING (section_id)),
 answered AS (
   INSERT INTO enrollment_requests (student_id, key, request, outcome)
   SELECT * FROM unnest($38::bigint[], $39::text[], $40::text[], $41::text[])),
