@@ -16,15 +16,11 @@ class FactsCache:
         self._version: int | None = None
         self._by_id: dict[int, SectionFacts] = {}
 
-    def see_version(self, version: int | None) -> bool:
-        """Forget everything if the catalogue changed since the facts were read; returns whether it did."""
-        if version is None or version == self._version:
-            return False
-        changed = self._version is not None
-        if changed:
+    def see_version(self, version: int | None) -> None:
+        """Forget everything if the catalogue may have changed since the facts were read."""
+        if version is not None and version != self._version:
             self._by_id.clear()
-        self._version = version
-        return changed
+            self._version = version
 
     async def load(self, section_ids: Iterable[int]) -> None:
         """Read the facts that are missing. Ids that the catalogue does not know stay missing."""
