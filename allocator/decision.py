@@ -100,7 +100,7 @@ class Decision:
         return outcome
 
     def _unblock(self, student_id: int, changed: Section) -> None:
-        """The student's record changed: nobody may pass them where a promotion was refused, before it is tried again."""
+        """The student's record changed: nobody may pass them where a promotion was refused, until it is tried again."""
         record = self._records[RecordKey(student_id, self._facts_of(changed.section_id).term.semester_id)]
         for section_id in record.waitlisted:
             section = self._sections.get(section_id)

@@ -159,6 +159,7 @@ class SectionService:
         except StoreBusyError:
             self.stats.busy_turns += 1
             self._put_back_in_doubt(entries, doubt=False)
+            self._step_aside_again(entries)
         except StoreUnavailableError as error:
             return self._wait_for_store(entries, error)
         except StoreRejectedError as error:
@@ -377,6 +378,12 @@ class SectionService:
                 entry.command = entry.command._replace(maybe_tried=True)
             entry.in_doubt = entry.in_doubt or doubt
         self._inbox.put_back(entries)
+
+    def _step_aside_again(self, entries: list[Entry]) -> None:
+        """Whoever waited for a lock in vain lets the others pass for some turns before waiting again."""
+        for entry in entries:
+            entry.deferrals = 0
+        self._head_deferrals.clear()
 
     def _isolate(self, entries: list[Entry]) -> None:
         """A turn that cannot be: its commands are tried one by one, and the one that fails alone is given up."""
