@@ -43,7 +43,9 @@ LOCAL_CPUS = 16
 API_CPUS = 0.5
 START_TIMEOUT_S = 60.0
 WATCH_INTERVAL_S = 1.0
-STOP_TIMEOUT_S = 10.0
+PING_TIMEOUT_S = 10.0
+STOP_MARGIN_S = 6.0
+"""What closing takes beside finishing the requests that are under way."""
 
 
 async def start_local_ray(token_path: str, progress: Progress) -> str:
@@ -144,7 +146,7 @@ class Deployment:
             await asyncio.sleep(WATCH_INTERVAL_S)
             for name, server in list(self._api_servers.items()):
                 try:
-                    await asyncio.wait_for(_awaited(server.ping.remote()), STOP_TIMEOUT_S)
+                    await asyncio.wait_for(_awaited(server.ping.remote()), PING_TIMEOUT_S)
                 except ray.exceptions.ActorDiedError:
                     log.warning("%s died; starting it anew", name)
                     await self._start_api_server(name)
@@ -160,7 +162,8 @@ class Deployment:
         return await asyncio.wait_for(asyncio.gather(*(_awaited(ref) for ref in refs)), START_TIMEOUT_S)
 
     async def _stop_all(self, actors: list[Any]) -> None:
-        stops = [asyncio.wait_for(_awaited(actor.stop.remote()), STOP_TIMEOUT_S) for actor in actors]
+        timeout_s = self._settings.request_deadline_s + STOP_MARGIN_S
+        stops = [asyncio.wait_for(_awaited(actor.stop.remote()), timeout_s) for actor in actors]
         await asyncio.gather(*stops, return_exceptions=True)
         for actor in actors:
             ray.kill(actor)

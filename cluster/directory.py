@@ -7,6 +7,9 @@ from hashlib import blake2b
 from cluster.settings import Placement
 
 DEDICATED_PREFIX = "section-"
+
+OWNERS_KEPT_MAX = 100_000
+"""More than any catalogue has sections: whoever asks for more is making them up."""
 POOLED_PREFIX = "sections-"
 
 
@@ -34,6 +37,8 @@ class Directory:
         """The name of the actor that should own the section."""
         owner = self._owners.get(section_id)
         if owner is None:
+            if len(self._owners) >= OWNERS_KEPT_MAX:
+                self._owners.clear()
             owner = self._owners[section_id] = self._place(section_id)
         return owner
 

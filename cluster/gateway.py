@@ -18,11 +18,17 @@ log = logging.getLogger(__name__)
 CallActor = Callable[[str, bytes], Awaitable[bytes]]
 """Sends one packed batch to the named actor. Raises ``ActorLostError`` if no answer came."""
 
+NO_EFFECT = frozenset({Code.OVERLOADED, Code.UNAVAILABLE})
+"""What an actor says of a try that had no effect. It says nothing of an earlier try that got no answer."""
+
 SWEEP_INTERVAL_S = 0.05
 RETRY_PAUSE_S = 0.05
 RETRY_PAUSE_MAX_S = 0.5
 ACTOR_MARGIN_S = 0.2
-"""An actor is asked to give up this much before the caller does, so that its definite answer still arrives."""
+"""An actor is asked to give up this much before the caller does, so that its definite answer still arrives.
+
+Of a shorter time it gets half.
+"""
 
 
 class ActorLostError(Exception):
@@ -41,7 +47,7 @@ class GatewayLimits:
     deadline_s: float = 5.0
     pending_max: int = 4096
     batch_max: int = 512
-    calls_max: int = 1
+    calls_max: int = 2
 
 
 class _Request:
@@ -109,11 +115,10 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        _give_up(self._paused, sent=False)
         for lane in self._lanes.values():
-            for request in lane.pending:
-                request.give_up(sent=False)
-            for request in lane.in_flight:
-                request.give_up(sent=True)
+            _give_up(lane.pending, sent=False)
+            _give_up(lane.in_flight, sent=True)
 
     # Sending
 
@@ -154,28 +159,50 @@ class Gateway:
         return batch
 
     async def _send(self, lane: _Lane, batch: list[_Request]) -> None:
-        now = self._loop.time()
-        packed = self._codec.encode_commands(
-            [(request.command, max(0.0, request.deadline - now - ACTOR_MARGIN_S)) for request in batch]
-        )
+        try:
+            packed = self._pack(batch)
+        except Exception:  # a command that cannot be packed: a bug, but nobody may be left waiting
+            log.exception("cannot pack %d commands", len(batch))
+            _give_up(batch, sent=False)
+            return
         lane.in_flight.update(batch)
         try:
             outcomes = self._codec.decode_outcomes(await self._call(lane.name, packed))
+            if len(outcomes) != len(batch):
+                raise WireError(f"{len(outcomes)} outcomes for {len(batch)} commands")
         except (ActorLostError, WireError) as error:
             log.warning("no answer from %s for %d requests: %s", lane.name, len(batch), error)
             self._retry_in_doubt(batch)
-            return
-        except BaseException:  # closing, or a bug: nobody may be left waiting
-            for request in batch:
-                request.give_up(sent=True)
+        except Exception:  # a bug: as above
+            log.exception("a call to %s failed", lane.name)
+            _give_up(batch, sent=True)
+        except asyncio.CancelledError:  # closing
+            _give_up(batch, sent=True)
             raise
+        else:
+            for request, outcome in zip(batch, outcomes, strict=True):
+                self._conclude(request, outcome)
         finally:
             lane.in_flight.difference_update(batch)
-        for request, outcome in zip(batch, outcomes, strict=True):
-            if outcome.code is Code.MOVED:
-                self._follow(request, outcome.owner)
-            else:
-                request.resolve(outcome)
+
+    def _pack(self, batch: list[_Request]) -> bytes:
+        now = self._loop.time()
+        left_s = [max(0.0, request.deadline - now) for request in batch]
+        budgets_s = [max(left - ACTOR_MARGIN_S, left / 2) for left in left_s]
+        return self._codec.encode_commands(
+            [(request.command, budget_s) for request, budget_s in zip(batch, budgets_s, strict=True)]
+        )
+
+    def _conclude(self, request: _Request, outcome: Outcome) -> None:
+        """Answer with what an actor said, unless it can be known better elsewhere or later."""
+        if outcome.code is Code.MOVED:
+            self._follow(request, outcome.owner)
+        elif outcome.code is Code.UNKNOWN and request.deadline - self._loop.time() > ACTOR_MARGIN_S:
+            self._retry_in_doubt([request])
+        elif outcome.code in NO_EFFECT:
+            request.resolve(outcome._replace(code=Code.UNKNOWN) if request.in_doubt else outcome)
+        else:
+            request.resolve(outcome)
 
     # Trying again
 
@@ -199,15 +226,13 @@ class Gateway:
 
     def _later(self, batch: list[_Request], tries: int, owner_of: Callable[[int], str]) -> None:
         pause_s = min(RETRY_PAUSE_S * 2.0 ** min(tries - 1, 8), RETRY_PAUSE_MAX_S)
+        self._paused.update(batch)
 
         async def send_later() -> None:
-            self._paused.update(batch)
-            try:
-                await asyncio.sleep(pause_s)
-            finally:  # also when the gateway closes, so that nobody waits for ever
-                self._paused.difference_update(batch)
-                for request in batch:
-                    self._route(request, owner_of(request.command.section_id))
+            await asyncio.sleep(pause_s)
+            self._paused.difference_update(batch)
+            for request in batch:
+                self._route(request, owner_of(request.command.section_id))
 
         self._start(send_later())
 
@@ -232,6 +257,11 @@ class Gateway:
             for lane in self._lanes.values():
                 _give_up_late(lane.in_flight, now, sent=True)
                 _give_up_late(lane.pending, now, sent=False)
+
+
+def _give_up(requests: Iterable[_Request], *, sent: bool) -> None:
+    for request in requests:
+        request.give_up(sent=sent)
 
 
 def _give_up_late(requests: Iterable[_Request], now: float, *, sent: bool) -> None:

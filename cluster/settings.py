@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     request_deadline_ms: int = Field(5_000, ge=100, le=55_000)
     batch_max: int = Field(512, ge=1, le=10_000)
     gateway_pending_max: int = Field(4_096, ge=1)
-    gateway_calls_max: int = Field(1, ge=1, le=8)
+    gateway_calls_max: int = Field(2, ge=1, le=8)
     inbox_max: int = Field(8_192, ge=1)
     lease_ttl_ms: int = Field(5_000, ge=500)
 

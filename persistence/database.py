@@ -22,6 +22,7 @@ def make_engine(sqlalchemy_url: str, *, pool_size: int = 4, statement_timeout_s:
         max_overflow=pool_size,
         pool_timeout=2.0,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error message is logged, and parameters are personal data
         connect_args={
             "timeout": 3.0,
             "command_timeout": statement_timeout_s + 1.0,

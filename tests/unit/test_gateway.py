@@ -45,7 +45,7 @@ def enrolled(_name: str, commands: list[Command]) -> list[Outcome]:
 async def gateway(actors: ScriptedActors, names: tuple[str, ...] = ("a",), **limits: float) -> AsyncIterator[Gateway]:
     """A gateway to pooled actors of these names."""
     directory = Directory(Placement.POOLED, names)
-    opened = Gateway(directory, actors.call, GatewayLimits(**limits))  # type: ignore[arg-type]
+    opened = Gateway(directory, actors.call, GatewayLimits(**{"calls_max": 1, **limits}))  # type: ignore[arg-type]
     yield opened
     await opened.close()
 
