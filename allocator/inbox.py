@@ -54,6 +54,10 @@ class Entry:
         """Its deadline has passed. Only what may have been committed is unknown; all else had no effect."""
         self.answer(Outcome(Code.UNKNOWN if self.in_doubt else Code.UNAVAILABLE, self.command.section_id))
 
+    def move(self, owner: str | None = None) -> None:
+        """Its section has another owner. What may have been committed is unknown: it must be looked up there."""
+        self.answer(Outcome(Code.UNKNOWN if self.in_doubt else Code.MOVED, self.command.section_id, owner=owner))
+
 
 class Inbox:
     """A bounded queue with a way to put entries back at its head, in their old order."""

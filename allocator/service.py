@@ -95,13 +95,13 @@ class SectionService:
     async def release(self, section_ids: Sequence[int] | None = None) -> None:
         """Let sections go, all if None.
 
-        The turn at work is finished first; what waits for them is answered ``MOVED``.
+        The turn at work is finished first; what waits for them is answered ``MOVED``, or ``UNKNOWN`` if it is in doubt.
         """
         async with self._turn_lock:
             released = set(self._sections) if section_ids is None else set(section_ids)
             self._forget(released)
             for entry in self._inbox.withdraw(released):
-                entry.answer(Outcome(Code.MOVED, entry.command.section_id))
+                entry.move()
             await self._lease.release(sorted(released))
 
     def snapshot(self) -> list[SectionState]:
@@ -151,9 +151,9 @@ class SectionService:
             log.warning("fenced out of %d sections", len(stale.section_ids))
             self._forget(stale.section_ids)
             self._inbox.put_back(entries)
-        except CommitUnknownError:
+        except CommitUnknownError as unknown:
             self.stats.unknown_commits += 1
-            log.warning("the outcome of a commit is unknown; activating its sections anew")
+            log.warning("the outcome of a commit is unknown; activating its sections anew: %s", unknown)
             self._forget_turn(entries)
             self._put_back_in_doubt(entries)
         except StoreBusyError:
@@ -196,7 +196,11 @@ class SectionService:
             if changes.fences:
                 await turn.commit(changes)
                 self.stats.commit_s.observe(self._clock.monotonic() - committing)
-        await self._accept(decision, [record.key.student_id for record in changes.records])
+        try:
+            await self._accept(decision, [record.key.student_id for record in changes.records])
+        except Exception as error:  # a bug, but it was committed: the answers must be looked up, not decided again
+            log.exception("a committed turn could not be accepted")
+            raise CommitUnknownError(str(error)) from error
         self.stats.batch_size.observe(len(entries))
         self._inbox.put_back(decision.deferred)
         self._inbox.put_back(stepped_aside)
@@ -235,13 +239,16 @@ class SectionService:
             self._sections[state.section_id] = Section(state)
             self._note_waitlist(state.section_id)
         self.stats.activations += len(states)
+        nowhere = [section_id for section_id in mine if section_id not in self._sections]
+        if nowhere:
+            await self._lease.release(nowhere)
         ready = []
         for entry in entries:
             section_id = entry.command.section_id
             if section_id in self._sections:
                 ready.append(entry)
             elif section_id in elsewhere:
-                entry.answer(Outcome(Code.MOVED, section_id, owner=elsewhere[section_id]))
+                entry.move(elsewhere[section_id])
             else:
                 entry.answer(Outcome(Code.NOT_FOUND, section_id))
         return ready

@@ -1,0 +1,93 @@
+"""What a review once found wrong in the drain loop: what happens around a commit whose outcome is unknown."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+
+from allocator.commands import Enroll
+from allocator.outcomes import Code
+from allocator.ports import Changes, CommitUnknownError, StoreUnavailableError, Turn
+from allocator.service import Limits, SectionService
+from persistence.memory_store import MemoryStore
+from tests.running import LocalLease, NoLease, RecordingCache, TestClock, ask, enroll, make_service, running
+from tests.worlds import MemoryWorld
+
+
+class LosingStore(MemoryStore):
+    """Its first commit happens, but the answer is lost. Then what a test wants to happen next happens."""
+
+    def __init__(self, world: MemoryWorld, then: Callable[[], None] = lambda: None) -> None:
+        super().__init__(world.database)
+        self.lost = asyncio.Event()
+        self.is_away = False
+        self._then = then
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[Turn]:
+        if self.is_away:
+            raise StoreUnavailableError("away")
+        async with super().turn() as turn:
+            if not self.lost.is_set():
+                turn.commit = self._losing(turn)  # type: ignore[method-assign]
+            yield turn
+
+    def _losing(self, turn: Turn):  # type: ignore[no-untyped-def]
+        commit = turn.commit
+
+        async def lose(changes: Changes) -> None:
+            await commit(changes)
+            self.lost.set()
+            self._then()
+            raise CommitUnknownError("lost after it happened")
+
+        return lose
+
+
+async def test_what_may_have_been_committed_is_not_said_to_have_moved_when_its_section_is_released() -> None:
+    world = MemoryWorld()
+    section_id, student_id = await world.add_section(5), await world.add_student()
+    store = LosingStore(world, lambda: setattr(store, "is_away", True))
+    async with running(make_service(store)) as service:
+        waiting = asyncio.create_task(ask(service, enroll(student_id, section_id)))
+        await store.lost.wait()
+        await service.release([section_id])
+        # MOVED would send the command on as one that was never tried, to be told that the student is in already.
+        assert (await waiting).code is Code.UNKNOWN
+    assert await world.statuses(section_id) == {student_id: "enrolled"}
+
+
+async def test_nor_when_another_actor_took_the_lease() -> None:
+    world, owners = MemoryWorld(), dict[int, str]()
+    section_id, student_id = await world.add_section(5), await world.add_student()
+    store = LosingStore(world, lambda: owners.update({section_id: "b"}))
+    service = SectionService("a", store, LocalLease(owners, "a"), RecordingCache(), TestClock(), Limits())
+    async with running(service):
+        outcome = await ask(service, enroll(student_id, section_id))
+    assert (outcome.code, outcome.owner) == (Code.UNKNOWN, "b")
+
+
+async def test_a_failure_after_the_commit_does_not_make_a_second_effect_or_a_false_refusal() -> None:
+    class FailingCache(RecordingCache):
+        async def invalidate(self, section_ids: Iterable[int], student_ids: Iterable[int]) -> None:
+            if not self.sections:
+                self.sections.update(section_ids)
+                raise RuntimeError("it said that it never raises")
+
+    world = MemoryWorld()
+    section_id, student_id = await world.add_section(5), await world.add_student()
+    service = SectionService("a", world.store(), NoLease(), FailingCache(), TestClock(), Limits())
+    async with running(service):
+        outcome = await ask(service, Enroll(section_id, student_id, True, "server-made", False, False))
+    assert (outcome.code, outcome.replayed) == (Code.ENROLLED, True)
+    assert (await world.seats(section_id)).enrolled == 1
+
+
+async def test_no_lease_is_kept_for_a_section_that_is_none() -> None:
+    world, owners = MemoryWorld(), dict[int, str]()
+    student_id = await world.add_student()
+    service = SectionService("a", world.store(), LocalLease(owners, "a"), RecordingCache(), TestClock(), Limits())
+    async with running(service):
+        assert (await ask(service, enroll(student_id, 987_654))).code is Code.NOT_FOUND
+    assert owners == {}
