@@ -62,13 +62,15 @@ class SectionActor:
     async def _ready(self) -> Host:
         """The host, built by the first call after a start or a restart."""
         async with self._starting:
-            if self._host is None:
+            host = self._host
+            if host is None:
                 host = await self._build(self._name, uuid.uuid4().hex)
                 self._tasks.append(asyncio.create_task(host.service.run(), name="drain"))
+                self._last_call_s = asyncio.get_running_loop().time()
                 if self._idle_exit_s is not None:
                     self._tasks.append(asyncio.create_task(self._exit_when_idle(self._idle_exit_s)))
                 self._host = host
-        return self._host
+        return host
 
     async def submit(self, packed: bytes) -> bytes:
         """Decide a batch of commands."""
@@ -101,16 +103,18 @@ class SectionActor:
         await (await self._ready()).service.release(section_ids)
 
     async def stop(self) -> None:
-        """Finish the turn at work, release all sections and close what is open."""
-        if self._host is None:
+        """Finish the turn at work, release all sections and close what is open. A later call would start anew."""
+        host, self._host = self._host, None
+        tasks, self._tasks = self._tasks, []
+        if host is None:
             return
-        await self._host.service.release()
-        for task in self._tasks:
+        await host.service.release()
+        for task in tasks:
             if task is not asyncio.current_task():
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
-        await self._host.close()
+        await host.close()
 
     async def _exit_when_idle(self, idle_exit_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -120,6 +124,7 @@ class SectionActor:
             host = self._host
             if host is not None and not host.service.waiting and idle_s >= idle_exit_s:
                 await self.stop()
-                # exit_actor() is only for calls; this task is none. A call that slips in is retried by its gateway.
-                ray.kill(ray.get_runtime_context().current_actor)
+                if self._host is None and not self._starting.locked():  # else a call slipped in and started anew
+                    # exit_actor() is only for calls; this task is none. What comes now is retried by its gateway.
+                    ray.kill(ray.get_runtime_context().current_actor)
                 return

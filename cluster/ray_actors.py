@@ -44,7 +44,8 @@ class RayActors:
             answer: bytes = await handle.submit.remote(packed)
         except (ray.exceptions.RayError, ValueError) as error:  # ValueError: no actor of this name
             self._handles.pop(name, None)
-            raise ActorLostError(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+            first_line = str(error).partition("\n")[0]
+            raise ActorLostError(f"{type(error).__name__}: {first_line}") from error
         return answer
 
     async def _find(self, name: str) -> Any:
@@ -60,12 +61,20 @@ class RayActors:
 
     async def stats(self, names: tuple[str, ...], timeout_s: float = 0.5) -> list[dict[str, Any]]:
         """Counters of those of the named actors (and of all dedicated ones called so far) that answer in time."""
-        for name in names:
-            if name not in self._handles:
-                await self._find(name)
-        calls = [asyncio.wait_for(_answer(handle.stats.remote()), timeout_s) for handle in self._handles.values()]
-        answers = await asyncio.gather(*calls, return_exceptions=True)
-        return [answer for answer in answers if isinstance(answer, dict)]
+        asked: dict[str, Any] = {**dict.fromkeys(names), **self._handles}
+        answers = await asyncio.gather(*(self._stats_of(name, handle, timeout_s) for name, handle in asked.items()))
+        return [answer for answer in answers if answer is not None]
+
+    async def _stats_of(self, name: str, handle: Any | None, timeout_s: float) -> dict[str, Any] | None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer: dict[str, Any] = await (handle or await self._find(name)).stats.remote()
+        except ray.exceptions.ActorDiedError:
+            self._handles.pop(name, None)
+            return None
+        except (ray.exceptions.RayError, ValueError, TimeoutError):
+            return None
+        return answer
 
     async def ping(self, names: tuple[str, ...]) -> None:
         """Return as soon as one of the named actors answers.

@@ -1,0 +1,120 @@
+"""What a review once found wrong around the actors: exits, handles of the dead, errors without words."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import ray
+import ray.exceptions
+
+from allocator.actor import Host, SectionActor
+from allocator.outcomes import Code
+from allocator.service import Limits
+from cluster.gateway import ActorLostError
+from cluster.host import HostFactory
+from cluster.ray_actors import RayActors
+from cluster.settings import ConfigurationError, read_settings
+from cluster.wire import WireCodec
+from persistence.names import ENROLLMENT_ID_BLOCK
+from tests.running import enroll, make_service
+from tests.worlds import MemoryWorld
+
+CODEC = WireCodec()
+FACTORY = HostFactory("postgresql://none", "redis://none", 5000, Limits(), "INFO")
+
+
+async def test_an_idle_actor_whose_exit_fails_goes_on_serving(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = MemoryWorld()
+    section_id, students = await world.add_section(5), [await world.add_student() for _ in range(2)]
+    exits: list[object] = []
+    monkeypatch.setattr(ray, "kill", exits.append)  # with the GCS down, nothing happens
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: type("Context", (), {"current_actor": "me"}))
+
+    async def build(name: str, incarnation: str) -> Host:
+        async def close() -> None:
+            pass
+
+        return Host(make_service(world.store(), f"{name}|{incarnation}"), CODEC, close)
+
+    actor = SectionActor("section-1", build, idle_exit_s=0.05)
+    async with asyncio.timeout(3):
+        for student_id in students:
+            packed = CODEC.encode_commands([(enroll(student_id, section_id), 2.0)])
+            (outcome,) = CODEC.decode_outcomes(await actor.submit(packed))
+            assert outcome.code is Code.ENROLLED
+            exited = len(exits)
+            while len(exits) == exited:
+                await asyncio.sleep(0.01)
+    await actor.stop()
+
+
+class Method:
+    """A remote method that fails, or answers."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+        self.calls = 0
+
+    async def remote(self, *_arguments: object) -> Any:
+        self.calls += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Handle:
+    """An actor as its callers see it."""
+
+    def __init__(self, answer: object) -> None:
+        self.submit = self.stats = Method(answer)
+
+
+def actors_with(handles: dict[str, Handle]) -> RayActors:
+    """RayActors that find these, and no others."""
+
+    def look_up(name: str) -> Handle:
+        if name not in handles:
+            raise ValueError(name)
+        return handles[name]
+
+    actors = RayActors(FACTORY, idle_exit_s=1.0)
+    actors._look_up = look_up  # type: ignore[method-assign]
+    return actors
+
+
+async def test_an_error_without_a_word_is_a_lost_actor_too() -> None:
+    class WordlessError(ray.exceptions.RayError):
+        pass
+
+    actors = actors_with({"a": Handle(WordlessError())})
+    with pytest.raises(ActorLostError):
+        await actors.call("a", b"")
+    actors.close()
+
+
+async def test_one_actor_that_is_gone_does_not_hide_the_figures_of_the_others() -> None:
+    actors = actors_with({"a": Handle({"actor": "a"})})
+    assert await actors.stats(("gone", "a")) == [{"actor": "a"}]
+    actors.close()
+
+
+async def test_actors_that_died_are_not_asked_for_figures_for_ever() -> None:
+    dead = Handle(ray.exceptions.ActorDiedError())
+    actors = actors_with({"section-7": dead})
+    with pytest.raises(ActorLostError):
+        await actors.call("section-7", b"")
+    dead.submit.answer = b"back"
+    await actors.call("section-7", b"")
+    dead.stats.answer = ray.exceptions.ActorDiedError()
+    calls = dead.stats.calls
+    for _ in range(3):
+        assert await actors.stats(()) == []
+    assert dead.stats.calls == calls + 1
+    actors.close()
+
+
+def test_a_turn_never_needs_more_ids_than_a_block_has() -> None:
+    with pytest.raises(ConfigurationError):
+        read_settings(batch_max=ENROLLMENT_ID_BLOCK + 1)
