@@ -12,6 +12,8 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from persistence.names import ENROLLMENT_ID_BLOCK
+
 
 class ConfigurationError(Exception):
     """A setting is missing, malformed or refused; the message says how to mend it."""
@@ -60,7 +62,7 @@ class Settings(BaseSettings):
     dedicated_idle_s: float = Field(300.0, gt=0)
 
     request_deadline_ms: int = Field(5_000, ge=100, le=55_000)
-    batch_max: int = Field(512, ge=1, le=10_000)
+    batch_max: int = Field(512, ge=1, le=ENROLLMENT_ID_BLOCK)
     gateway_pending_max: int = Field(4_096, ge=1)
     gateway_calls_max: int = Field(2, ge=1, le=8)
     inbox_max: int = Field(8_192, ge=1)
