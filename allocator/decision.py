@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from allocator.commands import Drop, Enroll, RecheckHead, StudentCommand, request_of
+from allocator.commands import ChangeCapacity, Command, Drop, Enroll, RecheckHead, StudentCommand, request_of
 from allocator.inbox import Entry
 from allocator.outcomes import FINAL, Code, Outcome, Reason, ReasonCode, refused
 from allocator.ports import Changes, SeatWrite, StoredAnswer
@@ -41,6 +41,7 @@ class Decision:
         self._now = now
         self._touched: set[tuple[int, int]] = set()
         self._tried_keys: set[tuple[int, str]] = set()
+        self._sealed: set[int] = set()
         self._new_answers: list[StoredAnswer] = []
         self.drafts: dict[int, Section] = {}
         self.outcomes: list[tuple[Entry, Outcome]] = []
@@ -65,17 +66,28 @@ class Decision:
     def decide(self, entries: Iterable[Entry], answers: Answers, held: Mapping[int, HeldEnrollment]) -> None:
         """Decide commands in order; their outcomes stand in ``outcomes``, those that must wait in ``deferred``."""
         for entry in entries:
-            command = entry.command
-            if isinstance(command, Enroll | Drop):
-                outcome = self._decide_for_student(command, answers, held)
-                if outcome is None:
-                    self.deferred.append(entry)
-                    continue
-            elif isinstance(command, RecheckHead):
-                outcome = Outcome(Code.CHANGED, command.section_id)
+            outcome = self._decide_one(entry.command, answers, held)
+            if outcome is None:
+                self.deferred.append(entry)
             else:
-                outcome = self._draft(command.section_id).administer(command)
-            self.outcomes.append((entry, outcome))
+                self.outcomes.append((entry, outcome))
+
+    def _decide_one(self, command: Command, answers: Answers, held: Mapping[int, HeldEnrollment]) -> Outcome | None:
+        """The outcome, or None if it must wait for the next turn."""
+        if command.section_id in self._sealed:
+            return None
+        if isinstance(command, Enroll | Drop):
+            return self._decide_for_student(command, answers, held)
+        if isinstance(command, RecheckHead):
+            return Outcome(Code.CHANGED, command.section_id)
+        draft = self._draft(command.section_id)
+        if isinstance(command, ChangeCapacity):
+            # Alone among what a turn writes of its section: the database holds a cut against the students who were
+            # in before the turn (over_capacity), so none may come or go in the same one.
+            self._sealed.add(command.section_id)
+            if draft.events:
+                return None
+        return draft.administer(command)
 
     def _decide_for_student(
         self, command: StudentCommand, answers: Answers, held: Mapping[int, HeldEnrollment]

@@ -21,7 +21,7 @@ from api.app import build_app
 from api.logs import quiet_bad_requests
 from api.services import ApiConfig, Services
 from api.state import READINESS
-from cluster.logs import configure_logging
+from cluster.logs import configure_logging, configure_structlog
 from cluster.settings import Environment, Settings, sqlalchemy_url
 from persistence.caches import RedisCaches
 from persistence.database import make_engine
@@ -88,6 +88,7 @@ class ApiServer:
     async def start(self) -> int:
         """Connect, listen and return the port. If that fails, everything is let go."""
         configure_logging(self._settings.log_level)
+        configure_structlog()
         quiet_bad_requests()
         async with AsyncExitStack() as opening:
             self._app = build_app(await self._make_services(opening))

@@ -55,7 +55,7 @@ async def start_local_ray(token_path: str, progress: Progress) -> str:
         the address to which holders of the token may connect.
     """
     os.environ["RAY_AUTH_TOKEN_PATH"] = token_path
-    return await _init_ray("Ray", progress, num_cpus=LOCAL_CPUS, include_dashboard=False)
+    return await _init_ray("Ray", progress, address="local", num_cpus=LOCAL_CPUS, include_dashboard=False)
 
 
 async def connect_to_ray(address: str, progress: Progress) -> str:

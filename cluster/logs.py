@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import logging
 import sys
+from datetime import UTC, datetime
 
 import orjson
-import structlog
-from structlog.typing import EventDict, WrappedLogger
+
+
+class JsonFormatter(logging.Formatter):
+    """JSON escapes CR, LF and control characters, so one event is one line whatever a header contained."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line. A structlog event arrives as a dict in ``record.msg``."""
+        fields: dict[str, object] = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        if isinstance(record.msg, dict):
+            fields.update(record.msg)
+        else:
+            fields["event"] = record.getMessage()
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(fields, default=str).decode()
 
 
 def configure_logging(level: str) -> None:
@@ -16,29 +34,24 @@ def configure_logging(level: str) -> None:
     Args:
         level: a name of ``logging``, such as ``INFO``.
     """
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    formatter = structlog.stdlib.ProcessorFormatter(
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _render], foreign_pre_chain=shared
-    )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
+    handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+
+
+def configure_structlog() -> None:
+    """Have structlog hand its events to ``logging``. A slow import, which section actors do without."""
+    import structlog  # noqa: PLC0415
+
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-
-
-def _render(_logger: WrappedLogger, _name: str, event: EventDict) -> str:
-    """JSON escapes CR, LF and control characters, so one event is one line whatever a header contained."""
-    return orjson.dumps(event, default=str).decode()

@@ -16,7 +16,7 @@ import orjson
 from cluster.http_client import AsyncConnection, Reply, Target, get, post
 from cluster.latency import summary_ms
 
-TRIES_MAX = 20
+TRIES_MAX = 100
 PAUSE_FIRST_S = 0.1
 PAUSE_MAX_S = 5.0
 REPLY_TIMEOUT_S = 60.0

@@ -6,11 +6,11 @@ import enum
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from persistence.names import ENROLLMENT_ID_BLOCK
 
@@ -40,7 +40,9 @@ class Settings(BaseSettings):
     others by ``SEATLINE_`` and their name in capitals. Secrets may come from files: ``SEATLINE_JWT_SECRET_FILE``.
     """
 
-    model_config = SettingsConfigDict(env_prefix="SEATLINE_", frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SEATLINE_", env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
+    )
 
     env: Environment = Environment.DEVELOPMENT
     home: Path = Path(".local")
@@ -73,8 +75,13 @@ class Settings(BaseSettings):
     logins_per_minute: float = Field(10.0, gt=0)
     logins_burst: int = Field(10, ge=1)
 
-    cors_origins: tuple[str, ...] = ()
-    trusted_proxies: tuple[str, ...] = ()
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @model_validator(mode="before")
     @classmethod
@@ -125,6 +132,8 @@ def read_settings(**overrides: object) -> Settings:
             place = ".".join(str(part) for part in item["loc"])
             lines.append(f"{place}: {item['msg']}" if place else item["msg"].removeprefix("Value error, "))
         raise ConfigurationError("\n".join(lines)) from error
+    except SettingsError as error:
+        raise ConfigurationError(str(error)) from error
     except OSError as error:
         raise ConfigurationError(f"a secret file cannot be read: {error}") from error
 

@@ -78,6 +78,8 @@ def serve() -> None:
     settings = read_settings_or_exit()
     if settings.ray_address is None:
         raise typer.BadParameter("set RAY_ADDRESS to the cluster's address, or to `auto` on one of its nodes")
+    if settings.database_url is None or settings.redis_url is None:
+        raise typer.BadParameter("set DATABASE_URL and REDIS_URL: the nodes of a cluster share them")
     run_async(_run(settings, local=False, seed=False))
 
 

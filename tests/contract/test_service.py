@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from allocator.commands import CloseSection, OpenSection, RecheckHead
+from allocator.commands import CloseSection, Command, OpenSection, RecheckHead
 from allocator.outcomes import Code, ReasonCode
 from tests.running import ask, capacity, drop, enroll, make_service, running
 from tests.worlds import World, monday
@@ -245,3 +245,17 @@ async def settled(world: World, section_id: int, student_id: int, status: str) -
     async with asyncio.timeout(5):
         while (await world.statuses(section_id)).get(student_id) != status:
             await asyncio.sleep(0.005)
+
+
+async def test_a_cut_in_the_same_batch_as_enrolments_is_not_refused_by_the_database(world: World) -> None:
+    section_id = await world.add_section(5)
+    students = [await world.add_student() for _ in range(8)]
+    service = make_service(world.store())
+    batch: list[tuple[Command, float]] = [(enroll(one, section_id), 5.0) for one in students[:4]]
+    batch += [(capacity(section_id, 2), 5.0), *((enroll(one, section_id), 5.0) for one in students[4:])]
+    async with running(service):
+        outcomes = await service.submit(batch)
+    assert [one.code for one in outcomes] == [Code.ENROLLED] * 4 + [Code.CHANGED] + [Code.WAITLISTED] * 4
+    assert service.stats.rejected_turns == 0
+    seats = await world.seats(section_id)
+    assert (seats.capacity, seats.enrolled, seats.waitlisted) == (2, 4, 4)
