@@ -129,8 +129,9 @@ def read_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         lines = []
         for item in error.errors():
-            place = ".".join(str(part) for part in item["loc"])
-            lines.append(f"{place}: {item['msg']}" if place else item["msg"].removeprefix("Value error, "))
+            name = str(item["loc"][0]) if item["loc"] else ""
+            variable = name if name.isupper() else f"SEATLINE_{name.upper()}"
+            lines.append(f"{variable}: {item['msg']}" if name else item["msg"].removeprefix("Value error, "))
         raise ConfigurationError("\n".join(lines)) from error
     except SettingsError as error:
         raise ConfigurationError(str(error)) from error

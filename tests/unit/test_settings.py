@@ -1,0 +1,90 @@
+"""Settings: what is refused, where secrets come from, and how URLs are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cluster.settings import ConfigurationError, plain_postgres_url, read_settings, sqlalchemy_url
+
+PRODUCTION = {
+    "SEATLINE_ENV": "production",
+    "DATABASE_URL": "postgresql://db/seatline",
+    "REDIS_URL": "redis://cache",
+    "SEATLINE_JWT_SECRET": "s" * 32,
+}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "REDIS_URL", "PORT", "LOG_LEVEL", "RAY_ADDRESS", "SEATLINE_HOME", *PRODUCTION):
+        monkeypatch.delenv(name, raising=False)
+
+
+def put(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_production_with_all_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, PRODUCTION)
+    assert read_settings().database_url is not None
+
+
+@pytest.mark.parametrize("missing", ["DATABASE_URL", "REDIS_URL", "SEATLINE_JWT_SECRET"])
+@pytest.mark.parametrize("empty", [False, True])
+def test_production_refuses_embedded_services_and_generated_secrets(
+    monkeypatch: pytest.MonkeyPatch, missing: str, empty: bool
+) -> None:
+    put(monkeypatch, PRODUCTION)
+    if empty:
+        monkeypatch.setenv(missing, "")
+    else:
+        monkeypatch.delenv(missing)
+    with pytest.raises(ConfigurationError, match=missing):
+        read_settings()
+
+
+def test_production_refuses_a_short_secret_and_does_not_print_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, {**PRODUCTION, "SEATLINE_JWT_SECRET": "tooshort"})
+    with pytest.raises(ConfigurationError) as refused:
+        read_settings()
+    assert "tooshort" not in str(refused.value)
+
+
+def test_secrets_come_from_files_and_stay_out_of_texts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("from-the-file-" * 3 + "\n", encoding="utf-8")
+    monkeypatch.setenv("SEATLINE_JWT_SECRET_FILE", str(path))
+    settings = read_settings()
+    assert settings.jwt_secret is not None
+    assert settings.jwt_secret.get_secret_value() == "from-the-file-" * 3
+    assert "from-the-file" not in repr(settings) + settings.model_dump_json()
+    monkeypatch.setenv("SEATLINE_JWT_SECRET_FILE", str(tmp_path / "none"))
+    with pytest.raises(ConfigurationError, match="secret file"):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "70000"), ("SEATLINE_PLACEMENT", "somewhere"), ("SEATLINE_BATCH_MAX", "0"), ("SEATLINE_ENV", "prod")],
+)
+def test_what_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=f"^{name}: "):
+        read_settings()
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEATLINE_CORS_ORIGINS", "https://a.example, https://b.example,")
+    assert read_settings().cors_origins == ("https://a.example", "https://b.example")
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg"])
+def test_every_postgres_scheme_is_understood(scheme: str) -> None:
+    url = f"{scheme}://user:p%40ss@host:5433/name?sslmode=require"
+    assert plain_postgres_url(url) == "postgresql://user:p%40ss@host:5433/name?sslmode=require"
+    assert sqlalchemy_url(url) == "postgresql+asyncpg://user:p%40ss@host:5433/name?sslmode=require"
+    with pytest.raises(ConfigurationError, match="postgresql://"):
+        plain_postgres_url("mysql://host/name")
