@@ -29,6 +29,7 @@ from allocator.ports import (
     StoreUnavailableError,
     Turn,
 )
+from allocator.promotions import Promotions
 from allocator.records import RecordKey, RegistrationRecord
 from allocator.section import Section, SectionState
 from allocator.stats import ServiceStats
@@ -72,10 +73,15 @@ class SectionService:
         self._inbox = Inbox(limits.inbox_max)
         self._facts = FactsCache(store)
         self._sections: dict[int, Section] = {}
-        self._promotable: set[int] = set()
-        self._blocked: set[int] = set()
-        self._head_deferrals: Counter[int] = Counter()
-        self._recheck_at = 0.0
+        self._promotions = Promotions(
+            self._sections,
+            self._facts,
+            store,
+            clock,
+            heads_max=limits.batch_max,
+            deferrals_max=limits.deferrals_max,
+            recheck_interval_s=limits.recheck_interval_s,
+        )
         self._failures = 0
         self._ids: Iterator[int] = iter(())
         self._ids_left = 0
@@ -123,7 +129,7 @@ class SectionService:
                 await asyncio.sleep(pause_s)
 
     async def _wait_for_work(self) -> None:
-        if self._promotable or self._inbox.filled.is_set():
+        if self._promotions.due or self._inbox.filled.is_set():
             return
         try:
             async with asyncio.timeout(self._limits.recheck_interval_s):
@@ -143,8 +149,8 @@ class SectionService:
         entries = self._inbox.take(self._limits.batch_max, started)
         try:
             entries = await self._activate_for(entries)
-            await self._unblock({entry.command.section_id for entry in entries} | self._promotable, started)
-            if entries or self._promotable:
+            await self._promotions.unblock({entry.command.section_id for entry in entries} | self._promotions.due)
+            if entries or self._promotions.due:
                 await self._decide_and_commit(entries)
         except StaleEpochError as stale:
             self.stats.stale_commits += 1
@@ -180,7 +186,7 @@ class SectionService:
         return 0.0
 
     async def _decide_and_commit(self, entries: list[Entry]) -> None:
-        promoting = sorted(self._promotable)
+        promoting = sorted(self._promotions.due)
         await self._facts.load({entry.command.section_id for entry in entries}.union(promoting))
         await self._reserve_ids(len(entries))
         async with self._store.turn() as turn:
@@ -213,7 +219,7 @@ class SectionService:
             draft.events = []
             self._sections[draft.section_id] = draft
         for section_id in decision.drafts:
-            self._note_waitlist(section_id)
+            self._promotions.note(section_id)
         if changed:
             await self._cache.invalidate([draft.section_id for draft in changed], changed_students)
         for entry, outcome in decision.outcomes:
@@ -237,7 +243,7 @@ class SectionService:
         await self._facts.load(state.section_id for state in states)
         for state in states:
             self._sections[state.section_id] = Section(state)
-            self._note_waitlist(state.section_id)
+            self._promotions.note(state.section_id)
         self.stats.activations += len(states)
         nowhere = [section_id for section_id in mine if section_id not in self._sections]
         if nowhere:
@@ -264,30 +270,16 @@ class SectionService:
             if key is not None:
                 (wait if entry.deferrals >= self._limits.deferrals_max else skip).add(key)
         for section_id in promoting:
-            overdue = self._head_deferrals[section_id] >= self._limits.deferrals_max
-            (wait if overdue else skip).update(self._heads(section_id))
+            must_wait = self._promotions.must_wait(section_id)
+            (wait if must_wait else skip).update(self._promotions.heads(section_id))
         locked = await turn.lock_records(sorted(wait), sorted(skip - wait))
         self._facts.see_version(locked.catalogue_version)
         needed = {entry.command.section_id for entry in entries}.union(promoting)
         for record in locked.records.values():
             needed.update(record.enrolled)
         await self._facts.load(needed)
-        for section_id in promoting:
-            heads = self._heads(section_id)
-            missed = bool(heads) and heads[0] not in locked.records
-            self._head_deferrals[section_id] = self._head_deferrals[section_id] + 1 if missed else 0
+        self._promotions.count_skipped(promoting, locked.records)
         return locked.records
-
-    def _heads(self, section_id: int) -> list[RecordKey]:
-        """The records of those who stand first for the free seats of a section."""
-        section = self._sections[section_id]
-        semester_id = self._facts[section_id].term.semester_id
-        heads: list[RecordKey] = []
-        for waiting in section.waitlist.eligible():
-            if len(heads) >= min(section.free, self._limits.batch_max):
-                break
-            heads.append(RecordKey(waiting.student_id, semester_id))
-        return heads
 
     def _split(
         self, entries: list[Entry], records: dict[RecordKey, RegistrationRecord]
@@ -321,62 +313,16 @@ class SectionService:
             self._ids, self._ids_left = iter(block), len(block)
         self._ids_left -= count
 
-    # Waitlists
-
-    def _note_waitlist(self, section_id: int) -> None:
-        """Keep track of which sections have a seat to offer, and to whom it could not be given."""
-        section = self._sections[section_id]
-        facts = self._facts.get(section_id)
-        self._promotable.discard(section_id)
-        self._blocked.discard(section_id)
-        if not section.waitlist:
-            return
-        if facts is not None and section.promotable(facts, self._clock.now()):
-            self._promotable.add(section_id)
-        elif section.free > 0 and section.is_open:
-            self._blocked.add(section_id)
-
-    async def _unblock(self, deciding: set[int], now: float) -> None:
-        """Forget refusals of promotions that are out of date: the waiting student's record changed since.
-
-        Done before each turn for the sections that it decides about, so that nobody passes a head that became eligible;
-        from time to time also for those in which a seat is free that nobody could have.
-        """
-        section_ids = set(deciding)
-        if now >= self._recheck_at:
-            self._recheck_at = now + self._limits.recheck_interval_s
-            section_ids |= self._blocked
-        blocked = {
-            section_id: waiting
-            for section_id in section_ids
-            if (waiting := list(self._sections[section_id].waitlist.blocked()))
-        }
-        await self._facts.load(blocked)
-        keys = {
-            (section_id, one.student_id): RecordKey(one.student_id, self._facts[section_id].term.semester_id)
-            for section_id, waiting in blocked.items()
-            for one in waiting
-        }
-        versions = await self._store.record_versions(sorted(set(keys.values()))) if keys else {}
-        for section_id, waiting in blocked.items():
-            for one in waiting:
-                if versions.get(keys[section_id, one.student_id]) != one.blocked_at:
-                    self._sections[section_id].waitlist.unblock(one.student_id)
-        for section_id in section_ids:
-            self._note_waitlist(section_id)
-
     # Failing
 
     def _forget(self, section_ids: set[int] | frozenset[int]) -> None:
         """Drop sections from memory: the next command for them activates them anew from Postgres."""
         for section_id in section_ids:
             self._sections.pop(section_id, None)
-            self._head_deferrals.pop(section_id, None)
-        self._promotable -= section_ids
-        self._blocked -= section_ids
+        self._promotions.forget(section_ids)
 
     def _forget_turn(self, entries: list[Entry]) -> None:
-        self._forget({entry.command.section_id for entry in entries} | self._promotable)
+        self._forget({entry.command.section_id for entry in entries} | self._promotions.due)
 
     def _put_back_in_doubt(self, entries: list[Entry], *, doubt: bool = True) -> None:
         """Put commands back, to be looked up by their keys before they are decided again."""
@@ -390,7 +336,7 @@ class SectionService:
         """Whoever waited for a lock in vain lets the others pass for some turns before waiting again."""
         for entry in entries:
             entry.deferrals = 0
-        self._head_deferrals.clear()
+        self._promotions.skip_again()
 
     def _isolate(self, entries: list[Entry]) -> None:
         """A turn that cannot be: its commands are tried one by one, and the one that fails alone is given up."""
