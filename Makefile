@@ -28,8 +28,8 @@ lint: bootstrap ## Check style, format and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: bootstrap ## Measure throughput and latency (ARGS go to the benchmark)
-	@exec $(BIN)/python -m bench $(ARGS)
+bench: bootstrap ## Measure the throughput of a running Seatline (ARGS go to `seatline bench throughput`)
+	@exec $(BIN)/seatline bench throughput $(ARGS)
 
 lock: ## Resolve the dependencies and write requirements.lock (ARGS=--upgrade takes newer versions)
 	@scripts/bootstrap --lock $(ARGS)

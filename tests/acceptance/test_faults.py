@@ -7,10 +7,14 @@ import os
 import signal
 import time
 
+import pytest
+
 from cluster.embedded import EmbeddedServices
 from tests.acceptance.seatline import Answer, Client, Seatline
 from tests.acceptance.test_registration import students_of, verified
 from tests.worlds import PostgresWorld
+
+pytestmark = pytest.mark.cluster
 
 KILLS = int(os.environ.get("SEATLINE_TEST_KILLS", "3"))
 

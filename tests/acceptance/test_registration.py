@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+
+import pytest
 
 from tests.acceptance.seatline import Client, Seatline, add_admin
 from tests.worlds import PostgresWorld, monday
+
+pytestmark = pytest.mark.cluster
+
+FLOODS = int(os.environ.get("SEATLINE_TEST_FLOODS", "20"))
 
 
 async def students_of(campus: PostgresWorld, count: int, credit_limit: int = 18) -> list[int]:
@@ -80,7 +87,7 @@ async def test_one_student_in_parallel_never_gets_an_illegal_set(
 ) -> None:
     # 20 sections of 4 credits at 10 times; the limit lets a student hold 3 of them.
     sections = [await campus.add_section(500, credit_count=4, meetings=monday(8 + n // 2)) for n in range(20)]
-    students = await students_of(campus, 20, credit_limit=14)
+    students = await students_of(campus, FLOODS, credit_limit=14)
 
     async def flood(student_id: int) -> None:
         answers = await asyncio.gather(*(client.enroll(student_id, one, patient=True) for one in sections))
