@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from allocator.commands import Command, Drop, Enroll
 from allocator.decision import Decision
 from allocator.facts import FactsCache
+from allocator.ids import EnrollmentIds
 from allocator.inbox import Entry, Inbox
 from allocator.outcomes import Code, Outcome
 from allocator.ports import (
@@ -83,8 +83,7 @@ class SectionService:
             recheck_interval_s=limits.recheck_interval_s,
         )
         self._failures = 0
-        self._ids: Iterator[int] = iter(())
-        self._ids_left = 0
+        self._ids = EnrollmentIds(store)
         self._turn_lock = asyncio.Lock()
 
     # What others call
@@ -188,13 +187,13 @@ class SectionService:
     async def _decide_and_commit(self, entries: list[Entry]) -> None:
         promoting = sorted(self._promotions.due)
         await self._facts.load({entry.command.section_id for entry in entries}.union(promoting))
-        await self._reserve_ids(len(entries))
+        ids = await self._ids.reserve(len(entries))
         async with self._store.turn() as turn:
             records = await self._lock(turn, entries, promoting)
             ready, stepped_aside = self._split(entries, records)
             answers = await turn.answers(_keys_to_look_up(ready))
             held = await turn.enrollments(_enrollments_to_look_up(ready))
-            decision = Decision(self._sections, self._facts.__getitem__, records, self._ids, self._clock.now())
+            decision = Decision(self._sections, self._facts.__getitem__, records, ids, self._clock.now())
             decision.promote(promoting)
             decision.decide(ready, answers, held)
             changes = decision.changes()
@@ -215,7 +214,7 @@ class SectionService:
         """After COMMIT: the drafts are the truth; caches forget; then, and only then, the answers go out."""
         changed = decision.changed_sections()
         for draft in changed:
-            self._count_promotions(draft)
+            self.stats.count_promotions(draft.events)
             draft.events = []
             self._sections[draft.section_id] = draft
         for section_id in decision.drafts:
@@ -224,11 +223,6 @@ class SectionService:
             await self._cache.invalidate([draft.section_id for draft in changed], changed_students)
         for entry, outcome in decision.outcomes:
             entry.answer(outcome)
-
-    def _count_promotions(self, draft: Section) -> None:
-        names = Counter(type(event).__name__ for event in draft.events)
-        self.stats.promotions += names["StudentPromoted"]
-        self.stats.blocked_promotions += names["PromotionBlocked"]
 
     # Loading
 
@@ -303,15 +297,6 @@ class SectionService:
         if isinstance(command, Enroll | Drop):
             return RecordKey(command.student_id, self._facts[command.section_id].term.semester_id)
         return None
-
-    async def _reserve_ids(self, count: int) -> None:
-        """Have at least ``count`` enrolment ids at hand, so that deciding needs no round trip."""
-        if self._ids_left < count:
-            block = await self._store.allocate_enrollment_ids()
-            if len(block) < count:
-                raise ValueError(f"a block of {len(block)} enrolment ids is too small for a turn of {count}")
-            self._ids, self._ids_left = iter(block), len(block)
-        self._ids_left -= count
 
     # Failing
 

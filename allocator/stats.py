@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from allocator.events import Event, PromotionBlocked, StudentPromoted
 
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 SIZE_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -46,6 +49,12 @@ class ServiceStats:
     batch_size: Histogram = field(default_factory=lambda: Histogram(SIZE_BUCKETS))
     turn_s: Histogram = field(default_factory=lambda: Histogram(SECONDS_BUCKETS))
     commit_s: Histogram = field(default_factory=lambda: Histogram(SECONDS_BUCKETS))
+
+    def count_promotions(self, events: Iterable[Event]) -> None:
+        """Count the promotions among committed events, given and refused."""
+        for event in events:
+            self.promotions += isinstance(event, StudentPromoted)
+            self.blocked_promotions += isinstance(event, PromotionBlocked)
 
     def as_dict(self) -> dict[str, object]:
         """Numbers, and dicts of numbers for outcomes and histograms."""
