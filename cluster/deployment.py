@@ -149,9 +149,15 @@ class Deployment:
                     await asyncio.wait_for(_awaited(server.ping.remote()), PING_TIMEOUT_S)
                 except ray.exceptions.ActorDiedError:
                     log.warning("%s died; starting it anew", name)
-                    await self._start_api_server(name)
+                    await self._restart_api_server(name)
                 except (ray.exceptions.RayError, TimeoutError) as error:
                     log.warning("%s does not answer: %s", name, error)
+
+    async def _restart_api_server(self, name: str) -> None:
+        try:
+            await self._start_api_server(name)
+        except (ray.exceptions.RayError, TimeoutError, ValueError) as error:  # ValueError: its name is not free yet
+            log.warning("%s cannot be started: %s", name, error)
 
     async def stop(self) -> None:
         """Stop taking requests, finish those at work, release all sections."""

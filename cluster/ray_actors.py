@@ -6,19 +6,33 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import asyncpg
 import ray
 import ray.actor
 import ray.exceptions
 
 from allocator.actor import SectionActor
+from allocator.outcomes import Code, Outcome
 from cluster.directory import DEDICATED_PREFIX
 from cluster.gateway import ActorLostError
 from cluster.host import HostFactory
+from cluster.wire import WireCodec
+from persistence.known_sections import KnownSections
 
 NAMESPACE = "seatline"
 POOLED_CPUS = 0.25
 DEDICATED_CPUS = 0.001
 """A share above zero, so that the autoscaler sees demand, and small, so that a catalogue of sections fits on a node."""
+
+
+UNREACHABLE = (
+    ray.exceptions.RayError,
+    ValueError,  # no actor of this name
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+)
 
 
 class RayActors:
@@ -30,6 +44,7 @@ class RayActors:
     def __init__(self, factory: HostFactory, *, idle_exit_s: float) -> None:
         self._factory = factory
         self._idle_exit_s = idle_exit_s
+        self._sections = KnownSections(factory.database_url)
         self._handles: dict[str, Any] = {}
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ray-lookup")
 
@@ -40,13 +55,23 @@ class RayActors:
             ActorLostError: if no answer came, whether or not the batch was decided.
         """
         try:
-            handle = self._handles.get(name) or await self._find(name)
+            handle = self._handles.get(name)
+            if handle is None:
+                if not await self._may_exist(name):
+                    return _not_found(packed)
+                handle = await self._find(name)
             answer: bytes = await handle.submit.remote(packed)
-        except (ray.exceptions.RayError, ValueError) as error:  # ValueError: no actor of this name
+        except UNREACHABLE as error:
             self._handles.pop(name, None)
             first_line = str(error).partition("\n")[0]
             raise ActorLostError(f"{type(error).__name__}: {first_line}") from error
         return answer
+
+    async def _may_exist(self, name: str) -> bool:
+        """False for the actor of a section that the catalogue does not have: no process is started for it."""
+        if not name.startswith(DEDICATED_PREFIX):
+            return True
+        return await self._sections.includes(int(name.removeprefix(DEDICATED_PREFIX)))
 
     async def _find(self, name: str) -> Any:
         loop = asyncio.get_running_loop()
@@ -92,8 +117,15 @@ class RayActors:
             raise ActorLostError("no section actor answers")
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """Let go of threads and connections."""
+        self._sections.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _not_found(packed: bytes) -> bytes:
+    codec = WireCodec()
+    commands = [command for command, _ in codec.decode_commands(packed)]
+    return codec.encode_outcomes([Outcome(Code.NOT_FOUND, command.section_id) for command in commands])
 
 
 async def _answer(ref: Any) -> Any:

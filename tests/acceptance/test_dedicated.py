@@ -47,8 +47,10 @@ async def test_sections_come_go_die_and_leave_nothing_behind(dedicated: Seatline
             *(client.enroll(one, sections[n % 2], patient=True) for n, one in enumerate(students))
         )
         assert sorted(answer.body["status"] for answer in seats) == ["enrolled"] * 6 + ["waitlisted"] * 2
+        made_up = await asyncio.gather(*(client.enroll(students[0], 900_000 + n) for n in range(10)))
+        assert {answer.status for answer in made_up} == {404}
         pids = dedicated.section_actor_pids()
-        assert len(pids) == 2
+        assert len(pids) == 2  # none was started for what is no section
 
         os.kill(pids[0], signal.SIGKILL)
         drops = await asyncio.gather(

@@ -81,7 +81,26 @@ def actors_with(handles: dict[str, Handle]) -> RayActors:
 
     actors = RayActors(FACTORY, idle_exit_s=1.0)
     actors._look_up = look_up  # type: ignore[method-assign]
+    actors._sections = Catalogue()  # type: ignore[assignment]
     return actors
+
+
+class Catalogue:
+    """Has the sections below 100."""
+
+    async def includes(self, section_id: int) -> bool:
+        return section_id < 100
+
+    def close(self) -> None:
+        pass
+
+
+async def test_no_process_is_started_for_what_is_no_section() -> None:
+    made_up = Handle(b"started")
+    actors = actors_with({"section-100": made_up})
+    (outcome,) = CODEC.decode_outcomes(await actors.call("section-100", CODEC.encode_commands([(enroll(1, 100), 1.0)])))
+    assert (outcome.code, made_up.submit.calls) == (Code.NOT_FOUND, 0)
+    actors.close()
 
 
 async def test_an_error_without_a_word_is_a_lost_actor_too() -> None:
