@@ -7,6 +7,7 @@ there is one section at a time, and the seats of all.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from math import inf
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -204,7 +205,10 @@ class _Replay:
             )
         if isinstance(event, SeatTaken | StudentPromoted):
             first = next(waitlist.eligible(), None)
-            if first is not None and first.student_id != event.student_id:
+            # Blocked in the history may mean unblocked since: a record that changes elsewhere leaves no event here.
+            # So a promotion passes those only who stand before it; a newcomer stands behind all.
+            place = event.place if isinstance(event, StudentPromoted) else inf
+            if first is not None and first.place < place:
                 self._found.order.add(
                     section_id=event.section_id,
                     seq=event.seq,
