@@ -173,7 +173,9 @@ async def _prepare_database(settings: Settings, urls: Urls, *, seed: bool) -> No
 
 
 def _greet(settings: Settings, url: str, seconds: float) -> None:
-    out.print(f"\n[bold green]Seatline is up[/] in {seconds:.1f} s: [bold]{url}[/]  (docs: {url}/api/docs)")
+    out.print(
+        f"\n[bold green]Seatline is up[/] in {seconds:.1f} s: [bold]{url}[/]  (docs: {url}/api/docs)", soft_wrap=True
+    )
     credentials = settings.home / "secrets" / "demo-logins.txt"
     if credentials.exists():
         out.print("\nDemo logins:\n" + credentials.read_text(encoding="utf-8").rstrip(), highlight=False)
