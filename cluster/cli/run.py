@@ -18,6 +18,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from cluster.cli.common import (
+    CommandError,
+    Exit,
     Urls,
     err,
     open_services,
@@ -26,6 +28,8 @@ from cluster.cli.common import (
     report_step,
     run_async,
 )
+from cluster.embedded import EmbeddedServices
+from cluster.runfile import RunFile, read_run_file, remove_run_file, write_run_file
 from cluster.secrets import jwt_secret, ray_token_path
 from cluster.settings import Settings, plain_postgres_url, read_settings, sqlalchemy_url
 
@@ -101,8 +105,8 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, local: bool, seed
     """
     from cluster import deployment as ray_side  # noqa: PLC0415
     from cluster.node import NodeConfig, pooled_names  # noqa: PLC0415
-    from cluster.runfile import RunFile, remove_run_file, write_run_file  # noqa: PLC0415
 
+    _refuse_a_second(settings)
     started = perf_counter()
     token_path = str(ray_token_path(settings)) if local else None
     if token_path is not None:
@@ -129,6 +133,28 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, local: bool, seed
     write_run_file(settings.home, RunFile(os.getpid(), url, ray_address, token_path))
     _greet(settings, url, perf_counter() - started)
     return deployment.keep_up()
+
+
+def _refuse_a_second(settings: Settings) -> None:
+    """One Seatline on one home, and services that somebody else started are somebody else's to stop.
+
+    Raises:
+        CommandError: that says who runs there.
+    """
+    run = read_run_file(settings.home)
+    if run is not None:
+        raise CommandError(
+            f"Seatline runs on {settings.home} already: process {run.pid}, {run.url}. "
+            "Stop it first, or set SEATLINE_HOME to another directory.",
+            Exit.UNAVAILABLE,
+        )
+    embedded = settings.database_url is None or settings.redis_url is None
+    if embedded and EmbeddedServices.attach(settings.home) is not None:
+        raise CommandError(
+            f"another command uses the embedded services of {settings.home}. "
+            "Wait for it to end, or set SEATLINE_HOME to another directory.",
+            Exit.UNAVAILABLE,
+        )
 
 
 class _StoppedError(Exception):

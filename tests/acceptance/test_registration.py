@@ -130,3 +130,10 @@ async def test_a_student_reads_their_own_write(client: Client, campus: PostgresW
         await client.drop(student_id, taken.body["id"])
         assert (await client.request("GET", "/api/enrollments/my", token)).body["items"] == []
         assert (await client.request("GET", f"/api/sections/{section_id}")).body["enrolled"] == 0
+
+
+async def test_a_second_seatline_on_the_same_home_says_who_runs_there(seatline: Seatline) -> None:
+    code, _, err = await seatline.run("up", "--port", "0", "--no-seed")
+    assert code == 4
+    assert str(seatline.process.pid) in err
+    assert seatline.url in err.replace("\n", "")
