@@ -8,13 +8,13 @@ import typer
 
 from bench.campus import prepare
 from bench.load import Load
+from bench.measured import histogram, percentiles_ms
 from bench.requests import build, students_needed
 from cluster.cli.common import Exit, out, print_json, run_async
 from cluster.cli.databases import open_database
 from cluster.cli.progress import progress_bars
 from cluster.cli.replays import TOKEN_TTL_S, find_target, run_verify, verify_json
 from cluster.cli.tokens import Mint
-from cluster.latency import summary_ms
 from cluster.settings import read_settings
 from persistence.verify import Finding
 
@@ -101,7 +101,7 @@ def _result(workload: Workload, load: Load, findings: list[Finding]) -> dict[str
         "enrolled_per_second": round(measured.enrolled_per_s, 1),
         "outcomes": dict(measured.outcomes.most_common()),
         "outcomes_outside": dict(measured.outcomes_outside.most_common()),
-        "latency_ms": summary_ms(measured.latencies_s),
+        "latency_ms": percentiles_ms(histogram(measured.latencies_s)),
         "client": {
             "cpu_share": round(measured.cpu_s / measured.wall_s, 3) if measured.wall_s else 0.0,
             "cpu_us_per_request": round(measured.cpu_s / answers * 1e6, 1) if answers else 0.0,

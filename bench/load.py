@@ -1,76 +1,107 @@
 """The load generator: many connections in one process, each with one request under way.
 
 Closed loop: a connection sends its next request when it has the answer to the one before. This measures what the server
-can do at most. Open loop: requests are due at a constant rate whatever the server does, and a latency counts from when
-a request was due, not from when a connection was free for it. This measures what students would feel.
+can do at most. Open loop: requests are due at times that were fixed before, whatever the server does, and a latency
+counts from when a request was due, not from when a connection was free for it. This measures what students would feel.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from array import array
-from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import count
 from time import perf_counter
+from typing import Protocol
 
 import orjson
 
+from bench.measured import Measured
 from cluster.http_client import Connection, HttpError, Target
+
+__all__ = ["Load", "Measured", "Prepared", "Source", "outcome_of"]
 
 PAUSE_AFTER_503_S = 0.05
 RECONNECT_PAUSE_S = 0.1
 TICK_S = 0.001
+WATCH_S = 0.02
 LAST_ANSWERS_S = 30.0
+GET = ord("G")
 
 
-@dataclass(slots=True)
-class Measured:
-    """What was counted in the ``seconds`` after the warm-up. ``latencies_s`` are those of all answers."""
-
-    seconds: float
-    outcomes: Counter[str] = field(default_factory=Counter)
-    latencies_s: array[float] = field(default_factory=lambda: array("d"))
-    outcomes_outside: Counter[str] = field(default_factory=Counter)
-    cpu_s: float = 0.0
-    wall_s: float = 0.0
-    unsent: int = 0
+class Source(Protocol):
+    """Where requests come from. What is sent may depend on what was answered."""
 
     @property
-    def enrolled_per_s(self) -> float:
-        """Durable enrolments a second."""
-        return self.outcomes["enrolled"] / self.seconds
+    def exhausted(self) -> bool:
+        """Whether nothing more will come, whatever is answered."""
+
+    def take(self) -> tuple[int, bytes] | None:
+        """The next request, with a number by which to recognise its answer; None if there is none just now."""
+
+    def answered(self, number: int, status: int, body: bytes) -> None:
+        """The answer to a request; status 0 if the connection was lost before it came."""
+
+
+class Prepared:
+    """Requests that were made before, each sent once, in order."""
+
+    def __init__(self, requests: Sequence[bytes]) -> None:
+        self._requests = requests
+        self._next = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """See ``Source``."""
+        return self._next == len(self._requests)
+
+    def take(self) -> tuple[int, bytes] | None:
+        """See ``Source``."""
+        number = self._next
+        if number == len(self._requests):
+            return None
+        self._next = number + 1
+        return number, self._requests[number]
+
+    def answered(self, number: int, status: int, body: bytes) -> None:
+        """See ``Source``."""
 
 
 class Load:
-    """One run of prepared requests.
+    """One run. It ends after its time, or when its requests have run out and are answered.
 
     Args:
         target: the server.
-        requests: what to send, in order; each is sent once.
+        requests: what to send, in order, each once; or a source that makes them as it goes.
         connections: how many.
         warmup_s: answers in this time are not counted: sections are activated in it.
         seconds: how long answers are counted.
-        rate: requests a second for an open loop; None for a closed loop.
+        rate: requests a second for an open loop at a constant rate; None for a closed loop.
+        arrivals: seconds after the start at which requests are due, rising, for an open loop of any shape.
     """
 
     def __init__(
-        self, target: Target, requests: Sequence[bytes], *, connections: int, warmup_s: float, seconds: float,
-        rate: float | None = None,
+        self, target: Target, requests: Sequence[bytes] | Source, *, connections: int, warmup_s: float, seconds: float,
+        rate: float | None = None, arrivals: Sequence[float] | None = None,
     ) -> None:  # fmt: skip
         self.target = target
-        self.requests = requests
         self.measured = Measured(seconds)
+        self.over = False
+        self._source: Source = Prepared(requests) if isinstance(requests, Sequence) else requests
         self._connections = connections
         self._warmup_s = warmup_s
-        self._rate = rate
-        self._next = 0
+        self._arrivals = _arrivals(rate, arrivals)
         self._due: deque[float] = deque()
         self._idle: list[_Client] = []
         self._clients: list[_Client] = []
-        self._from = self._until = 0.0
-        self.over = False
+        self._under_way = 0
+        self._from = self._until = self._last_answer = 0.0
+
+    @property
+    def ran_out(self) -> bool:
+        """Whether there were too few requests for the time."""
+        return self._source.exhausted
 
     async def run(self) -> Measured:
         """Send, and count."""
@@ -80,72 +111,94 @@ class Load:
         started, cpu = perf_counter(), time.process_time()
         self._from = started + self._warmup_s
         self._until = self._from + self.measured.seconds
-        if self._rate is not None:
+        if self._arrivals is not None:
             self._idle = list(self._clients)
-            await self._send_at_rate(started, self._rate)
+            await self._send_as_due(started, self._arrivals)
         else:
             for client in self._clients:
                 self.take(client)
-            await asyncio.sleep(self._until - perf_counter())
+            while perf_counter() < self._until and not self._done:
+                await asyncio.sleep(min(WATCH_S, max(0.0, self._until - perf_counter())))
         self.over = True
+        if self._done and self._last_answer < self._until:
+            self.measured.seconds = max(0.0, self._last_answer - self._from)
         self.measured.cpu_s, self.measured.wall_s = time.process_time() - cpu, perf_counter() - started
         await self._last_answers()
         return self.measured
 
-    async def _send_at_rate(self, started: float, rate: float) -> None:
-        issued = 0
-        while (now := perf_counter()) < self._until:
-            due = int((now - started) * rate)
-            self._due.extend(started + number / rate for number in range(issued, due))
-            issued = due
-            while self._due and self._idle:
+    async def _send_as_due(self, started: float, arrivals: Iterator[float]) -> None:
+        upcoming = next(arrivals, None)
+        while (now := perf_counter()) < self._until and not (upcoming is None and not self._due and self._done):
+            while upcoming is not None and started + upcoming <= now:
+                self._due.append(started + upcoming)
+                upcoming = next(arrivals, None)
+            while self._due and self._idle and not self._source.exhausted:
                 self.take(self._idle.pop())
+            if self._source.exhausted:
+                self._due.clear()
+                upcoming = None
             await asyncio.sleep(TICK_S)
         self.measured.unsent = len(self._due)
 
+    @property
+    def _done(self) -> bool:
+        return self._under_way == 0 and (self._source.exhausted or self._arrivals is not None)
+
     async def _last_answers(self) -> None:
         deadline = perf_counter() + LAST_ANSWERS_S
-        while any(client.busy for client in self._clients) and perf_counter() < deadline:
+        while self._under_way and perf_counter() < deadline:
             await asyncio.sleep(0.01)
         for client in self._clients:
             client.close()
 
     def take(self, client: _Client) -> None:
         """Give ``client`` its next request, or let it rest."""
-        if self.over or self._next == len(self.requests):
+        if self.over:
             return
-        if self._rate is None:
-            since = perf_counter()
-        elif self._due:
-            since = self._due.popleft()
-        else:
+        if self._arrivals is not None and not self._due:
             self._idle.append(client)
             return
-        request = self.requests[self._next]
-        self._next += 1
-        client.send(request, since)
+        request = self._source.take()
+        if request is None:
+            self._idle.append(client)
+            return
+        since = perf_counter() if self._arrivals is None else self._due.popleft()
+        if self._from <= since < self._until:
+            self.measured.offered += 1
+        self._under_way += 1
+        client.send(*request, since)
 
-    def count(self, status: int, body: bytes, since: float) -> None:
-        """Count an answer."""
+    def count(self, client: _Client, status: int, body: bytes) -> None:
+        """Count the answer that ``client`` waited for; status 0 if there was none."""
         now = perf_counter()
-        if status == 201:
-            outcome = "enrolled" if b'"enrolled"' in body else "waitlisted"
-        else:
-            outcome = problem_code(status, body)
+        measured = self.measured
+        self._under_way -= 1
+        self._last_answer = now
+        outcome = outcome_of(status, body)
         if self._from <= now < self._until:
-            self.measured.outcomes[outcome] += 1
-            self.measured.latencies_s.append(now - since)
+            measured.outcomes[outcome] += 1
+            (measured.reads_s if client.reading else measured.latencies_s).append(now - client.since)
         else:
-            self.measured.outcomes_outside[outcome] += 1
-
-    @property
-    def ran_out(self) -> bool:
-        """Whether there were too few requests for the time."""
-        return self._next == len(self.requests)
+            measured.outcomes_outside[outcome] += 1
+        self._source.answered(client.number, status, body)
+        if self._idle and self._arrivals is None:
+            self.take(self._idle.pop())
 
 
-def problem_code(status: int, body: bytes) -> str:
-    """The code of a problem reply."""
+def _arrivals(rate: float | None, arrivals: Sequence[float] | None) -> Iterator[float] | None:
+    if arrivals is not None:
+        return iter(arrivals)
+    return None if rate is None else (number / rate for number in count())
+
+
+def outcome_of(status: int, body: bytes) -> str:
+    """An answer as one code: ``enrolled``, ``waitlisted``, ``ok`` for all else that went well, or a problem's code."""
+    if status == 201:
+        return "enrolled" if b'"enrolled"' in body else "waitlisted"
+    if status in {200, 304}:
+        return "ok"
+    if status == 0:
+        return "no_answer"
     try:
         return str(orjson.loads(body)["code"])
     except (ValueError, KeyError, TypeError):
@@ -155,13 +208,15 @@ def problem_code(status: int, body: bytes) -> str:
 class _Client:
     """One connection and the request that it waits for."""
 
-    __slots__ = ("_connection", "_load", "_loop", "_since", "busy")
+    __slots__ = ("_connection", "_load", "_loop", "busy", "number", "reading", "since")
 
     def __init__(self, load: Load, loop: asyncio.AbstractEventLoop) -> None:
         self._load = load
         self._loop = loop
         self._connection: Connection | None = None
-        self._since = 0.0
+        self.number = 0
+        self.since = 0.0
+        self.reading = False
         self.busy = False
 
     async def connect(self) -> None:
@@ -170,8 +225,8 @@ class _Client:
             lambda: Connection(self._replied, self._lost), target.host, target.port, ssl=target.tls
         )
 
-    def send(self, request: bytes, since: float) -> None:
-        self._since, self.busy = since, True
+    def send(self, number: int, request: bytes, since: float) -> None:
+        self.number, self.since, self.reading, self.busy = number, since, request[0] == GET, True
         try:
             if self._connection is None:
                 raise HttpError("not connected")
@@ -185,7 +240,7 @@ class _Client:
 
     def _replied(self, status: int, _headers: bytes, body: bytes) -> None:
         self.busy = False
-        self._load.count(status, body, self._since)
+        self._load.count(self, status, body)
         if status in {429, 503}:
             self._loop.call_later(PAUSE_AFTER_503_S, self._load.take, self)
         else:
@@ -194,7 +249,7 @@ class _Client:
     def _lost(self, _error: Exception | None) -> None:
         if self.busy:
             self.busy = False
-            self._load.count(0, b'{"code":"no_answer"}', self._since)
+            self._load.count(self, 0, b"")
         self._connection = None
         if not self._load.over:
             self._loop.call_later(RECONNECT_PAUSE_S, self._reconnect)

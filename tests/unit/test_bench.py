@@ -8,10 +8,12 @@ from collections import Counter
 import pytest
 
 from bench.load import Load
+from bench.measured import encoded, histogram, merged, percentiles_ms
 from bench.requests import BLOCK_STUDENTS, SECTIONS_PER_STUDENT, pairs, students_needed
-from cluster.http_client import Target, get
+from cluster.http_client import Target, get, post
 
 REPLY = b'HTTP/1.1 201 Created\r\nContent-Length: 21\r\n\r\n{"status":"enrolled"}'
+READ = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 @pytest.mark.parametrize(("sections", "skew"), [(1, 0.0), (3, 1.3), (100, 0.0), (100, 1.3)])
@@ -48,7 +50,14 @@ async def test_it_counts_what_comes_back(rate: float | None) -> None:
     server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0)
     async with server:
         target = Target.of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        load = Load(target, [get(target, "/")] * 5000, connections=4, warmup_s=0.1, seconds=0.5, rate=rate)
+        load = Load(
+            target,
+            [post(target, "/", "token", "key", b"{}")] * 5000,
+            connections=4,
+            warmup_s=0.1,
+            seconds=0.5,
+            rate=rate,
+        )
         measured = await load.run()
     counted = measured.outcomes["enrolled"]
     assert set(measured.outcomes) == {"enrolled"}
@@ -70,7 +79,36 @@ async def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
     server = await asyncio.get_running_loop().create_server(Slow, "127.0.0.1", 0)
     async with server:
         target = Target.of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        load = Load(target, [get(target, "/")] * 5000, connections=1, warmup_s=0, seconds=0.6, rate=100)
+        load = Load(
+            target, [post(target, "/", "token", "key", b"{}")] * 5000, connections=1, warmup_s=0, seconds=0.6, rate=100
+        )
         measured = await load.run()
     assert max(measured.latencies_s) > 0.3  # one connection takes 20 a second of 100: the queue is in the latency
     assert measured.unsent > 20
+
+
+async def test_it_ends_when_the_requests_have_run_out_and_counts_reads_apart() -> None:
+    class Server(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(REPLY if data.startswith(b"POST") else READ)  # type: ignore[attr-defined]
+
+    server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0)
+    async with server:
+        target = Target.of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        requests = [post(target, "/", "token", "key", b"{}")] * 30 + [get(target, "/")] * 20
+        load = Load(target, requests, connections=4, warmup_s=0, seconds=20, arrivals=[0.001 * n for n in range(50)])
+        measured = await load.run()
+    assert load.ran_out
+    assert measured.seconds < 10
+    assert measured.outcomes == {"enrolled": 30, "ok": 20}
+    assert (len(measured.latencies_s), len(measured.reads_s)) == (30, 20)
+
+
+def test_rounds_merge_into_one_histogram() -> None:
+    slow, fast = histogram([0.1] * 10), histogram([0.001] * 990)
+    both = percentiles_ms(merged([encoded(slow), encoded(fast)]))
+    assert both["p50"] == pytest.approx(1.0, rel=0.01)
+    assert both["p99.9"] == pytest.approx(100.0, rel=0.01)
