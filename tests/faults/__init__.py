@@ -1,0 +1,1 @@
+"""Real faults on a whole Seatline under load, each followed by every check there is."""

@@ -1,0 +1,140 @@
+"""What a fault is tried on: a whole Seatline that reaches its Postgres and its Redis through proxies of ours."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import psutil
+
+from cluster.embedded import EmbeddedServices
+from tests.acceptance.seatline import Seatline
+from tests.conftest import database
+from tests.faults.tcp_proxy import Link, TcpProxy
+
+SECTION_ACTOR, API_SERVER = "ray::SectionAct", "ray::ApiServer"
+
+
+@dataclass
+class Stand:
+    """A running Seatline with two section actors, and everything that faults are injected into.
+
+    ``database_url`` leads past the proxy: it is for whoever looks, not for whoever is looked at.
+    """
+
+    seatline: Seatline
+    services: EmbeddedServices
+    postgres: TcpProxy
+    redis: TcpProxy
+    database_url: str
+
+    def actor_pids(self) -> list[int]:
+        """Processes of the section actors."""
+        return self.seatline.section_actor_pids()
+
+    def api_pids(self) -> list[int]:
+        """Processes of the API servers."""
+        return self.pids_of(API_SERVER)
+
+    def pids_of(self, name: str) -> list[int]:
+        """Processes below ``seatline up`` whose names begin so."""
+        return processes_below(self.seatline.process.pid, name)
+
+    async def execute(self, statement: str, *arguments: object) -> None:
+        """One statement as the database's owner, past the proxy."""
+        await execute(self.database_url, statement, *arguments)
+
+    async def fetchval(self, statement: str, *arguments: object) -> object:
+        """One value, past the proxy."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            return await connection.fetchval(statement, *arguments)
+        finally:
+            await connection.close()
+
+    async def change_server_setting(self, name: str, value: str | None) -> None:
+        """Of the whole Postgres, at once and for all connections; None: back to what it was."""
+        change = f"ALTER SYSTEM RESET {name}" if value is None else f"ALTER SYSTEM SET {name} = '{value}'"
+        await self.execute(change)
+        await self.execute("SELECT pg_reload_conf()")
+
+
+@contextlib.asynccontextmanager
+async def open_stand(
+    services: EmbeddedServices, directory: Path, name: str, *, redis_db: int = 0, **settings: str
+) -> AsyncIterator[Stand]:
+    """Start a Seatline of this name on its own database, and stop it at the end if it still runs."""
+    await execute(services.database_url, f"CREATE DATABASE {name}")
+    home = directory / name
+    home.mkdir()
+    async with AsyncExitStack() as stack:
+        postgres = await stack.enter_async_context(TcpProxy(postgres_socket(services)))
+        redis = await stack.enter_async_context(TcpProxy(Path(urlsplit(services.redis_url).path)))
+        seatline = await Seatline.start(
+            home,
+            f"postgresql://seatline@127.0.0.1:{postgres.port}/{name}",
+            f"redis://127.0.0.1:{redis.port}/{redis_db}",
+            **{"SEATLINE_ACTORS_PER_NODE": "2", **settings},
+        )
+        stand = Stand(seatline, services, postgres, redis, database(services.database_url, name))
+        try:
+            yield stand
+        finally:
+            postgres.heal()
+            redis.heal()
+            if stand.seatline.process.returncode is None:
+                await stand.seatline.stop()
+
+
+async def execute(database_url: str, statement: str, *arguments: object) -> None:
+    """One statement on a connection of its own."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(statement, *arguments)
+    finally:
+        await connection.close()
+
+
+def postgres_socket(services: EmbeddedServices) -> Path:
+    """Where the embedded Postgres listens."""
+    return Path(parse_qs(urlsplit(services.database_url).query)["host"][0]) / ".s.PGSQL.5432"
+
+
+def processes_below(pid: int, name: str) -> list[int]:
+    """Descendants of a process whose names begin with ``name``."""
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.name().startswith(name):
+                found.append(child.pid)
+    return found
+
+
+def owner_of(link: Link, pids: list[int]) -> int | None:
+    """Which of these processes is the client of a proxied connection."""
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            connections = psutil.Process(pid).net_connections(kind="tcp")
+            if any(one.laddr and one.laddr.port == link.client_port for one in connections):
+                return pid
+    return None
+
+
+@contextlib.contextmanager
+def frozen(*pids: int) -> Iterator[None]:
+    """Processes that do nothing for the length of the block."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
