@@ -7,7 +7,7 @@ import os
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     home: Path = Path(".local")
 
     database_url: SecretStr | None = Field(None, validation_alias=AliasChoices("DATABASE_URL", "database_url"))
+    owner_database_url: SecretStr | None = None
     redis_url: SecretStr | None = Field(None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))
     ray_address: str | None = Field(None, validation_alias=AliasChoices("RAY_ADDRESS", "ray_address"))
     host: str = "127.0.0.1"
@@ -86,7 +87,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
-        for name in ("jwt_secret", "database_url", "redis_url"):
+        for name in ("jwt_secret", "database_url", "owner_database_url", "redis_url"):
             path = os.environ.get(f"SEATLINE_{name.upper()}_FILE")
             if path:
                 values = {**values, name: Path(path).read_text(encoding="utf-8").strip()}
@@ -115,6 +116,12 @@ class Settings(BaseSettings):
     @cached_property
     def request_deadline_s(self) -> float:
         """The longest that a request may wait for its answer, in seconds."""
+    @model_validator(mode="after")
+    def _an_owner_needs_a_database(self) -> Self:
+        if self.owner_database_url is not None and self.database_url is None:
+            raise ValueError("SEATLINE_OWNER_DATABASE_URL needs DATABASE_URL: the same database, as the role that runs")
+        return self
+
         return self.request_deadline_ms / 1000
 
 
@@ -142,6 +149,17 @@ def read_settings(**overrides: object) -> Settings:
 def plain_postgres_url(url: str) -> str:
     """``url`` as asyncpg wants it: the scheme ``postgresql`` without a driver."""
     parts = urlsplit(url)
+def without_owner(settings: Settings) -> Settings:
+    """``settings`` for a process that serves requests: it need not know how to become the owner of the tables."""
+    return settings.model_copy(update={"owner_database_url": None})
+
+
+def forget_owner_in_environment() -> None:
+    """Take the owner's address out of the environment, so that processes started from now on do not inherit it."""
+    for name in ("SEATLINE_OWNER_DATABASE_URL", "SEATLINE_OWNER_DATABASE_URL_FILE"):
+        os.environ.pop(name, None)
+
+
     if parts.scheme.split("+")[0] not in {"postgres", "postgresql"}:
         raise ConfigurationError(f"DATABASE_URL must begin with postgresql://, not {parts.scheme}://")
     return urlunsplit(parts._replace(scheme="postgresql"))
@@ -150,3 +168,10 @@ def plain_postgres_url(url: str) -> str:
 def sqlalchemy_url(url: str) -> str:
     """``url`` as SQLAlchemy wants it. A bare ``postgresql://`` would mean psycopg since 2.1."""
     return plain_postgres_url(url).replace("postgresql://", "postgresql+asyncpg://", 1)
+def role_of(url: str) -> str | None:
+    """The database role that ``url`` names, if it names one."""
+    parts = urlsplit(url)
+    named = parse_qs(parts.query).get("user", [None])[0]
+    return named or (unquote(parts.username) if parts.username else None)
+
+

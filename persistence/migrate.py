@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from persistence.names import APPLICATION_NAME
+from persistence.roles import grant_rights
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -23,13 +24,26 @@ MIGRATION_LOCK = 0x5EA7_11E5
 LOCK_TIMEOUT_S = 60
 
 
-async def upgrade(sqlalchemy_url: str, revision: str = "head") -> None:
+async def upgrade(sqlalchemy_url: str, revision: str = "head", *, app_role: str | None = None) -> None:
     """Bring the schema up to ``revision``, in one transaction: all of it or nothing.
 
     Many processes may do so at once: the first does the work, the others wait for it and find it done.
     Within one process, upgrade one database at a time (Alembic keeps its context in globals).
+
+    Args:
+        sqlalchemy_url: where, as the owner of the tables.
+        app_role: who gets the rights of persistence/roles.py, and loses all others.
+
+    Raises:
+        MissingRoleError: if there is no such role.
     """
-    await _run(sqlalchemy_url, lambda config: command.upgrade(config, revision))
+
+    def work(config: Config) -> None:
+        command.upgrade(config, revision)
+        if app_role is not None:
+            grant_rights(config.attributes["connection"], app_role)
+
+    await _run(sqlalchemy_url, work)
 
 
 async def downgrade(sqlalchemy_url: str, revision: str) -> None:

@@ -15,8 +15,8 @@ import typer
 import uvloop
 from rich.console import Console
 
-from cluster.embedded import EmbeddedServices, ServicesAlreadyRunning, ServiceStartError
-from cluster.settings import ConfigurationError, Settings
+from cluster.embedded import EmbeddedServices, EmbeddedUrls, ServicesAlreadyRunning, ServiceStartError
+from cluster.settings import ConfigurationError, Settings, role_of
 
 T = TypeVar("T")
 
@@ -48,26 +48,55 @@ class CommandError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """Where Postgres and Redis are, for this command."""
+    """Where Postgres and Redis are, for this command.
+
+    Args:
+        database_url: as the role that serves requests.
+        owner_url: as the owner of the tables; the same if there is only one role.
+    """
 
     database_url: str
     redis_url: str
+    owner_url: str
+
+    @property
+    def app_role(self) -> str | None:
+        """The role that serves requests, if it is another than the owner.
+
+        Raises:
+            ConfigurationError: if there are two addresses and the one that serves does not say whose it is.
+        """
+        if self.database_url == self.owner_url:
+            return None
+        role = role_of(self.database_url)
+        if role is None:
+            raise ConfigurationError("DATABASE_URL must name its role: postgresql://ROLE@...")
+        return None if role == role_of(self.owner_url) else role
 
 
 @contextlib.asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Urls]:
     """The configured Postgres and Redis; else the embedded ones that run already; else some started for now."""
     database_url = settings.database_url.get_secret_value() if settings.database_url else None
+    owner_url = settings.owner_database_url.get_secret_value() if settings.owner_database_url else database_url
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+
+    def urls(embedded: EmbeddedUrls | EmbeddedServices) -> Urls:
+        return Urls(
+            database_url or embedded.app_database_url,
+            redis_url or embedded.redis_url,
+            owner_url or embedded.database_url,
+        )
+
     if database_url and redis_url:
-        yield Urls(database_url, redis_url)
+        yield Urls(database_url, redis_url, owner_url or database_url)
         return
     running = EmbeddedServices.attach(settings.home)
     if running is not None:
-        yield Urls(database_url or running.database_url, redis_url or running.redis_url)
+        yield urls(running)
         return
     async with EmbeddedServices(settings.home, report_step) as started:
-        yield Urls(database_url or started.database_url, redis_url or started.redis_url)
+        yield urls(started)
 
 
 def report_step(step: str, seconds: float) -> None:

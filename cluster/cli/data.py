@@ -90,14 +90,14 @@ async def seed_if_empty(settings: Settings, urls: Urls, sections: int, students:
     if settings.env is Environment.PRODUCTION:
         return
     started = perf_counter()
-    database_url = plain_postgres_url(urls.database_url)
+    database_url = plain_postgres_url(urls.owner_url)
     connection = await asyncpg.connect(database_url, timeout=5.0)
     try:
         empty = not await connection.fetchval("SELECT EXISTS (SELECT FROM semesters)")
     finally:
         await connection.close()
     if empty:
-        here = Urls(database_url, urls.redis_url)
+        here = Urls(database_url, urls.redis_url, database_url)
         await _seed_into(settings, here, sections, students, number, True, no_progress)
         report_step(f"demo campus: {sections:,} sections, {students:,} students", perf_counter() - started)
 

@@ -14,14 +14,41 @@ from persistence.importers.report import ImportFileError
 
 @contextlib.asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Urls]:
-    """The services, with a Postgres address for asyncpg. The embedded database gets its tables if it has none."""
+    """The services, with a Postgres address for asyncpg: the owner's, as what an operator runs may change anything.
+
+    The embedded database gets its tables if it has none.
+    """
     async with open_services(settings) as urls:
         if settings.database_url is None:
-            from persistence.migrate import upgrade  # noqa: PLC0415  (a slow import that most commands do not need)
-
-            await upgrade(sqlalchemy_url(urls.database_url))
+            await upgrade_schema(urls)
         with database_errors():
-            yield Urls(plain_postgres_url(urls.database_url), urls.redis_url)
+            owner_url = plain_postgres_url(urls.owner_url)
+            yield Urls(owner_url, urls.redis_url, owner_url)
+
+
+async def upgrade_schema(urls: Urls, revision: str = "head") -> None:
+    """Bring the schema up to a revision, and give the role that serves requests its rights."""
+    import sqlalchemy as sa  # noqa: PLC0415  (slow imports that most commands do not need)
+
+    from persistence.migrate import upgrade  # noqa: PLC0415
+    from persistence.roles import MissingRoleError  # noqa: PLC0415
+
+    try:
+        await upgrade(sqlalchemy_url(urls.owner_url), revision, app_role=urls.app_role)
+    except MissingRoleError as error:
+        raise CommandError(str(error), Exit.CONFIGURATION) from error
+    except sa.exc.ProgrammingError as error:
+        cause = error.orig.__cause__ if error.orig is not None else None
+        if isinstance(cause, asyncpg.InsufficientPrivilegeError):
+            raise _not_allowed(cause) from error
+        raise
+
+
+def _not_allowed(error: asyncpg.InsufficientPrivilegeError) -> CommandError:
+    return CommandError(
+        f"the database role may not do this ({error}): set SEATLINE_OWNER_DATABASE_URL to the owner of the tables",
+        Exit.CONFIGURATION,
+    )
 
 
 @contextlib.contextmanager
@@ -31,6 +58,8 @@ def database_errors() -> Iterator[None]:
         yield
     except ImportFileError as error:
         raise CommandError(str(error)) from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise _not_allowed(error) from error
     except asyncpg.UndefinedTableError as error:
         raise CommandError(
             "the database has no tables yet: run `seatline db upgrade` (or `make run`)", Exit.UNAVAILABLE

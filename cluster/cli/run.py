@@ -28,10 +28,18 @@ from cluster.cli.common import (
     report_step,
     run_async,
 )
+from cluster.cli.databases import upgrade_schema
 from cluster.embedded import EmbeddedServices
 from cluster.runfile import RunFile, read_run_file, remove_run_file, write_run_file
 from cluster.secrets import jwt_secret, ray_token_path
-from cluster.settings import Settings, plain_postgres_url, read_settings, sqlalchemy_url
+from cluster.settings import (
+    Settings,
+    forget_owner_in_environment,
+    plain_postgres_url,
+    read_settings,
+    sqlalchemy_url,
+    without_owner,
+)
 
 db = typer.Typer(help="The database schema.", no_args_is_help=True)
 T = TypeVar("T")
@@ -107,6 +115,7 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, local: bool, seed
     from cluster.node import NodeConfig, pooled_names  # noqa: PLC0415
 
     _refuse_a_second(settings)
+    forget_owner_in_environment()  # Ray's processes inherit ours
     started = perf_counter()
     token_path = str(ray_token_path(settings)) if local else None
     if token_path is not None:
@@ -125,7 +134,7 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, local: bool, seed
     await _prepare_database(settings, urls, seed=seed)
     ray_address = await asyncio.shield(starting_ray)
     database_url, pooled = plain_postgres_url(urls.database_url), pooled_names(settings, ("local",))
-    node = NodeConfig(settings, database_url, urls.redis_url, jwt_secret(settings), pooled)
+    node = NodeConfig(without_owner(settings), database_url, urls.redis_url, jwt_secret(settings), pooled)
     deployment = ray_side.Deployment(node, report_step)
     stack.push_async_callback(deployment.stop)
     url = f"http://{settings.host}:{await deployment.start()}"
@@ -187,10 +196,8 @@ async def _until(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _prepare_database(settings: Settings, urls: Urls, *, seed: bool) -> None:
-    from persistence.migrate import upgrade  # noqa: PLC0415
-
     started = perf_counter()
-    await upgrade(sqlalchemy_url(urls.database_url))
+    await upgrade_schema(urls)
     report_step("database schema", perf_counter() - started)
     if seed:
         from cluster.cli.data import seed_if_empty  # noqa: PLC0415
@@ -219,13 +226,15 @@ def read_settings_or_exit(**overrides: object) -> Settings:
 
 @db.command("upgrade")
 def db_upgrade(revision: Annotated[str, typer.Argument()] = "head") -> None:
-    """Bring the schema up to a revision, the newest by default."""
+    """Bring the schema up to a revision, the newest by default.
+
+    Runs as SEATLINE_OWNER_DATABASE_URL if that is set; the role of DATABASE_URL then gets the rights to serve requests,
+    and loses all others.
+    """
 
     async def work() -> None:
-        from persistence.migrate import upgrade  # noqa: PLC0415
-
         async with open_services(settings) as urls:
-            await upgrade(sqlalchemy_url(urls.database_url), revision)
+            await upgrade_schema(urls, revision)
 
     settings = read_settings_or_exit()
     run_async(work())
@@ -239,7 +248,7 @@ def db_downgrade(revision: Annotated[str, typer.Argument(help="A revision, -1, o
         from persistence.migrate import downgrade  # noqa: PLC0415
 
         async with open_services(settings) as urls:
-            await downgrade(sqlalchemy_url(urls.database_url), revision)
+            await downgrade(sqlalchemy_url(urls.owner_url), revision)
 
     settings = read_settings_or_exit()
     run_async(work())

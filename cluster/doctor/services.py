@@ -32,7 +32,7 @@ async def look_at_services(settings: Settings) -> list[Row]:
     database_url = settings.database_url.get_secret_value() if settings.database_url else None
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     if embedded is not None:
-        database_url, redis_url = database_url or embedded.database_url, redis_url or embedded.redis_url
+        database_url, redis_url = database_url or embedded.app_database_url, redis_url or embedded.redis_url
     looks: list[Callable[[], Awaitable[list[Row]]]] = [
         lambda: look_at_postgres(settings, database_url),
         lambda: look_at_redis(redis_url),
@@ -59,7 +59,7 @@ async def look_at_postgres(settings: Settings, url: str | None) -> list[Row]:
         return [Row(Kind.SERVICE, name, State.BAD, f"{_place(url)} does not let us in: {_text(error)}", mend)]
     try:
         rows = await _postgres_rows(settings, connection, f"{(time.monotonic() - started) * 1000:.0f} ms", url)
-        return [*rows, await _migration_row(plain)]
+        return [*rows, await _migration_row(plain), *await _role_rows(connection)]
     finally:
         connection.terminate()
 
@@ -107,6 +107,25 @@ def _connections_row(settings: Settings, max_connections: int) -> Row:
         ok=max_connections >= needed,
         mend=f"raise max_connections to at least {needed} for each node, or run fewer actors",
     )
+
+
+async def _role_rows(connection: asyncpg.Connection) -> list[Row]:
+    from persistence.roles import KEEPS_HISTORY  # noqa: PLC0415  (SQLAlchemy is slow to import)
+
+    keeps_history = await connection.fetchval(KEEPS_HISTORY)
+    if keeps_history is None:  # no tables yet
+        return []
+    role = await connection.fetchval("SELECT current_user")
+    return [
+        judge(
+            Kind.SERVICE,
+            "database role",
+            f"{role} may {'only add to' if keeps_history else 'rewrite'} the history",
+            ok=keeps_history,
+            mend="let DATABASE_URL name a role of its own, SEATLINE_OWNER_DATABASE_URL the owner of the tables, and run"
+            " `seatline db upgrade`",
+        )
+    ]
 
 
 async def _migration_row(plain_url: str) -> Row:

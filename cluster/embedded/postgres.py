@@ -22,6 +22,10 @@ from cluster.embedded.processes import Child, Escalation, can_find_orphans, end_
 Progress = Callable[[str, float], None]
 
 USER = "seatline"
+"""Owns the tables."""
+APP_USER = "seatline_app"
+"""Serves requests, with the rights of persistence/roles.py. As socket and directory are private to us, both are
+trusted without a password."""
 DATABASE = "seatline"
 _PORT = 5432  # names the socket file; nothing listens on a network
 _START_S = 60.0
@@ -75,7 +79,11 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self._layout.postgres_sockets))}"
+        return self._url_of(USER)
+
+    @property
+    def app_url(self) -> str:
+        return self._url_of(APP_USER)
 
     @property
     def child(self) -> Child | None:
@@ -119,6 +127,9 @@ class Postgres:
         if self._child is not None:
             await self._child.stop(_STOP)
         await end_orphans(self._layout.postgres_data, _PROGRAMS, None, _STOP)
+
+    def _url_of(self, user: str) -> str:
+        return f"postgresql://{user}@/{DATABASE}?host={quote(str(self._layout.postgres_sockets))}"
 
     def _find_binaries(self) -> programs.PostgresBinaries:
         account = self._layout.account
@@ -214,6 +225,8 @@ class Postgres:
 async def _ensure_database(connection: asyncpg.Connection) -> None:
     if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
         await connection.execute(f'CREATE DATABASE "{DATABASE}"')
+    if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", APP_USER):
+        await connection.execute(f'CREATE ROLE "{APP_USER}" LOGIN')
 
 
 def _environment() -> dict[str, str]:

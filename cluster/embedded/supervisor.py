@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -35,7 +35,9 @@ class EmbeddedUrls:
     """Where the services answer."""
 
     database_url: str
-    """For asyncpg, and after the usual change of scheme for SQLAlchemy."""
+    """As the owner of the tables. For asyncpg, and after the usual change of scheme for SQLAlchemy."""
+    app_database_url: str
+    """As the role that serves requests."""
     redis_url: str
     """For redis-py."""
 
@@ -76,6 +78,10 @@ class EmbeddedServices:
     @property
     def database_url(self) -> str:
         return self._running.database_url
+
+    @property
+    def app_database_url(self) -> str:
+        return self._running.app_database_url
 
     @property
     def redis_url(self) -> str:
@@ -120,7 +126,7 @@ class EmbeddedServices:
         """The addresses of the services that a process runs on ``home`` now; None when there are none."""
         try:
             state = json.loads((home.resolve() / "run" / "services.json").read_text(encoding="utf-8"))
-            urls = EmbeddedUrls(str(state["database_url"]), str(state["redis_url"]))
+            urls = EmbeddedUrls(*(str(state[field.name]) for field in fields(EmbeddedUrls)))
             os.kill(int(state["pid"]), 0)
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -138,7 +144,7 @@ class EmbeddedServices:
             await service.prepare()
         for service in self._services:
             await service.start()
-        self._urls = EmbeddedUrls(postgres.url, valkey.url)
+        self._urls = EmbeddedUrls(postgres.url, postgres.app_url, valkey.url)
         self._write_state(layout)
         self._keepers = [asyncio.create_task(_keep_up(service)) for service in self._services]
 
