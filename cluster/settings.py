@@ -113,15 +113,15 @@ class Settings(BaseSettings):
                 raise ValueError("SEATLINE_JWT_SECRET must have at least 32 characters in production")
         return self
 
-    @cached_property
-    def request_deadline_s(self) -> float:
-        """The longest that a request may wait for its answer, in seconds."""
     @model_validator(mode="after")
     def _an_owner_needs_a_database(self) -> Self:
         if self.owner_database_url is not None and self.database_url is None:
             raise ValueError("SEATLINE_OWNER_DATABASE_URL needs DATABASE_URL: the same database, as the role that runs")
         return self
 
+    @cached_property
+    def request_deadline_s(self) -> float:
+        """The longest that a request may wait for its answer, in seconds."""
         return self.request_deadline_ms / 1000
 
 
@@ -146,9 +146,6 @@ def read_settings(**overrides: object) -> Settings:
         raise ConfigurationError(f"a secret file cannot be read: {error}") from error
 
 
-def plain_postgres_url(url: str) -> str:
-    """``url`` as asyncpg wants it: the scheme ``postgresql`` without a driver."""
-    parts = urlsplit(url)
 def without_owner(settings: Settings) -> Settings:
     """``settings`` for a process that serves requests: it need not know how to become the owner of the tables."""
     return settings.model_copy(update={"owner_database_url": None})
@@ -160,14 +157,14 @@ def forget_owner_in_environment() -> None:
         os.environ.pop(name, None)
 
 
+def plain_postgres_url(url: str) -> str:
+    """``url`` as asyncpg wants it: the scheme ``postgresql`` without a driver."""
+    parts = urlsplit(url)
     if parts.scheme.split("+")[0] not in {"postgres", "postgresql"}:
         raise ConfigurationError(f"DATABASE_URL must begin with postgresql://, not {parts.scheme}://")
     return urlunsplit(parts._replace(scheme="postgresql"))
 
 
-def sqlalchemy_url(url: str) -> str:
-    """``url`` as SQLAlchemy wants it. A bare ``postgresql://`` would mean psycopg since 2.1."""
-    return plain_postgres_url(url).replace("postgresql://", "postgresql+asyncpg://", 1)
 def role_of(url: str) -> str | None:
     """The database role that ``url`` names, if it names one."""
     parts = urlsplit(url)
@@ -175,3 +172,6 @@ def role_of(url: str) -> str | None:
     return named or (unquote(parts.username) if parts.username else None)
 
 
+def sqlalchemy_url(url: str) -> str:
+    """``url`` as SQLAlchemy wants it. A bare ``postgresql://`` would mean psycopg since 2.1."""
+    return plain_postgres_url(url).replace("postgresql://", "postgresql+asyncpg://", 1)
