@@ -107,7 +107,8 @@ class Decision:
         if changed:
             self._touched.add(touch)
             self._unblock(command.student_id, draft)
-        if changed or (command.keep_answer and outcome.code in FINAL):
+        # One that was sent again is kept too: should its first try come late, it must find what it was answered.
+        if changed or ((command.keep_answer or command.maybe_tried) and outcome.code in FINAL):
             self._new_answers.append(StoredAnswer(*key, request_of(command), outcome))
         return outcome
 

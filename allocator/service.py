@@ -310,12 +310,20 @@ class SectionService:
         self._forget({entry.command.section_id for entry in entries} | self._promotions.due)
 
     def _put_back_in_doubt(self, entries: list[Entry], *, doubt: bool = True) -> None:
-        """Put commands back, to be looked up by their keys before they are decided again."""
+        """Put commands back, to be looked up by their keys before they are decided again.
+
+        What has no key cannot be looked up: whether to ask for it again is for its sender to say.
+        """
+        again = []
         for entry in entries:
+            entry.in_doubt = entry.in_doubt or doubt
             if isinstance(entry.command, Enroll | Drop):
                 entry.command = entry.command._replace(maybe_tried=True)
-            entry.in_doubt = entry.in_doubt or doubt
-        self._inbox.put_back(entries)
+            elif entry.in_doubt:
+                entry.give_up()
+                continue
+            again.append(entry)
+        self._inbox.put_back(again)
 
     def _step_aside_again(self, entries: list[Entry]) -> None:
         """Whoever waited for a lock in vain lets the others pass for some turns before waiting again."""

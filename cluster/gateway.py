@@ -79,7 +79,7 @@ class _Lane:
     def __init__(self, name: str) -> None:
         self.name = name
         self.pending: deque[_Request] = deque()
-        self.in_flight: set[_Request] = set()
+        self.in_flight: dict[_Request, None] = {}
         self.calls = 0
 
 
@@ -92,8 +92,9 @@ class Gateway:
         self._limits = limits
         self._codec = WireCodec()
         self._lanes: dict[str, _Lane] = {}
-        self._paused: set[_Request] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        # Dicts as sets that keep their order: what happens to many happens in the order in which they came.
+        self._paused: dict[_Request, None] = {}
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._loop = asyncio.get_running_loop()
         self._sweeper = self._loop.create_task(self._sweep(), name="gateway-deadlines")
 
@@ -165,7 +166,7 @@ class Gateway:
             log.exception("cannot pack %d commands", len(batch))
             _give_up(batch, sent=False)
             return
-        lane.in_flight.update(batch)
+        lane.in_flight.update(dict.fromkeys(batch))
         try:
             outcomes = self._codec.decode_outcomes(await self._call(lane.name, packed))
             if len(outcomes) != len(batch):
@@ -183,7 +184,8 @@ class Gateway:
             for request, outcome in zip(batch, outcomes, strict=True):
                 self._conclude(request, outcome)
         finally:
-            lane.in_flight.difference_update(batch)
+            for request in batch:
+                lane.in_flight.pop(request, None)
 
     def _pack(self, batch: list[_Request]) -> bytes:
         now = self._loop.time()
@@ -216,21 +218,31 @@ class Gateway:
             self._later([request], request.hops, lambda _: target)
 
     def _retry_in_doubt(self, batch: list[_Request]) -> None:
-        """Send again under the same keys: the actor looks them up before it decides anything anew."""
+        """Send again under the same keys: the actor looks them up before it decides anything anew.
+
+        What has no key cannot be looked up. If the first try comes late, after somebody else's change, a second one
+        would undo that change: only who asked can tell whether to ask again.
+        """
+        again = []
         for request in batch:
             request.in_doubt = True
             request.hops += 1
             if isinstance(request.command, Enroll | Drop):
                 request.command = request.command._replace(maybe_tried=True)
-        self._later(batch, max(request.hops for request in batch), self._directory.owner)
+                again.append(request)
+            else:
+                request.give_up(sent=True)
+        if again:
+            self._later(again, max(request.hops for request in again), self._directory.owner)
 
     def _later(self, batch: list[_Request], tries: int, owner_of: Callable[[int], str]) -> None:
         pause_s = min(RETRY_PAUSE_S * 2.0 ** min(tries - 1, 8), RETRY_PAUSE_MAX_S)
-        self._paused.update(batch)
+        self._paused.update(dict.fromkeys(batch))
 
         async def send_later() -> None:
             await asyncio.sleep(pause_s)
-            self._paused.difference_update(batch)
+            for request in batch:
+                self._paused.pop(request, None)
             for request in batch:
                 self._route(request, owner_of(request.command.section_id))
 
@@ -238,11 +250,11 @@ class Gateway:
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and task.exception() is not None:
             log.error("the gateway failed", exc_info=task.exception())
 

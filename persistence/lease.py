@@ -68,17 +68,25 @@ class RedisLease:
         actor: the actor's name, stable across restarts; what others are told when a section is held.
         incarnation: unique to this process of the actor. Neither may contain ``|``.
         ttl_ms: how long after its last heartbeat an actor counts as alive.
+        breaker: the way to Redis, if not a new one to ``redis_url``.
     """
 
     def __init__(
-        self, redis_url: str, actor: str, incarnation: str, ttl_ms: int = 5000, *, timeout_s: float = TIMEOUT_S
+        self,
+        redis_url: str,
+        actor: str,
+        incarnation: str,
+        ttl_ms: int = 5000,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        breaker: RedisBreaker | None = None,
     ) -> None:
         if "|" in actor + incarnation:
             raise ValueError("neither actor nor incarnation may contain '|'")
         self._actor = actor
         self._incarnation = incarnation
         self._ttl_ms = ttl_ms
-        self._redis = RedisBreaker(redis_url, "leases", timeout_s=timeout_s, connections_max=4)
+        self._redis = breaker or RedisBreaker(redis_url, "leases", timeout_s=timeout_s, connections_max=4)
         self._acquire = self._redis.client.register_script(ACQUIRE)
         self._release = self._redis.client.register_script(RELEASE)
         self._to_release: set[int] = set()

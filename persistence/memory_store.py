@@ -149,14 +149,7 @@ class MemoryTurn:
     async def commit(self, changes: Changes) -> None:
         """See ``allocator.ports.Turn``. Everything or nothing: it is tried on copies first."""
         database = self._database
-        stale = {
-            section_id
-            for section_id, epoch in changes.fences
-            if section_id not in database.seats or database.seats[section_id].epoch != epoch
-        }
-        stale.update(w.section_id for w in changes.seats if database.seats[w.section_id].seq != w.seq_before)
-        if stale:
-            raise StaleEpochError(stale)
+        self.check_fences(changes)
         epochs = dict(changes.fences)
         seats = {write.section_id: _written(database.seats[write.section_id], write) for write in changes.seats}
         enrollments = _changed_enrollments(database, changes.events)
@@ -177,6 +170,18 @@ class MemoryTurn:
         database.answers.update({(a.student_id, a.key): a for a in changes.answers})
         database.history.update({(e.section_id, e.seq): (e, epochs[e.section_id]) for e in changes.events})
         database.outbox.extend(messages(changes.events))
+
+    def check_fences(self, changes: Changes) -> None:
+        """See that every section is still as its actor left it.
+
+        Raises:
+            StaleEpochError: if one is not.
+        """
+        seats = self._database.seats
+        stale = {one for one, epoch in changes.fences if one not in seats or seats[one].epoch != epoch}
+        stale.update(write.section_id for write in changes.seats if seats[write.section_id].seq != write.seq_before)
+        if stale:
+            raise StaleEpochError(stale)
 
     async def end(self) -> None:
         """Release the locks, after a commit or instead of it."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from allocator.commands import Drop, Enroll
+from allocator.commands import Command, Drop, Enroll
+from allocator.outcomes import Outcome
 from tests.linearizability.history import Operation
 from tests.linearizability.model import Seats, SectionModel
 
@@ -76,6 +77,24 @@ def check_section(
     return _Search(operations, SectionModel(is_strict=is_strict), final).run(start, nodes_max)
 
 
+def resolved(operations: Iterable[Operation], outcome_of: Callable[[Command], Outcome | None]) -> list[Operation]:
+    """Operations that got no answer, as the product's own books have them: with their outcome, or not at all.
+
+    When such a one took effect stays open. Fewer guesses make the search short; that the books are right is shown by
+    the rest of the history, which would not fit otherwise.
+
+    Args:
+        operations: of one section, by invocation.
+        outcome_of: the stored outcome of a command, None if it had no effect.
+    """
+    known = []
+    for operation in operations:
+        outcome = operation.outcome or outcome_of(operation.command)
+        if outcome is not None:
+            known.append(operation._replace(outcome=outcome))
+    return known
+
+
 def _without_what_never_was(operations: Sequence[Operation], final: Seats) -> list[Operation]:
     """Leave out what got no answer and, as the end shows, had no effect: each such halves what is to be searched."""
     members = final.seated.union(final.waiting)
@@ -125,7 +144,7 @@ class _Search:
         return self._verdict(Answer.NOT_LINEARIZABLE, *longest)
 
     def _is_done(self, node: _Node) -> bool:
-        if any(not math.isinf(self._operations[index].returned) for index in self._left(node)):
+        if any(self._operations[index].outcome is not None for index in self._left(node)):
             return False
         return self._final is None or self._model.may_end_as(node.seats, self._final)
 
@@ -149,14 +168,21 @@ class _Search:
         return sorted(candidates, key=lambda index: self._operations[index].returned)
 
     def _steps(self, node: _Node) -> Iterator[tuple[int, _Node]]:
-        candidates = self._candidates(node)
-        after = {index: self._after(node, index) for index in candidates}
-        for index in candidates:
-            if after[index] == [node.seats]:  # what changes nothing and fits here need not be tried later
+        steps: list[tuple[int, list[Seats]]] = []
+        unanswered: set[Command] = set()
+        for index in self._candidates(node):
+            command, is_answered = self._operations[index].command, self._operations[index].outcome is not None
+            after = self._after(node, index)
+            if is_answered and after == [node.seats]:  # it fits here and changes nothing: no need to try it later
                 yield index, self._with(node, index, node.seats)
                 return
-        for index in candidates:
-            for seats in after[index]:
+            if not is_answered:
+                if after == [node.seats] or command in unanswered:  # of no use here; or the first of equals will do
+                    continue
+                unanswered.add(command)
+            steps.append((index, after))
+        for index, after in steps:
+            for seats in after:
                 yield index, self._with(node, index, seats)
 
     def _after(self, node: _Node, index: int) -> list[Seats]:

@@ -141,6 +141,15 @@ def test_a_promotion_may_come_late_but_not_after_a_cut_took_the_seat() -> None:
     assert not is_legal(one_after_the_other(*cut_first), 1, promoted_before)
 
 
+def test_an_unknown_change_may_come_late_and_undo_another() -> None:
+    recorder = Recorder()
+    changed = Outcome(Code.CHANGED, SECTION)
+    recorder.unknown(recorder.invoke("registrar", ChangeCapacity(SECTION, 1, 1)))
+    recorder.ok(recorder.invoke("registrar", ChangeCapacity(SECTION, 0, 1)), changed)
+    recorder.ok(recorder.invoke("student", enroll(1)), seat(1))
+    assert is_legal(recorder.by_section()[SECTION], capacity=1)
+
+
 def test_the_explanation_names_what_does_not_fit() -> None:
     verdict = check_section(all_at_once((enroll(1), seat(1)), (enroll(2), seat(2))), Seats(1), is_strict=True)
     assert "1 of 2 operations" in verdict.explain()

@@ -11,7 +11,7 @@ from allocator.outcomes import Code, Outcome
 from cluster.directory import OWNERS_KEPT_MAX, Directory
 from cluster.gateway import ActorLostError, Gateway, GatewayLimits
 from cluster.settings import Placement
-from tests.running import enroll
+from tests.running import capacity, enroll
 from tests.unit.test_gateway import CODEC, ScriptedActors, enrolled, gateway
 
 
@@ -43,6 +43,19 @@ async def test_what_an_actor_does_not_know_is_looked_up_while_there_is_time() ->
     (again,) = actors.calls[1][1]
     assert isinstance(again, Enroll)
     assert again.maybe_tried
+
+
+async def test_what_has_no_key_is_not_sent_twice() -> None:
+    """A late first try of "capacity 5" after somebody's "capacity 2" would be undone by nobody."""
+    actors = ScriptedActors(enrolled)
+
+    def decide(_name: str, _commands: list[Command]) -> list[Outcome]:
+        raise ActorLostError("no answer")
+
+    actors.decide = decide
+    async with gateway(actors) as way:
+        assert (await way.submit(capacity(7, 5))).code is Code.UNKNOWN
+    assert len(actors.calls) == 1
 
 
 async def test_too_few_outcomes_are_no_answer_and_nobody_is_given_anothers() -> None:

@@ -11,7 +11,7 @@ from allocator.outcomes import Code
 from allocator.ports import Changes, CommitUnknownError, StoreUnavailableError, Turn
 from allocator.service import Limits, SectionService
 from persistence.memory_store import MemoryStore
-from tests.running import LocalLease, NoLease, RecordingCache, TestClock, ask, enroll, make_service, running
+from tests.running import LocalLease, NoLease, RecordingCache, TestClock, ask, capacity, enroll, make_service, running
 from tests.worlds import MemoryWorld
 
 
@@ -82,6 +82,19 @@ async def test_a_failure_after_the_commit_does_not_make_a_second_effect_or_a_fal
         outcome = await ask(service, Enroll(section_id, student_id, True, "server-made", False, False))
     assert (outcome.code, outcome.replayed) == (Code.ENROLLED, True)
     assert (await world.seats(section_id)).enrolled == 1
+
+
+async def test_a_change_of_staff_that_may_have_happened_is_not_made_again() -> None:
+    world = MemoryWorld()
+    section_id = await world.add_section(5)
+
+    def somebody_else_cuts() -> None:
+        world.database.seats[section_id].capacity = 2
+
+    store = LosingStore(world, somebody_else_cuts)
+    async with running(make_service(store)) as service:
+        assert (await ask(service, capacity(section_id, 9))).code is Code.UNKNOWN
+    assert (await world.seats(section_id)).capacity == 2
 
 
 async def test_no_lease_is_kept_for_a_section_that_is_none() -> None:

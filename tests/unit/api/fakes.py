@@ -223,14 +223,20 @@ class FakeTokens:
     async def revoke_family(self, token_hash: bytes) -> None:
         self.users.pop(token_hash, None)
 
+    async def owner_of(self, token_hash: bytes) -> int | None:
+        return 11
+
 
 class FakeAudit:
     """Entries as they came."""
 
     def __init__(self) -> None:
         self.entries: list[tuple[int, str, str]] = []
+        self.error: Exception | None = None
 
     async def record(self, user_id: int, action: str, subject: str, request_id: str) -> None:
+        if self.error is not None:
+            raise self.error
         self.entries.append((user_id, action, subject))
 
 

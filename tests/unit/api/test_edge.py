@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from api.logs import quiet_bad_requests
-from cluster.logs import configure_logging
+from cluster.logs import configure_logging, configure_structlog
 from tests.unit.api.conftest import Api, MakeApi
 
 
@@ -83,6 +83,7 @@ def logged() -> Iterator[Logged]:
     root = logging.getLogger()
     before = root.handlers, root.level
     configure_logging("INFO")
+    configure_structlog()
     quiet_bad_requests()
     stream = io.StringIO()
     (handler,) = root.handlers

@@ -9,6 +9,7 @@ import pytest
 
 from allocator.commands import ChangeCapacity, CloseSection, OpenSection
 from allocator.outcomes import Code, Outcome
+from allocator.ports import StoreUnavailableError
 from allocator.read_models import Account
 from tests.unit.api.conftest import Api
 from tests.unit.api.fakes import ADMIN, OTHER_TEACHER, SECTION, STUDENT, TEACHER
@@ -80,6 +81,28 @@ async def test_a_change_stops_at_the_first_command_that_fails(api: Api) -> None:
     assert api.world.gateway.commands == [CloseSection(7, 31)]
 
 
+async def test_a_change_is_on_record_before_it_is_made(api: Api) -> None:
+    await api.ask("PATCH", PATH, ADMIN, json={"is_open": False, "capacity": 1})
+
+    assert api.world.audit.entries == [
+        (31, "section.close", "section:7"),
+        (31, "section.change_capacity", "section:7"),
+    ]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), [("PATCH", PATH, {"capacity": 1}), ("GET", ROSTER, None)])
+async def test_what_cannot_be_put_on_record_is_neither_done_nor_shown(
+    api: Api, method: str, path: str, body: Any
+) -> None:
+    api.world.audit.error = StoreUnavailableError("away")
+
+    answer = await api.ask(method, path, ADMIN, json=body)
+
+    assert (answer.status, answer.code) == (503, "unavailable")
+    assert api.world.gateway.commands == []
+    assert "S001" not in answer.text
+
+
 async def test_a_change_of_no_section_is_404(api: Api) -> None:
     api.world.gateway.outcome = Outcome(Code.NOT_FOUND, 8)
 
@@ -112,7 +135,8 @@ async def test_nobody_else_sees_a_roster(api: Api, who: Account) -> None:
 
     assert (answer.status, answer.code) == (403, "forbidden")
     assert "S001" not in answer.text
-    assert api.world.audit.entries == []
+    tried = [] if who is STUDENT else [(who.user_id, "roster.refused", "section:7")]
+    assert api.world.audit.entries == tried
 
 
 async def test_a_roster_of_no_section_is_404(api: Api) -> None:

@@ -1,0 +1,208 @@
+"""Actors and API processes, and the calls between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from allocator.actor import Host, SectionActor
+from allocator.commands import Command, Drop, Enroll, RecheckHead
+from allocator.outcomes import Outcome
+from allocator.service import Limits, SectionService
+from cluster.directory import Directory
+from cluster.gateway import ActorLostError, Gateway, GatewayLimits
+from cluster.settings import Placement
+from cluster.wire import WireCodec
+from persistence.lease import RedisLease
+from tests.simulation.chaos import Chaos
+from tests.simulation.plan import Fault
+from tests.simulation.postgres import SimulatedPostgres
+from tests.simulation.process import Process, ProcessDiedError
+from tests.simulation.redis import SimulatedBreaker, SimulatedRedis
+
+LEASE_TTL_MS = 5000
+DEADLINE_S = 5.0
+WATCH_INTERVAL_S = 3.0
+
+
+class NoCache:
+    """Reads are not simulated."""
+
+    async def invalidate(self, section_ids: Iterable[int], student_ids: Iterable[int]) -> None:
+        """See ``allocator.ports.CacheInvalidator``."""
+
+
+class SimulatedActor:
+    """One incarnation of a section actor: the real shell and all that it holds, in a process of its own."""
+
+    def __init__(self, name: str, incarnation: int, cluster: Cluster) -> None:
+        self.process = Process(f"{name}#{incarnation}")
+        self.service: SectionService | None = None
+        self._cluster = cluster
+        self._incarnation = str(incarnation)
+        self._shell = SectionActor(name, self._build)
+
+    async def submit(self, packed: bytes) -> bytes:
+        """A call from an API process."""
+        await self.process.edge()
+        answer = await self._shell.submit(packed)
+        await self.process.edge()
+        return answer
+
+    async def _build(self, name: str, _incarnation: str) -> Host:
+        breaker = SimulatedBreaker(self._cluster.redis, self.process)
+        lease = RedisLease("", name, self._incarnation, LEASE_TTL_MS, breaker=breaker)
+        await lease.start()
+        store = self._cluster.postgres.store(self.process)
+        service = SectionService(self.process.name, store, lease, NoCache(), self.process, Limits())
+        self.service = service
+        return Host(service, WireCodec(), lease.close)
+
+    def kill(self) -> None:
+        """SIGKILL: the shell's own tasks end too."""
+        self.process.kill()
+
+
+class SimulatedApi:
+    """One API process: a real gateway, and a watch for seats that nobody looks after."""
+
+    def __init__(self, name: str, cluster: Cluster, actors: tuple[str, ...]) -> None:
+        self.process = Process(name)
+        self._cluster = cluster
+        self._partitioned: set[str] = set()
+        directory = Directory(Placement.POOLED, actors)
+        self.gateway = Gateway(directory, self._call, GatewayLimits(deadline_s=DEADLINE_S))
+        self.process.spawn(self._watch())
+
+    async def request(self, command: Command) -> Outcome:
+        """A request of a client.
+
+        Raises:
+            ProcessDiedError: if the connection ends without an answer.
+        """
+        chaos = self._cluster.chaos
+        await chaos.latency()
+        if self.process.is_dead:
+            raise ProcessDiedError(self.process.name)
+        started = asyncio.get_running_loop().time()
+        outcome = await self.process.result_of(self.process.spawn(self.gateway.submit(command)))
+        self._cluster.waited_s = max(self._cluster.waited_s, asyncio.get_running_loop().time() - started)
+        await chaos.latency()
+        if chaos.strikes(Fault.CLIENT_CUT):
+            raise ProcessDiedError("the client's connection broke")
+        return outcome
+
+    def cut_off(self, actor: str) -> None:
+        """Let nothing through to an actor."""
+        self._partitioned.add(actor)
+
+    def reconnect(self) -> None:
+        """Let everything through again."""
+        self._partitioned.clear()
+
+    def kill(self) -> None:
+        """SIGKILL. Whoever waits loses the connection; what the gateway would still say is heard by nobody."""
+        self.process.kill()
+        self._cluster.chaos.background(self.gateway.close())
+
+    async def _call(self, name: str, packed: bytes) -> bytes:
+        if name in self._partitioned:
+            await asyncio.sleep(1.0)
+            raise ActorLostError("no way to the actor")
+        return await self._cluster.call(name, packed)
+
+    async def _watch(self) -> None:
+        """As ``cluster.background`` does it, with its question put to the in-memory tables."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            for section_id, student_id in unattended(self._cluster.postgres):
+                await self.gateway.submit(RecheckHead(section_id, student_id))
+
+
+class Cluster:
+    """All processes, and the wire between them.
+
+    Attributes:
+        waited_s: the longest that any request waited for its answer in an API process.
+    """
+
+    def __init__(self, chaos: Chaos, postgres: SimulatedPostgres, redis: SimulatedRedis) -> None:
+        self.chaos = chaos
+        self.postgres = postgres
+        self.redis = redis
+        self.waited_s = 0.0
+        self.names = tuple(f"actor-{n}" for n in range(chaos.plan.actors))
+        self.actors: dict[str, SimulatedActor] = {}
+        self.zombies: list[SimulatedActor] = []
+        self._incarnations = 0
+        for name in self.names:
+            self.start_actor(name)
+        self.apis = [SimulatedApi(f"api-{n}", self, self.names) for n in range(chaos.plan.apis)]
+
+    def start_actor(self, name: str) -> None:
+        """A new incarnation under this name."""
+        self._incarnations += 1
+        self.actors[name] = SimulatedActor(name, self._incarnations, self)
+
+    def start_api(self, index: int, actors: tuple[str, ...]) -> None:
+        """A new API process in the place of one that died."""
+        self.apis[index] = SimulatedApi(f"api-{index}", self, actors)
+
+    async def call(self, name: str, packed: bytes) -> bytes:
+        """Bytes to an actor and back, as Ray carries them.
+
+        Raises:
+            ActorLostError: if no answer came.
+        """
+        chaos = self.chaos
+        await chaos.latency()
+        if chaos.strikes(Fault.CALL_LOST):
+            await asyncio.sleep(chaos.random.uniform(0.0, 3.0))
+            raise ActorLostError("the call was lost")
+        actor = self.actors[name]
+        if chaos.strikes(Fault.CALL_LATE):
+            actor.process.spawn(self._later(actor, packed))
+            await asyncio.sleep(chaos.random.uniform(0.0, 1.0))
+            raise ActorLostError("the call was given up")
+        if _all_have_keys(packed) and chaos.strikes(Fault.CALL_DOUBLED):
+            actor.process.spawn(self._later(actor, packed))
+        try:
+            answer = await actor.process.result_of(actor.process.spawn(actor.submit(packed)))
+        except ProcessDiedError as error:
+            raise ActorLostError(str(error)) from error
+        await chaos.latency()
+        if chaos.strikes(Fault.REPLY_LOST):
+            raise ActorLostError("the reply was lost")
+        return answer
+
+    async def _later(self, actor: SimulatedActor, packed: bytes) -> None:
+        await asyncio.sleep(self.chaos.random.uniform(0.0, 3.0))
+        await actor.submit(packed)
+
+    def living_services(self) -> list[SectionService]:
+        """The drain loops of the actors that are."""
+        actors = [*self.actors.values(), *self.zombies]
+        return [one.service for one in actors if one.service is not None and not one.process.is_dead]
+
+
+def _all_have_keys(packed: bytes) -> bool:
+    """Ray delivers a call at most once. Should it not, only what is looked up by its key is safe."""
+    return all(
+        isinstance(command, Enroll | Drop) and command.maybe_tried for command, _ in WireCodec().decode_commands(packed)
+    )
+
+
+def unattended(postgres: SimulatedPostgres) -> list[tuple[int, int]]:
+    """The first waiting student, not known to be blocked, of each section with a free seat."""
+    database = postgres.database
+    found = []
+    for section_id, seats in sorted(database.seats.items()):
+        if seats.waitlisted == 0 or seats.enrolled >= seats.capacity or not seats.is_open:
+            continue
+        versions = {key.student_id: record.version for key, record in database.records.items()}
+        waiting = sorted(database.active(section_id, "waitlisted"), key=lambda row: row.place or 0)
+        for row in waiting:
+            if row.blocked_at is None or row.blocked_at != versions[row.student_id]:
+                found.append((section_id, row.student_id))
+                break
+    return found

@@ -1,0 +1,69 @@
+"""Seatline with one of its safeguards taken out. A simulation that does not notice would prove nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Iterator, MutableMapping, Sequence
+from typing import Any, cast
+from unittest import mock
+
+from allocator.decision import Decision
+from allocator.ports import Changes, StoredAnswer
+from allocator.records import RecordKey
+from allocator.section import Section
+from persistence.memory_store import MemoryTurn
+
+
+class Mutation(enum.Enum):
+    """What is taken out."""
+
+    FENCE = "fence"
+    STUDENT_LOCK = "student-lock"
+    STORED_ANSWER = "stored-answer"
+    APPLY_AFTER_COMMIT = "apply-after-commit"
+
+
+@contextlib.contextmanager
+def mutated(mutation: Mutation | None) -> Iterator[None]:
+    """Run without a safeguard, or with all of them."""
+    with contextlib.ExitStack() as patches:
+        for target, name, replacement in _PATCHES.get(mutation, ()):
+            patches.enter_context(mock.patch.object(target, name, replacement))
+        yield
+
+
+def _no_fence(_self: MemoryTurn, _changes: Changes) -> None:
+    """Whoever commits may: neither epoch nor sequence number is looked at."""
+
+
+def _no_lock(_self: MemoryTurn, key: RecordKey) -> None:
+    """The record is read, but not held."""
+    _self._locked.add(key)
+
+
+async def _no_wait(self: MemoryTurn, key: RecordKey) -> None:
+    self._take(key)
+
+
+async def _no_answers(_self: MemoryTurn, _keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], StoredAnswer]:
+    """Nothing was ever asked before."""
+    return {}
+
+
+_changes = Decision.changes
+
+
+def _apply_at_once(self: Decision) -> Changes:
+    """The drafts become the truth before they are committed."""
+    sections = cast(MutableMapping[int, Section], self._sections)
+    sections.update({draft.section_id: draft for draft in self.changed_sections()})
+    return _changes(self)
+
+
+_PATCHES: dict[Mutation | None, tuple[tuple[Any, str, Any], ...]] = {
+    Mutation.FENCE: ((MemoryTurn, "check_fences", _no_fence),),
+    Mutation.STUDENT_LOCK: ((MemoryTurn, "_take", _no_lock), (MemoryTurn, "_wait_for", _no_wait)),
+    Mutation.STORED_ANSWER: ((MemoryTurn, "answers", _no_answers),),
+    Mutation.APPLY_AFTER_COMMIT: ((Decision, "changes", _apply_at_once),),
+}
