@@ -9,16 +9,18 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from api import docs
+from api.admission import Admission
 from api.background import Background
 from api.limits import LocalLimiter
 from api.metrics import Metrics
-from api.middleware import make_edge
+from api.middleware import HSTS, make_edge
 from api.passwords import Passwords
 from api.proxies import make_proxy_middleware
 from api.readiness import Readiness
 from api.routes import API_ROUTES
 from api.routing import add_route
 from api.services import ApiConfig, Services
+from api.shedding import Shedder
 from api.state import (
     ACCESS_TOKENS,
     BACKGROUND,
@@ -27,6 +29,7 @@ from api.state import (
     PASSWORDS,
     READINESS,
     SERVICES,
+    SHEDDER,
 )
 from api.tokens import AccessTokens
 
@@ -48,6 +51,8 @@ def build_app(services: Services, *, passwords: Passwords | None = None) -> web.
     app[PASSWORDS] = passwords or Passwords()
     app[METRICS] = Metrics()
     app[ENROLLMENT_LIMIT] = LocalLimiter(config.enrollments_per_s, config.enrollments_burst)
+    app[SHEDDER] = _make_shedder(config)
+    app[METRICS].registry.register(app[SHEDDER])
     app[BACKGROUND] = Background()
     app[READINESS] = Readiness(services.probes)
     app.cleanup_ctx.append(_close_what_is_ours)
@@ -56,6 +61,12 @@ def build_app(services: Services, *, passwords: Passwords | None = None) -> web.
     if config.cors_origins:
         _allow_origins(app, config.cors_origins)
     return app
+
+
+def _make_shedder(config: ApiConfig) -> Shedder:
+    admission = Admission(config.in_flight_max, config.queue_target_s)
+    headers = {"Strict-Transport-Security": HSTS} if config.is_production else None
+    return Shedder(admission, headers=headers, cors_origins=config.cors_origins)
 
 
 def _middlewares(config: ApiConfig) -> list[Middleware]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from allocator.commands import Drop, Enroll, RecheckHead
 from allocator.outcomes import Outcome
@@ -27,7 +27,7 @@ from api.schemas.enrollments import (
     EnrollmentReply,
     EnrollRequest,
 )
-from api.state import BACKGROUND, ENROLLMENT_LIMIT, PRINCIPAL, REQUEST_ID, SERVICES
+from api.state import BACKGROUND, ENROLLMENT_LIMIT, PRINCIPAL, REQUEST_ID, SERVICES, SHEDDER
 
 MY_TTL_S = 60.0
 
@@ -125,6 +125,7 @@ def limit_writes(request: web.Request, student_id: int) -> None:
     """At most so many writes a second from one student, so that a script slows only itself."""
     retry_after_s = request.app[ENROLLMENT_LIMIT].hit(student_id)
     if retry_after_s is not None:
+        request.app[SHEDDER].refuse_until(request.headers[hdrs.AUTHORIZATION], retry_after_s)
         raise rate_limited(request, "enrollments", retry_after_s)
 
 

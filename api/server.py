@@ -19,8 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from allocator.ports import CommandGateway
 from api.app import build_app
 from api.logs import quiet_bad_requests
+from api.protocol import SheddingRunner
 from api.services import ApiConfig, Services
-from api.state import READINESS
+from api.state import READINESS, SHEDDER
 from cluster.logs import configure_logging, configure_structlog
 from cluster.settings import Environment, Settings, sqlalchemy_url
 from persistence.caches import RedisCaches
@@ -139,8 +140,10 @@ class ApiServer:
         )
 
     async def _listen(self, app: web.Application, opening: AsyncExitStack) -> int:
-        runner = web.AppRunner(
+        runner = SheddingRunner(
             app,
+            app[SHEDDER],
+            self._settings.connections_max,
             access_log=None,
             keepalive_timeout=KEEP_ALIVE_S,
             shutdown_timeout=self._settings.request_deadline_s + 1.0,
@@ -165,6 +168,8 @@ def api_config(settings: Settings, jwt_secret: str) -> ApiConfig:
         logins_burst=settings.logins_burst,
         enrollments_per_s=settings.enrollments_per_s,
         enrollments_burst=settings.enrollments_burst,
+        in_flight_max=settings.in_flight_max,
+        queue_target_s=settings.queue_target_ms / 1000,
         cors_origins=settings.cors_origins,
         trusted_proxies=settings.trusted_proxies,
         is_production=settings.env is Environment.PRODUCTION,

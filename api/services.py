@@ -28,6 +28,8 @@ class ApiConfig:
         jwt_secret: at least 32 bytes; signs access tokens.
         logins_per_minute, logins_burst: per address and email together.
         enrollments_per_s, enrollments_burst: writes of one student, in this process.
+        in_flight_max, queue_target_s: enrolments that may be under way in this process, and how long the quickest of
+            them may take before they must become fewer.
         cors_origins: origins whose pages may call the API; none by default.
         trusted_proxies: addresses or networks whose X-Forwarded-For is believed; none by default.
         is_production: promise HTTPS for ever (HSTS).
@@ -41,6 +43,8 @@ class ApiConfig:
     logins_burst: int = 10
     enrollments_per_s: float = 20.0
     enrollments_burst: int = 40
+    in_flight_max: int = 1024
+    queue_target_s: float = 0.25
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     is_production: bool = False

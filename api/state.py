@@ -10,6 +10,7 @@ from api.metrics import Metrics
 from api.passwords import Passwords
 from api.readiness import Readiness
 from api.services import Services
+from api.shedding import Shedder
 from api.tokens import AccessTokens, Principal
 
 SERVICES = web.AppKey("SERVICES", Services)
@@ -18,6 +19,7 @@ PASSWORDS = web.AppKey("PASSWORDS", Passwords)
 METRICS = web.AppKey("METRICS", Metrics)
 ENROLLMENT_LIMIT = web.AppKey("ENROLLMENT_LIMIT", LocalLimiter)
 BACKGROUND = web.AppKey("BACKGROUND", Background)
+SHEDDER = web.AppKey("SHEDDER", Shedder)
 READINESS = web.AppKey("READINESS", Readiness)
 
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     api_servers_per_node: int = Field(1, ge=1, le=64)
     dedicated_idle_s: float = Field(300.0, gt=0)
 
+    connections_max: int = Field(8_192, ge=1)
+    in_flight_max: int = Field(1_024, ge=1)
+    queue_target_ms: int = Field(250, ge=10)
     request_deadline_ms: int = Field(5_000, ge=100, le=55_000)
     batch_max: int = Field(512, ge=1, le=ENROLLMENT_ID_BLOCK)
     gateway_pending_max: int = Field(4_096, ge=1)

@@ -1,0 +1,46 @@
+"""How many answers may be spent on turning away: in proportion to the decisions that are made meanwhile.
+
+Turning away costs about a tenth of deciding, most of it in the kernel. So at ten times the load that fits it would
+take all the time there is, however cheap it is made. Beyond this budget answers wait a moment instead, and with them
+the clients that would ask again at once. The proportion is one of costs, so it holds on fast and slow machines alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+PER_DECISION = 2.0
+PER_S = 5_000.0
+"""On top, whatever is decided: while Postgres is away nothing is, and there is time to say so."""
+BURST = 500.0
+
+
+class ShedBudget:
+    """A token bucket that is filled by decisions and, slowly, by time.
+
+    Args:
+        now: a monotonic clock.
+    """
+
+    __slots__ = ("_filled_at", "_now", "_tokens")
+
+    def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._filled_at = now()
+        self._tokens = BURST
+
+    def decided(self) -> None:
+        """One decision was made."""
+        self._tokens = min(BURST, self._tokens + PER_DECISION)
+
+    def take(self) -> bool:
+        """Whether one more answer may be given now; if so, it is counted."""
+        if self._tokens < 1.0:
+            now = self._now()
+            self._tokens = min(BURST, self._tokens + (now - self._filled_at) * PER_S)
+            self._filled_at = now
+            if self._tokens < 1.0:
+                return False
+        self._tokens -= 1.0
+        return True
