@@ -1,0 +1,55 @@
+"""From an outcome to the bytes that Seatline would send."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import msgspec
+
+from allocator.outcomes import Code, Outcome
+from api import problems
+from api.problems import Kind
+from api.schemas.enrollments import EnrolledReply
+from api.schemas.problem import ProblemReply, ReasonReply
+
+_encode = msgspec.json.Encoder().encode
+
+JSON = "application/json"
+PROBLEM_JSON = "application/problem+json"
+
+
+class Answer(NamedTuple):
+    """One HTTP answer."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+def answer_of(outcome: Outcome) -> Answer:
+    """What the client is told of an enrolment."""
+    if outcome.code in {Code.ENROLLED, Code.WAITLISTED}:
+        return Answer(201, JSON, _encode(EnrolledReply.of(outcome, cast(int, outcome.enrollment_id))))
+    if outcome.code is Code.REFUSED:
+        first = outcome.reasons[0]
+        return problem(Kind(first.code.value, 409, problems.REFUSED.title), outcome)
+    if outcome.code is Code.KEY_REUSED:
+        return problem(problems.KEY_REUSED)
+    if outcome.code is Code.NOT_FOUND:
+        return problem(problems.NOT_FOUND)
+    return problem(problems.OVERLOADED)
+
+
+def problem(kind: Kind, outcome: Outcome | None = None) -> Answer:
+    """An error, as problem+json."""
+    reasons = [ReasonReply.of(one) for one in outcome.reasons] if outcome is not None else []
+    reply = ProblemReply(
+        type=f"urn:seatline:problem:{kind.code}",
+        title=kind.title,
+        status=kind.status,
+        code=kind.code,
+        detail=kind.title,
+        request_id="",
+        reasons=reasons or msgspec.UNSET,
+    )
+    return Answer(kind.status, PROBLEM_JSON, _encode(reply))

@@ -1,0 +1,152 @@
+"""The conventional design: FastAPI, SQLAlchemy's ORM, a Redis lock for the section, and SELECT ... FOR UPDATE.
+
+Run by uvicorn with one worker for each core. The lock is asked for again every few milliseconds (redis-py's default
+of 100 ms would make a hot section idle most of the time), and the rows are locked all the same: a lock that can expire
+decides nothing. Rules are the allocator's own, on rows read for each request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import FastAPI, Header, Response
+from pydantic import BaseModel, Field
+from redis.asyncio import Redis
+from redis.exceptions import LockError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from allocator.commands import Enroll, request_of
+from allocator.outcomes import Code, Outcome
+from api import problems
+from api.tokens import InvalidTokenError
+from bench.peers import orm
+from bench.peers.answers import answer_of, problem
+from bench.peers.decide import decide
+from bench.peers.environment import PeerEnvironment
+from cluster.settings import sqlalchemy_url
+from persistence.changes import decode_outcome, encode_outcome, messages
+from persistence.history import event_to_row
+
+POOL_SIZE = 10
+LOCK_POLL_S = 0.005
+LOCK_TIMEOUT_S = 5.0
+LOCK_WAIT_S = 5.0
+
+environment = PeerEnvironment.read()
+tokens = environment.tokens()
+engine = create_async_engine(
+    sqlalchemy_url(environment.database_url),
+    pool_size=POOL_SIZE,
+    max_overflow=POOL_SIZE,
+    connect_args={"server_settings": {"synchronous_commit": "on", "jit": "off", "timezone": "UTC"}},
+)
+sessions = async_sessionmaker(engine, expire_on_commit=False)
+redis = Redis.from_url(environment.redis_url)
+
+
+class EnrollIn(BaseModel):
+    """The body of a request."""
+
+    section_id: int = Field(ge=1)
+    join_waitlist: bool = True
+
+
+@contextlib.asynccontextmanager
+async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    """Let go of connections at the end."""
+    yield
+    await engine.dispose()
+    await redis.aclose()
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.get("/health")
+async def health() -> dict[str, str]:
+    """It is up."""
+    return {"status": "ok"}
+
+
+@app.post("/api/enrollments")
+async def enroll(
+    body: EnrollIn,
+    authorization: Annotated[str | None, Header()] = None,
+    idempotency_key: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Take a seat in a section, or a place on its waitlist."""
+    try:
+        student_id = tokens.principal(authorization).student_id
+    except InvalidTokenError:
+        return _response(problem(problems.UNAUTHENTICATED))
+    if student_id is None:
+        return _response(problem(problems.FORBIDDEN))
+    key, is_clients = idempotency_key or secrets.token_hex(16), idempotency_key is not None
+    command = Enroll(body.section_id, student_id, body.join_waitlist, key, is_clients, is_clients)
+    lock = redis.lock(
+        f"lock:section:{body.section_id}", timeout=LOCK_TIMEOUT_S, blocking_timeout=LOCK_WAIT_S, sleep=LOCK_POLL_S
+    )
+    try:
+        async with lock, sessions.begin() as session:
+            outcome = await enroll_in(session, command)
+    except LockError:
+        outcome = Outcome(Code.OVERLOADED, body.section_id)
+    return _response(answer_of(outcome))
+
+
+async def enroll_in(session: AsyncSession, command: Enroll) -> Outcome:
+    """Check and write in the session's transaction."""
+    section = await session.get(orm.Section, command.section_id)
+    if section is None:
+        return Outcome(Code.NOT_FOUND, command.section_id)
+    record = await session.get(orm.Record, (command.student_id, section.semester_id), with_for_update=True)
+    stored = await session.get(orm.StoredAnswer, (command.student_id, command.key)) if command.keep_answer else None
+    if stored is not None:
+        if stored.request != request_of(command):
+            return Outcome(Code.KEY_REUSED, command.section_id)
+        return decode_outcome(stored.outcome)._replace(replayed=True)
+    seats = await session.get(orm.Seats, command.section_id, with_for_update=True)
+    assert seats is not None  # noqa: S101  (every section has its row)
+    held = {section.id: section}
+    if record is not None and record.enrolled:
+        rows = await session.scalars(sa.select(orm.Section).where(orm.Section.id.in_(record.enrolled)))
+        held.update((one.id, one) for one in rows)
+    facts = await orm.facts_of(session, held.values())
+    enrollment_id = await session.scalar(sa.select(sa.func.nextval("enrollment_id_seq")))
+    known = None if record is None else orm.record_of(record)
+    decided = decide(command, seats, facts[section.id], known, facts.__getitem__, int(enrollment_id or 0))
+    if decided.event is not None:
+        assert record is not None  # noqa: S101  (without one nothing is given)
+        _write(session, record, seats, decided.record, decided.event)
+    if decided.event is not None or command.keep_answer:
+        outcome = encode_outcome(decided.outcome)
+        session.add(
+            orm.StoredAnswer(
+                student_id=command.student_id, key=command.key, request=request_of(command), outcome=outcome
+            )
+        )
+    return decided.outcome
+
+
+def _write(session: AsyncSession, record: orm.Record, seats: orm.Seats, after: Any, event: Any) -> None:
+    record.version, record.credits = after.version, after.credits
+    record.enrolled, record.waitlisted = after.enrolled, after.waitlisted
+    seats.seq += 1
+    if "place" in event._fields:
+        seats.waitlisted += 1
+        seats.last_place += 1
+    else:
+        seats.enrolled += 1
+    session.add(orm.enrollment_of(event))
+    session.add(orm.HistoryRow(**event_to_row(event, seats.epoch)._asdict()))
+    session.add_all(
+        orm.OutboxMessage(event_id=one.event_id, topic=one.topic, payload=one.payload) for one in messages([event])
+    )
+
+
+def _response(answer: Any) -> Response:
+    return Response(answer.body, answer.status, media_type=answer.content_type)

@@ -1,0 +1,109 @@
+"""The plain reading of "an actor per section": a Ray actor for each, a Ray call and a transaction for each request.
+
+The code below the call is Seatline's own (store, decision), used for one command at a time: what differs is that
+nothing is gathered. A process per section limits how many sections there can be: this peer is measured over a few.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import ray
+
+from allocator.commands import Enroll
+from allocator.decision import Decision
+from allocator.facts import FactsCache
+from allocator.ids import EnrollmentIds
+from allocator.inbox import Call, Entry
+from allocator.outcomes import Code, Outcome
+from allocator.records import RecordKey
+from allocator.section import Section
+from bench.peers.environment import PeerEnvironment
+from bench.peers.web_server import build_app, run, serve
+from persistence.postgres_store import PostgresStore
+
+LOGICAL_CPUS = 64
+
+
+class OneSection:
+    """One section in one process: its seats in memory, one request after the other."""
+
+    def __init__(self, section_id: int, database_url: str) -> None:
+        self._section_id = section_id
+        self._store = PostgresStore(database_url)
+        self._facts = FactsCache(self._store)
+        self._ids = EnrollmentIds(self._store)
+        self._section: Section | None = None
+        self._alone = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Take the section: read its seats under a new epoch."""
+        (state,) = await self._store.activate([self._section_id], f"bench-{self._section_id}")
+        self._section = Section(state)
+        await self._facts.load([self._section_id])
+
+    async def enroll(self, student_id: int, join_waitlist: bool, key: str, keep_answer: bool) -> tuple[Any, ...]:
+        """Decide and commit one request."""
+        command = Enroll(self._section_id, student_id, join_waitlist, key, keep_answer, keep_answer)
+        async with self._alone:
+            return tuple(await self._decide(command))
+
+    async def _decide(self, command: Enroll) -> Outcome:
+        assert self._section is not None, "start comes first"  # noqa: S101
+        record_key = RecordKey(command.student_id, self._facts[self._section_id].term.semester_id)
+        ids = await self._ids.reserve(1)
+        async with self._store.turn() as turn:
+            locked = await turn.lock_records([record_key], [])
+            stored = await turn.answers([(command.student_id, command.key)] if command.keep_answer else [])
+            record = locked.records.get(record_key)
+            await self._facts.load([self._section_id, *(record.enrolled if record else [])])
+            sections = {self._section_id: self._section}
+            decision = Decision(sections, self._facts.__getitem__, locked.records, ids, time.time())
+            decision.decide([Entry(command, 0.0, Call(1), 0)], stored, {})
+            changes = decision.changes()
+            if changes.fences:
+                await turn.commit(changes)
+        for draft in decision.changed_sections():
+            draft.events = []
+            self._section = draft
+        return decision.outcomes[0][1]
+
+
+class RaySections:
+    """Handles of the sections' actors."""
+
+    def __init__(self, sections: dict[int, Any]) -> None:
+        self._sections = sections
+
+    async def enroll_one(self, command: Enroll) -> Outcome:
+        """Decide one request."""
+        actor = self._sections.get(command.section_id)
+        if actor is None:
+            return Outcome(Code.NOT_FOUND, command.section_id)
+        fields = await actor.enroll.remote(command.student_id, command.join_waitlist, command.key, command.keep_answer)
+        return Outcome(*fields)
+
+
+async def main() -> None:
+    """Start Ray and the actors, then serve."""
+    environment = PeerEnvironment.read()
+    ray.init(
+        address="local", num_cpus=LOGICAL_CPUS, include_dashboard=False, log_to_driver=False, configure_logging=False
+    )
+    section_class: Any = ray.remote(OneSection)
+    options = {"num_cpus": 0.001, "max_concurrency": 1000, "enable_task_events": False}
+    actors = {
+        one: section_class.options(**options).remote(one, environment.database_url) for one in environment.sections
+    }
+    for actor in actors.values():
+        await actor.start.remote()
+    try:
+        await serve(build_app(environment.tokens(), RaySections(actors).enroll_one), environment.port)
+    finally:
+        ray.shutdown()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,157 @@
+-- As stored_function.sql, but a seat is a row of its own, taken with SKIP LOCKED: nobody waits for the section's row.
+--
+-- The search begins at a random seat, so that transactions do not all look at the same rows first. Only when no free row
+-- is to be had is the section's row locked: then the rows that others hold are waited for, and it is the waitlist.
+CREATE TABLE IF NOT EXISTS bench_free_seats (
+  section_id bigint NOT NULL, seat bigint NOT NULL, PRIMARY KEY (section_id, seat));
+INSERT INTO bench_free_seats
+SELECT section_id, seat FROM section_seats, generate_series(enrolled + 1, capacity) AS seat
+    ON CONFLICT DO NOTHING;
+ANALYZE bench_free_seats;
+
+CREATE OR REPLACE FUNCTION bench_enroll_skipping(
+  p_student bigint, p_section bigint, p_join boolean, p_key text, p_keep boolean,
+  OUT code text, OUT enrollment bigint, OUT place bigint, OUT queue_position bigint, OUT reasons text[],
+  OUT stored text)
+LANGUAGE plpgsql AS $$
+DECLARE
+  s record;
+  r record;
+  held record;
+  seats record;
+  asked text := 'enroll ' || p_section || CASE WHEN p_join THEN ' waitlist' ELSE ' seat-only' END;
+  event_kind text;
+  taken bigint;
+  first_seat bigint;
+BEGIN
+  SELECT c.id, c.course_id, c.component, c.credits, c.waitlist_limit, c.semester_id,
+         t.registration_opens_at, t.registration_closes_at
+    INTO s FROM course_sections c JOIN semesters t ON t.id = c.semester_id WHERE c.id = p_section;
+  IF NOT FOUND THEN code := 'not_found'; RETURN; END IF;
+
+  SELECT * INTO r FROM registration_records
+   WHERE student_id = p_student AND semester_id = s.semester_id FOR NO KEY UPDATE;
+  IF NOT FOUND THEN code := 'refused'; reasons := '{not_registered}'; RETURN; END IF;
+
+  -- Behind the lock: a repeat that came at the same time sees what the first one stored.
+  IF p_keep THEN
+    SELECT a.request, a.outcome INTO held FROM enrollment_requests a
+     WHERE a.student_id = p_student AND a.key = p_key;
+    IF FOUND THEN
+      code := CASE WHEN held.request = asked THEN 'stored' ELSE 'key_reused' END;
+      stored := held.outcome;
+      RETURN;
+    END IF;
+  END IF;
+
+  reasons := '{}';
+  IF clock_timestamp() < greatest(s.registration_opens_at, r.opens_at)
+     OR clock_timestamp() >= least(s.registration_closes_at, r.closes_at) THEN
+    reasons := reasons || 'registration_closed'::text;
+  END IF;
+  IF p_section = ANY (r.waitlisted) THEN reasons := reasons || 'already_waitlisted'::text; END IF;
+  SELECT
+    EXISTS (SELECT FROM course_sections o WHERE o.id = ANY (r.enrolled)
+               AND (o.id = p_section OR (o.course_id = s.course_id AND o.component = s.component))) AS duplicate,
+    (SELECT count(*) FROM prerequisites q WHERE q.course_id = s.course_id AND q.kind = 'prerequisite'
+        AND NOT coalesce((r.completed ->> q.required_course_id::text)::int >= coalesce(q.min_grade, 0), false))
+      AS missing,
+    (SELECT count(*) FROM prerequisites q WHERE q.course_id = s.course_id AND q.kind = 'corequisite'
+        AND NOT r.completed ? q.required_course_id::text
+        AND NOT EXISTS (SELECT FROM course_sections o
+                         WHERE o.id = ANY (r.enrolled) AND o.course_id = q.required_course_id)) AS alongside,
+    (SELECT count(DISTINCT b.section_id) FROM course_schedules a JOIN course_schedules b
+         ON b.weekday = a.weekday AND b.weeks & a.weeks <> 0
+        AND b.start_minute < a.end_minute AND a.start_minute < b.end_minute
+      WHERE a.section_id = p_section AND b.section_id = ANY (r.enrolled) AND b.section_id <> p_section) AS clashes
+    INTO held;
+  IF held.duplicate THEN reasons := reasons || 'already_enrolled'::text; END IF;
+  reasons := reasons || array_fill('hold'::text, ARRAY[cardinality(r.holds)])
+    || array_fill('prerequisite_missing'::text, ARRAY[held.missing::int])
+    || array_fill('corequisite_missing'::text, ARRAY[held.alongside::int])
+    || array_fill('schedule_conflict'::text, ARRAY[held.clashes::int]);
+  IF r.credits + s.credits > r.credit_limit THEN reasons := reasons || 'credit_limit'::text; END IF;
+
+  SELECT u.is_open, u.waitlisted, u.capacity INTO seats FROM section_seats u WHERE u.section_id = p_section;
+  IF reasons = '{}' AND seats.is_open THEN
+    IF seats.waitlisted = 0 THEN
+      first_seat := 1 + floor(random() * seats.capacity);
+      DELETE FROM bench_free_seats f WHERE f.ctid = (
+        SELECT one.ctid FROM bench_free_seats one
+         WHERE one.section_id = p_section AND one.seat >= first_seat
+         LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING f.seat INTO taken;
+      IF taken IS NULL THEN
+        DELETE FROM bench_free_seats f WHERE f.ctid = (
+          SELECT one.ctid FROM bench_free_seats one
+           WHERE one.section_id = p_section LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING f.seat INTO taken;
+      END IF;
+    END IF;
+    IF taken IS NULL THEN
+      SELECT u.waitlisted INTO seats FROM section_seats u WHERE u.section_id = p_section FOR NO KEY UPDATE;
+      IF seats.waitlisted = 0 THEN
+        DELETE FROM bench_free_seats f WHERE f.ctid = (
+          SELECT one.ctid FROM bench_free_seats one
+           WHERE one.section_id = p_section LIMIT 1 FOR UPDATE) RETURNING f.seat INTO taken;
+      END IF;
+    END IF;
+    IF taken IS NOT NULL THEN
+      -- The history of a section begins with its creation, seq 1.
+      SELECT 1 + taken AS seq, 0 AS waitlisted, NULL::bigint AS last_place INTO seats;
+    ELSIF p_join THEN
+      UPDATE section_seats u SET waitlisted = u.waitlisted + 1, last_place = u.last_place + 1
+       WHERE u.section_id = p_section AND (s.waitlist_limit IS NULL OR u.waitlisted < s.waitlist_limit)
+      RETURNING 1 + u.capacity + u.last_place AS seq, u.waitlisted, u.last_place INTO seats;
+    ELSE
+      SELECT NULL::bigint AS seq INTO seats;
+    END IF;
+    IF seats.seq IS NOT NULL THEN
+      enrollment := nextval('enrollment_id_seq');
+      IF seats.waitlisted = 0 THEN
+        code := 'enrolled'; event_kind := 'SeatTaken';
+      ELSE
+        code := 'waitlisted'; event_kind := 'StudentWaitlisted';
+        place := seats.last_place; queue_position := seats.waitlisted;
+      END IF;
+      stored := jsonb_build_array(
+        code, p_section, enrollment, place, queue_position, '[]'::jsonb, NULL, '[]'::jsonb, false)::text;
+      WITH e AS (
+        INSERT INTO enrollments (id, student_id, section_id, status, credits, place)
+        VALUES (enrollment, p_student, p_section, code::enrollment_status,
+                CASE WHEN place IS NULL THEN s.credits ELSE 0 END, place)),
+      rec AS (
+        UPDATE registration_records u
+           SET version = u.version + 1,
+               credits = u.credits + CASE WHEN place IS NULL THEN s.credits ELSE 0 END,
+               enrolled = CASE WHEN place IS NULL THEN u.enrolled || p_section ELSE u.enrolled END,
+               waitlisted = CASE WHEN place IS NULL THEN u.waitlisted ELSE u.waitlisted || p_section END
+         WHERE u.student_id = p_student AND u.semester_id = s.semester_id),
+      h AS (
+        INSERT INTO enrollment_history (section_id, seq, kind, student_id, enrollment_id, place, number, epoch)
+        VALUES (p_section, seats.seq, event_kind, p_student, enrollment, place,
+                CASE WHEN place IS NULL THEN s.credits END, 0)),
+      a AS (
+        INSERT INTO enrollment_requests (student_id, key, request, outcome)
+        VALUES (p_student, p_key, asked, stored))
+      INSERT INTO outbox (event_id, topic, payload)
+      VALUES (p_section || ':' || seats.seq, code,
+              json_build_object('student_id', p_student, 'section_id', p_section, 'enrollment_id', enrollment)::text);
+      stored := NULL;
+      RETURN;
+    END IF;
+  END IF;
+
+  code := 'refused';
+  SELECT u.is_open, 
+         u.waitlisted = 0 AND EXISTS (SELECT FROM bench_free_seats WHERE section_id = p_section) AS free, u.waitlisted
+    INTO seats FROM section_seats u WHERE u.section_id = p_section;
+  IF NOT seats.is_open THEN reasons := reasons || 'section_closed'::text; END IF;
+  IF NOT seats.free AND NOT p_join THEN reasons := reasons || 'section_full'::text; END IF;
+  IF NOT seats.free AND p_join AND seats.waitlisted >= s.waitlist_limit THEN
+    reasons := reasons || 'waitlist_full'::text;
+  END IF;
+  IF p_keep THEN
+    INSERT INTO enrollment_requests (student_id, key, request, outcome)
+    VALUES (p_student, p_key, asked, jsonb_build_array('refused', p_section, NULL, NULL, NULL,
+            (SELECT jsonb_agg(jsonb_build_array(one, '', NULL)) FROM unnest(reasons) AS one), NULL, '[]'::jsonb, false));
+  END IF;
+END $$;

@@ -1,0 +1,83 @@
+"""The strongest simple answer: aiohttp, an asyncpg pool, and one stored function call for a request.
+
+The pool has as many connections as keep Postgres busy; more only wait for each other's locks (see POOL_SIZE). Used by
+the variant with SKIP LOCKED seat rows too: it only calls another function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+
+from allocator.commands import Enroll
+from allocator.outcomes import Code, Outcome, Reason, ReasonCode
+from bench.peers.environment import PeerEnvironment
+from bench.peers.web_server import build_app, run, serve
+from persistence.changes import decode_outcome
+
+POOL_SIZE = 12
+"""Per process."""
+
+BUSY = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError)
+
+SETTINGS = {
+    "application_name": "bench-peer",
+    "statement_timeout": "5000",
+    "lock_timeout": "5000",
+    "synchronous_commit": "on",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "timezone": "UTC",
+}
+
+
+def calling(function: str) -> Callable[[], Awaitable[None]]:
+    """The main coroutine of a peer that decides every request by ``function``."""
+
+    async def main() -> None:
+        environment = PeerEnvironment.read()
+        async with asyncpg.create_pool(
+            environment.database_url,
+            min_size=POOL_SIZE,
+            max_size=POOL_SIZE,
+            server_settings=SETTINGS,
+            reset=_nothing,  # nothing in a session ever changes, so the round trip of a reset would be for nothing
+        ) as pool:
+            statement = f"SELECT * FROM {function}($1, $2, $3, $4, $5)"  # noqa: S608  (a name of ours)
+
+            async def enroll_one(command: Enroll) -> Outcome:
+                try:
+                    row = await pool.fetchrow(
+                        statement,
+                        command.student_id,
+                        command.section_id,
+                        command.join_waitlist,
+                        command.key,
+                        command.keep_answer,
+                    )
+                except BUSY:
+                    return Outcome(Code.OVERLOADED, command.section_id)
+                return outcome_of_row(command.section_id, row)
+
+            await serve(build_app(environment.tokens(), enroll_one), environment.port)
+
+    return main
+
+
+async def _nothing(_connection: Any) -> None:
+    pass
+
+
+def outcome_of_row(section_id: int, row: Any) -> Outcome:
+    """What the stored function said."""
+    code, enrollment_id, place, position, reasons, stored = row
+    if code == "stored":
+        return decode_outcome(stored)._replace(replayed=True)
+    refusals = tuple(Reason(ReasonCode(one), "") for one in reasons or ())
+    return Outcome(Code(code), section_id, enrollment_id, place, position, refusals)
+
+
+if __name__ == "__main__":
+    run(calling("bench_enroll"))
