@@ -7,6 +7,7 @@ from msgspec import UNSET
 
 from allocator.commands import ChangeCapacity, CloseSection, OpenSection, StaffCommand
 from api import problems
+from api.audit import record
 from api.bodies import JsonBody, path_id
 from api.errors import ApiError
 from api.outcomes import require_done
@@ -16,6 +17,13 @@ from api.schemas.catalogue import SectionReply
 from api.schemas.staff import SectionChange
 from api.sections import no_such_section
 from api.state import PRINCIPAL, SERVICES
+
+ACTIONS: dict[type[StaffCommand], str] = {
+    ChangeCapacity: "section.change_capacity",
+    CloseSection: "section.close",
+    OpenSection: "section.open",
+}
+"""How the audit log calls the commands. It has what was tried; what came of it is in the section's history."""
 
 CHANGE = JsonBody(SectionChange, minProperties=1)
 
@@ -30,6 +38,7 @@ async def change_section(request: web.Request) -> web.Response:
     wanted = await CHANGE.read(request)
     services, user_id = request.app[SERVICES], request[PRINCIPAL].user_id
     for command in commands_for(wanted, section_id, user_id):
+        await record(request, ACTIONS[type(command)], f"section:{section_id}")
         require_done(await services.gateway.submit(command), not_found="There is no such section.")
     section = await services.catalogue.section(section_id)
     if section is None:

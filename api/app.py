@@ -10,6 +10,7 @@ from aiohttp.typedefs import Middleware
 
 from api import docs
 from api.admission import Admission
+from api.audit import LINES_BURST, LINES_PER_S
 from api.background import Background
 from api.limits import LocalLimiter
 from api.metrics import Metrics
@@ -23,6 +24,7 @@ from api.services import ApiConfig, Services
 from api.shedding import Shedder
 from api.state import (
     ACCESS_TOKENS,
+    AUDIT_LINES,
     BACKGROUND,
     ENROLLMENT_LIMIT,
     METRICS,
@@ -50,6 +52,7 @@ def build_app(services: Services, *, passwords: Passwords | None = None) -> web.
     app[ACCESS_TOKENS] = AccessTokens(config.jwt_secret, config.access_token_ttl_s)
     app[PASSWORDS] = passwords or Passwords()
     app[METRICS] = Metrics()
+    app[AUDIT_LINES] = LocalLimiter(LINES_PER_S, LINES_BURST)
     app[ENROLLMENT_LIMIT] = LocalLimiter(config.enrollments_per_s, config.enrollments_burst)
     app[SHEDDER] = _make_shedder(config)
     app[METRICS].registry.register(app[SHEDDER])

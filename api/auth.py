@@ -10,6 +10,7 @@ from aiohttp import web
 
 from allocator.read_models import Account, RefusedRefresh
 from api import problems
+from api.audit import note
 from api.bodies import JsonBody
 from api.errors import ApiError, rate_limited
 from api.replies import empty_reply, json_reply
@@ -42,6 +43,7 @@ async def login(request: web.Request) -> web.Response:
     verdict = await request.app[PASSWORDS].verify(old_hash, wanted.password)
     if account is None or not verdict.is_correct or account.is_disabled:
         request.app[METRICS].auth_failures.labels("bad_credentials").inc()
+        note(request, "login.failed", None if account is None else account.user_id)
         raise ApiError(problems.BAD_CREDENTIALS)
     if verdict.better_hash is not None and old_hash is not None:
         await accounts.replace_password_hash(account.user_id, old_hash, verdict.better_hash)
@@ -59,11 +61,12 @@ async def refresh(request: web.Request) -> web.Response:
     wanted = await REFRESH.read(request)
     token = _new_refresh_token()
     services = request.app[SERVICES]
-    rotated = await services.refresh_tokens.rotate(
-        hash_of(wanted.refresh_token), hash_of(token), _refresh_expiry(services.config)
-    )
+    used = hash_of(wanted.refresh_token)
+    rotated = await services.refresh_tokens.rotate(used, hash_of(token), _refresh_expiry(services.config))
     if isinstance(rotated, RefusedRefresh):
         request.app[METRICS].auth_failures.labels(f"refresh_{rotated.value}").inc()
+        known = rotated is not RefusedRefresh.UNKNOWN
+        note(request, f"refresh.{rotated.value}", await services.refresh_tokens.owner_of(used) if known else None)
         raise ApiError(problems.BAD_REFRESH_TOKEN)
     return _tokens_reply(request, rotated, token)
 
@@ -95,6 +98,7 @@ async def _limit_logins(request: web.Request, email: str) -> None:
     for key, factor in ((f"login:{request.remote}:{digest}", 1), (f"login:{digest}", SAME_EMAIL_FACTOR)):
         retry_after_s = await services.rate_limiter.hit(key, rate_per_s * factor, burst * factor)
         if retry_after_s is not None:
+            note(request, "login.limited")
             raise rate_limited(request, "logins", retry_after_s)
 
 

@@ -13,6 +13,7 @@ from allocator.ports import CommandGateway
 from allocator.read_models import EnrollmentView
 from api import problems
 from api.access import student_id_of
+from api.audit import record
 from api.bodies import JsonBody, QueryString, RequestKey, path_id, read_request_key
 from api.cache import read_through
 from api.errors import ApiError, rate_limited
@@ -27,7 +28,7 @@ from api.schemas.enrollments import (
     EnrollmentReply,
     EnrollRequest,
 )
-from api.state import BACKGROUND, ENROLLMENT_LIMIT, PRINCIPAL, REQUEST_ID, SERVICES, SHEDDER
+from api.state import BACKGROUND, ENROLLMENT_LIMIT, SERVICES, SHEDDER
 
 MY_TTL_S = 60.0
 
@@ -109,15 +110,12 @@ async def show_status(request: web.Request) -> web.Response:
 async def own_enrollment(request: web.Request, student_id: int) -> EnrollmentView:
     """The enrolment of the path. Another student's looks as if it had never been, but the attempt is on record."""
     enrollment_id = path_id(request)
-    services = request.app[SERVICES]
-    view = await services.enrollments.find(enrollment_id)
+    view = await request.app[SERVICES].enrollments.find(enrollment_id)
     if view is not None and view.student_id == student_id:
         return view
+    limit_writes(request, student_id)  # guessing is limited as writing is, whether or not there is such an enrolment
     if view is not None:
-        user_id, request_id = request[PRINCIPAL].user_id, request[REQUEST_ID]
-        await services.audit.record(
-            user_id, f"foreign_enrollment.{request.method.lower()}", f"enrollment:{enrollment_id}", request_id
-        )
+        await record(request, f"foreign_enrollment.{request.method.lower()}", f"enrollment:{enrollment_id}")
     raise ApiError(problems.NOT_FOUND, "There is no such enrolment.")
 
 
@@ -202,5 +200,6 @@ ROUTES = (
         "Enrolments",
         Access.STUDENT,
         {200: Answer("The enrolment.", EnrollmentReply)},
+        problems=(problems.RATE_LIMITED,),
     ),
 )

@@ -101,6 +101,9 @@ class TokenStore(Protocol):
     async def revoke_family(self, token_hash: bytes) -> None:
         """Revoke every token that follows from the login of this one. An unknown token changes nothing."""
 
+    async def owner_of(self, token_hash: bytes) -> int | None:
+        """The user of a token, whatever became of it; None if nobody knows it."""
+
 
 class AuditLog(Protocol):
     """Who looked at, or reached for, what is not their own."""

@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler
 
 from allocator.read_models import Role
 from api import problems
+from api.audit import note
 from api.bodies import JsonBody, QueryString
 from api.errors import ApiError
 from api.problems import Kind
@@ -100,6 +101,7 @@ def _guarded(route: Route) -> Handler:
     async def guard(request: web.Request) -> web.StreamResponse:
         principal = request.app[ACCESS_TOKENS].principal(request.headers.get(hdrs.AUTHORIZATION))
         if principal.role not in roles:
+            note(request, "forbidden", principal.user_id)
             raise ApiError(problems.FORBIDDEN)
         request[PRINCIPAL] = principal
         return await handler(request)

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from allocator.read_models import Role
 from api import problems
+from api.audit import record
 from api.bodies import path_id
 from api.cache import read_through
 from api.errors import ApiError
@@ -13,7 +14,7 @@ from api.replies import encode, json_reply, tagged_reply
 from api.routing import Access, Answer, Route
 from api.schemas.catalogue import SectionReply
 from api.schemas.staff import RosterReply
-from api.state import PRINCIPAL, REQUEST_ID, SERVICES
+from api.state import PRINCIPAL, SERVICES
 
 SLOTS_TTL_S = 30.0
 
@@ -41,7 +42,7 @@ async def show_roster(request: web.Request) -> web.Response:
         raise no_such_section()
     if principal.role is not Role.ADMIN:
         await _require_own_section(request, section_id)
-    await services.audit.record(principal.user_id, "roster.read", f"section:{section_id}", request[REQUEST_ID])
+    await record(request, "roster.read", f"section:{section_id}")
     return json_reply(RosterReply.of(roster))
 
 
@@ -53,6 +54,7 @@ def no_such_section() -> ApiError:
 async def _require_own_section(request: web.Request, section_id: int) -> None:
     teacher_user_id = await request.app[SERVICES].rosters.teacher_user_id(section_id)
     if teacher_user_id != request[PRINCIPAL].user_id:
+        await record(request, "roster.refused", f"section:{section_id}")
         raise ApiError(problems.FORBIDDEN, "Another teacher teaches this section.")
 
 

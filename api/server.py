@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from allocator.ports import CommandGateway
 from api.app import build_app
+from api.audit import keep_audit_lines
 from api.logs import quiet_bad_requests
 from api.protocol import SheddingRunner
 from api.services import ApiConfig, Services
@@ -91,6 +92,7 @@ class ApiServer:
         configure_logging(self._settings.log_level)
         configure_structlog()
         quiet_bad_requests()
+        keep_audit_lines()
         async with AsyncExitStack() as opening:
             self._app = build_app(await self._make_services(opening))
             port = await self._listen(self._app, opening)

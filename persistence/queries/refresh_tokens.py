@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from allocator.read_models import Account, RefusedRefresh
 from persistence.queries.accounts import account_of, select_accounts
-from persistence.queries.connection import writing
+from persistence.queries.connection import reading, writing
 from persistence.tables import refresh_tokens, users
 
 
@@ -62,6 +62,13 @@ class RefreshTokens:
             family = await _lock_family(connection, token_hash)
             if family is not None:
                 await _revoke(connection, family)
+
+    async def owner_of(self, token_hash: bytes) -> int | None:
+        """The user of a token, whatever became of it; None if nobody knows it."""
+        statement = sa.select(refresh_tokens.c.user_id).where(refresh_tokens.c.token_hash == token_hash)
+        async with reading(self._engine) as connection:
+            user_id: int | None = await connection.scalar(statement)
+            return user_id
 
 
 async def _lock_family(connection: AsyncConnection, token_hash: bytes) -> uuid.UUID | None:
