@@ -119,6 +119,12 @@ class Load:
         self._give_up_at = time.monotonic() + patience_s
         await asyncio.gather(*self._running)
 
+    def enroll(self, student_id: int, section_id: int) -> asyncio.Task[None]:
+        """One enrolment of a student who is not among the others; done once it has its definite answer."""
+        asking = asyncio.create_task(self._enroll(Student(student_id), section_id))
+        self._running.append(asking)
+        return asking
+
     async def _work(self) -> None:
         while not self._stopping:
             student = self._idle.pop(self._random.randrange(len(self._idle)))

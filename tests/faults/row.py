@@ -18,7 +18,7 @@ from tests.worlds import PostgresWorld
 
 SECTIONS = 20
 STUDENTS = 400
-WARM_ANSWERS = 100
+STEADY_S = 2.0
 RECOVERY_MAX_S = 30.0
 NO_LIMIT = 999
 """Credits: nothing but seats may keep a student out, so that the checker may be strict."""
@@ -46,7 +46,7 @@ class Row:
         self._section_count = sections
         self._starts: dict[int, int] = {}
         self._injected_at = 0.0
-        self._healed_at = 0.0
+        self.healed_at = 0.0
         self.load: Load
         self.campus: PostgresWorld
         self.client: Client
@@ -68,7 +68,8 @@ class Row:
         )
         self.load.start()
         try:
-            await self.answers(WARM_ANSWERS)
+            await self.answers(1)
+            await self.steady()
         except BaseException:
             await self._stop()
             raise
@@ -95,9 +96,18 @@ class Row:
         self.report.injected.append(what)
         print(f"  injected: {what}")
 
+    def note(self, what: str) -> None:
+        """Something else that was measured."""
+        self.report.notes.append(what)
+        print(f"  {what}")
+
     def healed(self) -> None:
         """The fault is over: from here the time to recover counts."""
-        self._healed_at = time.monotonic()
+        self.healed_at = time.monotonic()
+
+    async def steady(self, seconds: float = STEADY_S) -> None:
+        """Let the load run on."""
+        await asyncio.sleep(seconds)
 
     async def answers(self, count: int, within_s: float = RECOVERY_MAX_S) -> None:
         """Wait for so many definite answers more."""
@@ -110,13 +120,14 @@ class Row:
         """Wait until every section has answered a request since the fault was over.
 
         Returns:
-            how long that took.
+            how long that took; the report keeps the longest.
         """
         async with asyncio.timeout(within_s):
-            while len(firsts := self.first_answers(self._healed_at)) < len(self._starts):
+            while len(firsts := self.first_answers(self.healed_at)) < len(self._starts):
                 await asyncio.sleep(0.02)
-        self.report.recovery_s = max(firsts.values()) - self._healed_at
-        return self.report.recovery_s
+        recovery_s = max(firsts.values()) - self.healed_at
+        self.report.recovery_s = max(recovery_s, self.report.recovery_s or 0.0)
+        return recovery_s
 
     def first_answers(self, since: float) -> dict[int, float]:
         """When each section first answered after some time."""
@@ -139,6 +150,7 @@ class Row:
 
     async def _finish(self) -> None:
         report, counts = self.report, self.load.counts
+        await self.steady()
         await self.load.stop()
         await self.client.__aexit__(None, None, None)
         report.requests, report.acknowledged, report.unknown = counts.requests, counts.acknowledged, counts.unknown

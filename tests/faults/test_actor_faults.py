@@ -6,38 +6,188 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
+from redis.asyncio import Redis
 
+from allocator.commands import Enroll
+from allocator.outcomes import Code, Outcome
+from cluster.directory import Directory
+from cluster.settings import Placement
+from tests.acceptance.test_registration import students_of
+from tests.faults import moments
 from tests.faults.conftest import OpenRow
-from tests.faults.stand import Stand, owner_of
-from tests.faults.tcp_proxy import Link, Trap, Way
+from tests.faults.other_gateway import OtherGateway
+from tests.faults.row import Row
+from tests.faults.stand import Stand, frozen
+from tests.faults.tcp_proxy import Link, TcpProxy, Trap
 
 pytestmark = pytest.mark.faults
 
-COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
-"""As the batch store sends it; everybody else's ends with a semicolon."""
-
-COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"
+KILLS = int(os.environ.get("SEATLINE_FAULT_KILLS", "50"))
 SPRING_MAX_S = 10.0
+LEASE_TTL_S = 5.0
+IDLE_IN_TRANSACTION_S = 2.0
+ACTORS = ("sections-local-0", "sections-local-1")
 
 
-def kills(stand: Stand, *, loses: bool) -> Trap:
-    """Kill the actor whose bytes go by; they are lost, or passed on."""
-    raise NotImplementedError
+async def spring(row: Row, proxy: TcpProxy, trap: Trap, what: str) -> None:
+    """Wait until the trap has sprung, and for all sections to answer again."""
+    row.injects(what)
+    proxy.trap = trap
+    await asyncio.wait_for(trap.sprung.wait(), SPRING_MAX_S)
+    row.healed()
+    await row.recovers()
 
 
-async def test_actor_killed_before_commit(stand: Stand, open_row: OpenRow) -> None:
+async def test_killed_before_commit(stand: Stand, open_row: OpenRow) -> None:
     async with open_row(4, "actor killed before COMMIT", stand) as row:
+        trap = moments.before_commit(moments.killing(stand, then_lost=True))
+        await spring(row, stand.postgres, trap, "kill -9 as COMMIT is on its way; it never arrives")
 
-        async def kill(link: Link) -> None:
-            pid = owner_of(link, stand.actor_pids())
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
-            link.reset()
 
-        row.injects("kill -9 as COMMIT is on its way, which never arrives")
-        stand.postgres.trap = trap = Trap(Way.TO_SERVER, COMMIT, kill)
-        await asyncio.wait_for(trap.sprung.wait(), SPRING_MAX_S)
+async def test_killed_after_commit(stand: Stand, open_row: OpenRow) -> None:
+    async with open_row(4, "actor killed after COMMIT", stand) as row:
+        trap = moments.after_commit(stand, moments.killing(stand, then_lost=True))
+        await spring(row, stand.postgres, trap, "kill -9 as Postgres reports the COMMIT; the actor never hears of it")
+
+
+async def test_killed_before_the_reply(stand: Stand, open_row: OpenRow) -> None:
+    async with open_row(4, "actor killed before its reply", stand) as row:
+        trap = moments.before_reply(stand, moments.killing(stand, then_lost=False))
+        await spring(row, stand.redis, trap, "kill -9 between the COMMIT and the answers, as caches are told to forget")
+
+
+async def test_killed_many_times(stand: Stand, open_row: OpenRow) -> None:
+    async with open_row(4, f"actor killed {KILLS} times at random moments", stand) as row:
+        waits_s: list[float] = []
+        row.injects(f"kill -9 of one of two section actors, {KILLS} times")
+        for n in range(KILLS):
+            await row.steady(0.5)
+            pids = stand.actor_pids()
+            os.kill(pids[n % len(pids)], signal.SIGKILL)
+            row.healed()
+            await row.recovers()
+            waits_s += [at - row.healed_at for at in row.first_answers(row.healed_at).values()]
+            while len(stand.actor_pids()) < len(ACTORS):
+                await asyncio.sleep(0.05)
+        waits_s.sort()
+        p99_s = waits_s[int(len(waits_s) * 0.99)]
+        row.note(
+            f"a section answered again after {waits_s[len(waits_s) // 2]:.2f} s at the median, {p99_s:.2f} s at the "
+            f"99th percentile, {waits_s[-1]:.2f} s at most ({len(waits_s)} waits)"
+        )
+        assert p99_s < 5.0
+
+
+async def test_frozen_past_its_lease(stand: Stand, open_row: OpenRow) -> None:
+    async with open_row(2, "actor frozen past its lease, another takes over", stand) as row:
+        row.injects("SIGSTOP of a section actor; another API process takes its sections to the other actor; SIGCONT")
+        with frozen(stand.actor_pids()[0]):
+            name, other = await silent_actor(row)
+            await asyncio.sleep(LEASE_TTL_S)
+            async with OtherGateway(stand.seatline, other) as gateway:
+                took_s = await enroll_elsewhere(row, gateway, sections_of(row, name))
+                row.note(f"the other actor served the frozen one's sections after {took_s:.2f} s")
         row.healed()
         await row.recovers()
+        await expect_owner(row, sections_of(row, name), other)
+
+
+async def test_frozen_between_update_and_commit(stand: Stand, open_row: OpenRow) -> None:
+    async with open_row(3, "actor frozen between UPDATE and COMMIT", stand) as row:
+        thawed = asyncio.Event()
+        pids: list[int] = []
+
+        async def freeze(link: Link) -> None:
+            pids.append(moments.actor_of(stand, link))
+            os.kill(pids[0], signal.SIGSTOP)
+            await thawed.wait()
+
+        async with gateways(stand) as gateway_to:
+            row.injects("SIGSTOP with COMMIT unsent and rows locked; FLUSHALL; another API process takes over; SIGCONT")
+            stand.postgres.trap = trap = moments.before_commit(freeze)
+            await asyncio.wait_for(trap.sprung.wait(), SPRING_MAX_S)
+            try:
+                name, other = await silent_actor(row)
+                await flush(stand)
+                took_s = await enroll_elsewhere(row, gateway_to[other], sections_of(row, name))
+            finally:
+                thawed.set()
+                os.kill(pids[0], signal.SIGCONT)
+            row.note(f"taken over in {took_s:.2f} s")
+        row.healed()
+        await row.recovers()
+        await expect_owner(row, sections_of(row, name), other)
+
+
+@asynccontextmanager
+async def gateways(stand: Stand) -> AsyncIterator[dict[str, OtherGateway]]:
+    """For each actor an API process that knows no other. They take seconds to start, so they wait for their use."""
+    async with OtherGateway(stand.seatline, ACTORS[0]) as first, OtherGateway(stand.seatline, ACTORS[1]) as second:
+        yield {ACTORS[0]: first, ACTORS[1]: second}
+
+
+async def silent_actor(row: Row) -> tuple[str, str]:
+    """Of the two actors the one that has just been frozen, the other that still answers."""
+    students = await students_of(row.campus, len(ACTORS))
+    asking = [row.load.enroll(one, sections_of(row, name)[0]) for one, name in zip(students, ACTORS, strict=True)]
+    await asyncio.wait(asking, timeout=SPRING_MAX_S, return_when=asyncio.FIRST_COMPLETED)
+    (silent,) = (name for name, one in zip(ACTORS, asking, strict=True) if not one.done())
+    (other,) = (name for name in ACTORS if name != silent)
+    return silent, other
+
+
+def sections_of(row: Row, actor: str) -> list[int]:
+    """Sections of the load that the directory gives to an actor."""
+    directory = Directory(Placement.AUTO, ACTORS)
+    return [one for one in row.sections if directory.owner(one) == actor]
+
+
+async def enroll_elsewhere(row: Row, gateway: OtherGateway, sections: list[int]) -> float:
+    """Enrol a new student in each section through the other gateway, on record like all others.
+
+    Returns:
+        how long that took.
+    """
+    students = await students_of(row.campus, len(sections), credit_limit=999)
+    wanted = [(student, one, f"other-{student}") for student, one in zip(students, sections, strict=True)]
+    recorder = row.load.recorder
+    calls = [
+        recorder.invoke(f"other {student}", Enroll(one, student, True, key, True, True))
+        for student, one, key in wanted
+    ]
+    started = time.monotonic()
+    outcomes = await gateway.enroll(wanted)
+    took_s = time.monotonic() - started
+    for call, (_, section_id, _), (code, enrollment_id, place) in zip(calls, wanted, outcomes, strict=True):
+        recorder.ok(call, Outcome(Code(code), section_id, enrollment_id, place))
+    assert {code for code, _, _ in outcomes} <= {"enrolled", "waitlisted"}
+    return took_s
+
+
+async def expect_owner(row: Row, sections: list[int], actor: str) -> None:
+    """The sections are where they were taken to, and stay there."""
+    rows = await row.campus.connection.fetch(
+        "SELECT split_part(owner, '|', 1), count(*) FROM section_seats WHERE section_id = ANY($1::bigint[]) GROUP BY 1",
+        sections,
+    )
+    assert {owner for owner, _ in rows} == {actor}, rows
+
+
+async def flush(stand: Stand) -> None:
+    """FLUSHALL."""
+    async with redis_of(stand) as redis:
+        await redis.flushall()
+
+
+@asynccontextmanager
+async def redis_of(stand: Stand) -> AsyncIterator[Redis]:
+    """Past the proxy."""
+    redis = Redis.from_url(stand.services.redis_url)
+    try:
+        yield redis
+    finally:
+        await redis.aclose()
