@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from allocator.commands import ChangeCapacity, Command, Drop, Enroll, RecheckHead, StudentCommand, request_of
+from allocator.commands import ChangeCapacity, Drop, Enroll, RecheckHead, StudentCommand, request_of
 from allocator.inbox import Entry
 from allocator.outcomes import FINAL, Code, Outcome, Reason, ReasonCode, refused
 from allocator.ports import Changes, SeatWrite, StoredAnswer
@@ -66,18 +66,19 @@ class Decision:
     def decide(self, entries: Iterable[Entry], answers: Answers, held: Mapping[int, HeldEnrollment]) -> None:
         """Decide commands in order; their outcomes stand in ``outcomes``, those that must wait in ``deferred``."""
         for entry in entries:
-            outcome = self._decide_one(entry.command, answers, held)
+            outcome = self._decide_one(entry, answers, held)
             if outcome is None:
                 self.deferred.append(entry)
             else:
                 self.outcomes.append((entry, outcome))
 
-    def _decide_one(self, command: Command, answers: Answers, held: Mapping[int, HeldEnrollment]) -> Outcome | None:
+    def _decide_one(self, entry: Entry, answers: Answers, held: Mapping[int, HeldEnrollment]) -> Outcome | None:
         """The outcome, or None if it must wait for the next turn."""
+        command = entry.command
         if command.section_id in self._sealed:
             return None
         if isinstance(command, Enroll | Drop):
-            return self._decide_for_student(command, answers, held)
+            return self._decide_for_student(entry, command, answers, held)
         if isinstance(command, RecheckHead):
             return Outcome(Code.CHANGED, command.section_id)
         draft = self._draft(command.section_id)
@@ -90,7 +91,7 @@ class Decision:
         return draft.administer(command)
 
     def _decide_for_student(
-        self, command: StudentCommand, answers: Answers, held: Mapping[int, HeldEnrollment]
+        self, entry: Entry, command: StudentCommand, answers: Answers, held: Mapping[int, HeldEnrollment]
     ) -> Outcome | None:
         key = (command.student_id, command.key)
         touch = (command.student_id, command.section_id)
@@ -101,6 +102,8 @@ class Decision:
         if stored is not None:
             return self._repeat(command, stored)
         draft = self._draft(command.section_id)
+        if isinstance(command, Enroll) and self._comes_too_soon(entry, draft):
+            return None
         seq_before = draft.seq
         outcome = self._apply_rules(command, draft, held)
         changed = draft.seq != seq_before
@@ -111,6 +114,19 @@ class Decision:
         if changed or ((command.keep_answer or command.maybe_tried) and outcome.code in FINAL):
             self._new_answers.append(StoredAnswer(*key, request_of(command), outcome))
         return outcome
+
+    def _comes_too_soon(self, entry: Entry, draft: Section) -> bool:
+        """Whether free seats are still to be offered to the waitlist: until then nobody knows if one is left.
+
+        All that follows for the section waits too, so that the order stays. But not for ever: who has been patient
+        gets a place in line.
+        """
+        facts = self._facts_of(draft.section_id)
+        if entry.patience == 0 or not draft.promotable(facts, self._now):
+            return False
+        entry.patience -= 1
+        self._sealed.add(draft.section_id)
+        return True
 
     def _unblock(self, student_id: int, changed: Section) -> None:
         """The student's record changed: nobody may pass them where a promotion was refused, until it is tried again."""

@@ -28,14 +28,18 @@ class Call:
             self.done.set_result(None)
 
 
+PATIENCE_TURNS = 8
+
+
 class Entry:
     """One command that waits for its turn.
 
     ``in_doubt`` says that a commit with it may have happened; ``alone`` that a batch with it was refused by the
-    database, so that it is tried by itself; ``deferrals`` counts the turns in which its student was locked elsewhere.
+    database, so that it is tried by itself; ``deferrals`` counts the turns in which its student was locked elsewhere;
+    ``patience`` the turns that it will still wait for its section's waitlist to be served first.
     """
 
-    __slots__ = ("alone", "call", "command", "deadline", "deferrals", "in_doubt", "index")
+    __slots__ = ("alone", "call", "command", "deadline", "deferrals", "in_doubt", "index", "patience")
 
     def __init__(self, command: Command, deadline: float, call: Call, index: int) -> None:
         self.command = command
@@ -45,6 +49,7 @@ class Entry:
         self.deferrals = 0
         self.in_doubt = False
         self.alone = False
+        self.patience = PATIENCE_TURNS
 
     def answer(self, outcome: Outcome) -> None:
         """Resolve the command."""

@@ -136,3 +136,37 @@ async def blocked(world: World, section_id: int) -> None:
     async with asyncio.timeout(5):
         while f"{section_id}:4" not in {event_id for event_id, _ in await world.outbox()}:
             await asyncio.sleep(0.005)
+
+
+async def test_with_seats_for_all_nobody_is_told_that_the_section_is_full_while_the_waitlist_moves_up(
+    world: World,
+) -> None:
+    section_id = await world.add_section(0)
+    waiting, newcomer, other = [await world.add_student() for _ in range(3)]
+    async with running(make_service(world.store())) as service:
+        await ask(service, enroll(waiting, section_id))
+        raised, seat_only, patient = await service.submit(
+            [
+                (capacity(section_id, 3), 5.0),
+                (enroll(newcomer, section_id, join_waitlist=False), 5.0),
+                (enroll(other, section_id), 5.0),
+            ]
+        )
+    assert [raised.code, seat_only.code, patient.code] == [Code.CHANGED, Code.ENROLLED, Code.ENROLLED]
+    assert (await world.statuses(section_id))[waiting] == "enrolled"
+
+
+async def test_a_free_seat_is_not_denied_to_a_newcomer_after_a_drop_in_the_same_turn(world: World) -> None:
+    section_id = await world.add_section(1)
+    leaving, waiting, newcomer = [await world.add_student() for _ in range(3)]
+    async with running(make_service(world.store())) as service:
+        held = await ask(service, enroll(leaving, section_id))
+        await ask(service, enroll(waiting, section_id))
+        dropped, refusal = await service.submit(
+            [
+                (drop(leaving, section_id, held.enrollment_id), 5.0),
+                (enroll(newcomer, section_id, join_waitlist=False), 5.0),
+            ]
+        )
+    assert (dropped.code, refusal.code) == (Code.DROPPED, Code.REFUSED)
+    assert (await world.statuses(section_id))[waiting] == "enrolled"

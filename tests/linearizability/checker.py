@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from allocator.commands import Command, Drop, Enroll
-from allocator.outcomes import Outcome
+from allocator.outcomes import Code, Outcome
 from tests.linearizability.history import Operation
 from tests.linearizability.model import Seats, SectionModel
 
@@ -171,12 +171,12 @@ class _Search:
         steps: list[tuple[int, list[Seats]]] = []
         unanswered: set[Command] = set()
         for index in self._candidates(node):
-            command, is_answered = self._operations[index].command, self._operations[index].outcome is not None
+            command, outcome = self._operations[index].command, self._operations[index].outcome
             after = self._after(node, index)
-            if is_answered and after == [node.seats]:  # it fits here and changes nothing: no need to try it later
-                yield index, self._with(node, index, node.seats)
+            if after and outcome is not None and outcome.code is Code.REFUSED:
+                yield index, self._with(node, index, node.seats)  # it fits and never changes anything: no need to wait
                 return
-            if not is_answered:
+            if outcome is None:
                 if after == [node.seats] or command in unanswered:  # of no use here; or the first of equals will do
                     continue
                 unanswered.add(command)

@@ -165,7 +165,7 @@ class Cluster:
             await asyncio.sleep(chaos.random.uniform(0.0, 1.0))
             raise ActorLostError("the call was given up")
         if _all_have_keys(packed) and chaos.strikes(Fault.CALL_DOUBLED):
-            actor.process.spawn(self._later(actor, packed))
+            actor.process.spawn(actor.submit(packed))
         try:
             answer = await actor.process.result_of(actor.process.spawn(actor.submit(packed)))
         except ProcessDiedError as error:

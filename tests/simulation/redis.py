@@ -104,7 +104,7 @@ class SimulatedBreaker(RedisBreaker):
 
 @functools.cache
 def _runtime() -> Any:
-    return lua.LuaRuntime(encoding=None)  # type: ignore[call-arg]  (missing from its stubs)
+    return lua.LuaRuntime(encoding=None)  # type: ignore[call-arg]
 
 
 @functools.cache

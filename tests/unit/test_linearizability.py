@@ -8,7 +8,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allocator.commands import ChangeCapacity, CloseSection, Command, Drop, Enroll
+from allocator.commands import ChangeCapacity, CloseSection, Command, Drop, Enroll, OpenSection
 from allocator.outcomes import Code, Outcome, Reason, ReasonCode, refused
 from tests.linearizability.checker import Answer, check_section
 from tests.linearizability.history import Operation, Recorder
@@ -147,6 +147,18 @@ def test_an_unknown_change_may_come_late_and_undo_another() -> None:
     recorder.unknown(recorder.invoke("registrar", ChangeCapacity(SECTION, 1, 1)))
     recorder.ok(recorder.invoke("registrar", ChangeCapacity(SECTION, 0, 1)), changed)
     recorder.ok(recorder.invoke("student", enroll(1)), seat(1))
+    assert is_legal(recorder.by_section()[SECTION], capacity=1)
+
+
+def test_of_two_closings_at_once_one_may_come_after_the_opening() -> None:
+    recorder = Recorder()
+    changed = Outcome(Code.CHANGED, SECTION)
+    late = recorder.invoke("registrar", CloseSection(SECTION, 1))
+    recorder.ok(recorder.invoke("registrar", CloseSection(SECTION, 2)), changed)
+    recorder.ok(recorder.invoke("registrar", OpenSection(SECTION, 1)), changed)
+    recorder.ok(late, changed)
+    closed = refused(SECTION, Reason(ReasonCode.SECTION_CLOSED, "closed"))
+    recorder.ok(recorder.invoke("student", enroll(1)), closed)
     assert is_legal(recorder.by_section()[SECTION], capacity=1)
 
 
