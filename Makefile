@@ -1,6 +1,6 @@
 # Everything starts here. Each target makes .venv first when it is missing or out of date; needed: Python 3.11+.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench lock clean bootstrap
+.PHONY: help run test lint simulate bench lock clean bootstrap
 MAKEFLAGS += --no-print-directory
 
 # Ray would ship the working directory of a driver that uv started, and would send usage figures.
@@ -9,6 +9,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 
 BIN := .venv/bin
 ARGS ?=
+SEEDS ?= 1000
 
 help: ## Show the targets
 	@echo 'Usage: make TARGET [ARGS="..."] [PYTHON=/path/to/python3]'
@@ -27,6 +28,9 @@ lint: bootstrap ## Check style, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+simulate: bootstrap ## Simulate with faults: SEEDS=10000 runs in simulated time (ARGS go to the simulator; try ARGS=--help)
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 bench: bootstrap ## Measure the throughput of a running Seatline (ARGS go to `seatline bench throughput`)
 	@exec $(BIN)/seatline bench throughput $(ARGS)

@@ -119,7 +119,8 @@ class SectionModel:
         """Whether the section can have given this reason; of reasons that lie elsewhere nothing is known here."""
         match code:
             case ReasonCode.SECTION_FULL:
-                return self._may_be_full(seats)
+                # While it is closed nobody moves up: what is free is kept for those who wait.
+                return self._may_be_full(seats) or (not seats.is_open and bool(seats.waiting))
             case ReasonCode.SECTION_CLOSED:
                 return not seats.is_open
             case ReasonCode.ALREADY_WAITLISTED:
