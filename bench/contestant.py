@@ -19,6 +19,7 @@ from bench.cpu import tree_cpu_s
 from bench.peers.environment import PeerEnvironment
 from bench.peers.registry import Peer
 from bench.stand import Stand
+from cluster import embedded
 from cluster.cli.common import CommandError, Exit
 from cluster.http_client import AsyncConnection, Target, get
 from cluster.replay import is_up
@@ -28,6 +29,7 @@ START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 60.0
 BACKLOG_TIMEOUT_S = 300.0
 SEATLINE = "seatline"
+LAUNCHER = Path(embedded.__file__).with_name("launch.py")
 
 
 @dataclass(slots=True)
@@ -170,9 +172,11 @@ async def run_command(
 
 
 async def _launch(command: list[str], environment: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
+    # The launcher asks the kernel to stop the server should this process be killed.
+    launcher = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(int(signal.SIGTERM)), "-", "-"]
     with log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
-            *command, env=dict(environment), stdout=output, stderr=output, start_new_session=True
+            *launcher, *command, env=dict(environment), stdout=output, stderr=output, start_new_session=True
         )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -86,6 +87,9 @@ def _make_home() -> Path:
 async def open_stand() -> AsyncIterator[Stand]:
     """Start the services; take everything away at the end."""
     home = await asyncio.to_thread(_make_home)
+    task = asyncio.current_task()
+    if task is not None:  # so that nothing is left behind by a SIGTERM either
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         async with EmbeddedServices(home / "s", report_step) as services:
             yield Stand(home, services, secrets.token_urlsafe(32))

@@ -1,0 +1,1 @@
+"""The subcommands of ``seatline bench``, one module each."""

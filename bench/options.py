@@ -1,0 +1,58 @@
+"""What the commands have in common: how long, how many, against whom."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import typer
+
+from bench.contestant import SEATLINE
+from bench.peers.registry import PEERS
+
+Peers = Annotated[
+    str,
+    typer.Option(help=f"Peers to compare with, by commas: {', '.join(PEERS)}; `all`; or `none`."),
+]
+Seconds = Annotated[float, typer.Option(min=0.5, help="How long to measure, each time.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Rounds of each; medians over at least 3 are worth something.")]
+Connections = Annotated[int, typer.Option(min=1, max=512, help="Requests under way at once.")]
+Sections = Annotated[int, typer.Option(min=8, max=20_000, help="Sections that take part.")]
+Seed = Annotated[int, typer.Option(help="Of every random choice.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Args:
+    warmup_s: before each measurement; not counted.
+    rate_max: requests a second to prepare for.
+    """
+
+    seconds: float = 5.0
+    rounds: int = 3
+    connections: int = 128
+    sections: int = 1_000
+    warmup_s: float = 1.0
+    rate_max: int = 8_000
+    seed: int = 1
+
+    @property
+    def per_round(self) -> int:
+        """Requests to prepare for one round."""
+        return int(self.rate_max * (self.seconds + self.warmup_s))
+
+    def as_json(self) -> dict[str, Any]:
+        """For the results."""
+        return asdict(self)
+
+
+def contestants(peers: str) -> list[str]:
+    """The names that ``--peers`` means, Seatline first."""
+    if peers == "all":
+        return [SEATLINE, *PEERS]
+    names = [] if peers == "none" else [one.strip() for one in peers.split(",") if one.strip()]
+    unknown = [one for one in names if one not in PEERS]
+    if unknown:
+        raise typer.BadParameter(f"no such peer: {', '.join(unknown)}; there are {', '.join(PEERS)}")
+    return [SEATLINE, *names]

@@ -1,0 +1,194 @@
+"""Rounds of load on several contestants in turn, so that what the machine does besides meets all alike."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from bench.contestant import SEATLINE, Contestant, run_command, start_peer, start_seatline
+from bench.load import Load, Source
+from bench.measured import Measured, merged, percentiles_ms
+from bench.options import Options
+from bench.peers.registry import PEERS, RAY_SECTIONS
+from bench.stand import Stand
+from bench.term import TokenBook, fill_term, read_term
+from bench.workloads import WARM_UP, Again, Plan, Requests, Workload
+from cluster.cli.common import Exit
+from persistence.importers.report import Progress
+from persistence.verify import verify
+
+TEMPLATE = "bench_template"
+Row = dict[str, Any]
+Report = Callable[[Row], None]
+
+
+@dataclass(slots=True)
+class Field:
+    """All who take part, running, each with a database cut from one template."""
+
+    stand: Stand
+    options: Options
+    plan: Plan
+    requests: Requests
+    contestants: dict[str, Contestant]
+    rows: list[Row] = field(default_factory=list)
+
+    async def warm_up(self) -> None:
+        """Let everybody activate sections, open connections and fill caches."""
+        for contestant in self.contestants.values():
+            requests = self._source(contestant, WARM_UP, 0)
+            load = Load(contestant.target, requests, connections=self.options.connections, warmup_s=0, seconds=2.0)
+            await load.run()
+            await contestant.settle()
+
+    async def run(self, workload: Workload, progress: Progress, report: Report) -> None:
+        """All rounds of a workload. Who begins moves on by one with every round."""
+        able = [one for one in self.contestants.values() if workload.needs <= abilities(one)]
+        for turn in range(self.options.rounds):
+            first = turn % max(1, len(able))
+            for done, contestant in enumerate(able[first:] + able[:first]):
+                progress(workload.name, turn * len(able) + done, self.options.rounds * len(able))
+                source = self._source(contestant, workload, turn)
+                row = await measure(self.stand, contestant, source, self.options)
+                self.rows.append({"workload": workload.name, "round": turn, **row})
+                report(self.rows[-1])
+        progress(workload.name, 1, 1)
+
+    def _source(self, contestant: Contestant, workload: Workload, turn: int) -> Sequence[bytes] | Source:
+        if workload.name == "churn":
+            return self.requests.churn()
+        few = contestant.peer is not None and contestant.peer.sections_max is not None
+        prepared = self.requests.prepared(workload, turn, few=few)
+        return prepared if contestant.decides else Again(prepared)
+
+    async def verify(self) -> dict[str, Any]:
+        """What ``verify`` finds in every database that it can judge; in Seatline's actors too."""
+        found: dict[str, Any] = {}
+        for contestant in self.contestants.values():
+            if contestant.keeps_counts:
+                found[contestant.name] = await verify_contestant(contestant)
+        return found
+
+
+def abilities(contestant: Contestant) -> frozenset[str]:
+    """What a contestant can be asked to do."""
+    if contestant.peer is None:
+        return frozenset({"enroll", "read", "drop"})
+    return frozenset({"enroll", "read"}) if contestant.peer.reads else frozenset({"enroll"})
+
+
+async def measure(
+    stand: Stand, contestant: Contestant, source: Sequence[bytes] | Source, options: Options, **shape: Any
+) -> Row:
+    """One round on one contestant: its figures, and the CPU time that all its processes took.
+
+    Args:
+        shape: of the load, if it is not a closed loop: ``rate`` or ``arrivals``.
+    """
+    await stand.settle()
+    before = contestant.cpu_s()
+    load = Load(
+        contestant.target, source, connections=options.connections, warmup_s=options.warmup_s, seconds=options.seconds,
+        **shape,
+    )  # fmt: skip
+    measured = await load.run()
+    await contestant.settle()
+    used = {name: seconds - before[name] for name, seconds in contestant.cpu_s().items()}
+    return {"contestant": contestant.name, **measured.as_json(), **_cost(measured, used), "ran_out": load.ran_out}
+
+
+def _cost(measured: Measured, used: Mapping[str, float]) -> Row:
+    """CPU of the server for each enrolment; for each answer where nobody enrols."""
+    enrolled = measured.outcomes["enrolled"] + measured.outcomes_outside["enrolled"]
+    divisor = enrolled or measured.everything
+    if not divisor:
+        return {"server_cpu_s": dict(used)}
+    name = "cpu_us_per_enrolment" if enrolled else "cpu_us_per_answer"
+    parts = {part: round(seconds / divisor * 1e6, 1) for part, seconds in used.items()}
+    return {
+        "server_cpu_s": {part: round(seconds, 3) for part, seconds in used.items()},
+        name: round(sum(used.values()) / divisor * 1e6, 1),
+        f"{name}_by": parts,
+    }
+
+
+async def verify_contestant(contestant: Contestant) -> dict[str, Any]:
+    """``verify`` on one database: the command for a Seatline, so that its actors are asked too."""
+    if contestant.environment is not None:
+        accepted = (int(Exit.OK), int(Exit.BROKEN_INVARIANT))
+        code, findings = await run_command(contestant.environment, "verify", "--json", accepted=accepted)
+        return {"ok": code == 0, "findings": [] if code == 0 else findings}
+    findings = await verify(contestant.database_url)
+    return {"ok": not findings, "findings": [f"{one.invariant}: {one.title} ({one.total})" for one in findings]}
+
+
+@contextlib.asynccontextmanager
+async def open_field(
+    stand: Stand, names: Sequence[str], workloads: Sequence[Workload], options: Options, progress: Progress
+) -> AsyncIterator[Field]:
+    """Draw the demand, make the databases, start everybody."""
+    plan = Plan(workloads, options.rounds, options.per_round, options.sections, RAY_SECTIONS, options.seed)
+    async with contextlib.AsyncExitStack() as stack:
+        await stand.make_template(
+            TEMPLATE,
+            lambda url: fill_term(url, plan.capacities(), plan.students + plan.churn_students, progress),
+        )
+        stack.push_async_callback(stand.drop, TEMPLATE)
+        term = await read_term(stand.database_url(TEMPLATE))
+        running: dict[str, Contestant] = {}
+        for done, name in enumerate(names):
+            progress("starting", done, len(names))
+            url = await stand.clone(f"of_{name}", TEMPLATE)
+            stack.push_async_callback(stand.drop, f"of_{name}")
+            starting = (
+                start_seatline(stand, url)
+                if name == SEATLINE
+                else start_peer(stand, PEERS[name], url, term.section_ids[:RAY_SECTIONS])
+            )
+            running[name] = await stack.enter_async_context(starting)
+        progress("starting", 1, 1)
+        requests = Requests(plan, term, TokenBook(stand.jwt_secret, term.students))
+        yield Field(stand, options, plan, requests, running)
+
+
+def medians(rows: Sequence[Row], workloads: Sequence[Workload]) -> dict[str, dict[str, Row]]:
+    """By workload and contestant: medians of the rounds, and latencies of all rounds together."""
+    found: dict[str, dict[str, Row]] = {}
+    for workload in workloads:
+        of_workload = [row for row in rows if row["workload"] == workload.name]
+        for name in dict.fromkeys(row["contestant"] for row in of_workload):
+            own = [row for row in of_workload if row["contestant"] == name]
+            found.setdefault(workload.name, {})[name] = _median_of(own, workload)
+    return found
+
+
+def _median_of(rows: Sequence[Row], workload: Workload) -> Row:
+    costs = {key for row in rows for key in row if key in {"cpu_us_per_enrolment", "cpu_us_per_answer"}}
+    figures = [row[workload.counts] for row in rows]
+    return {
+        "per_s": round(median(figures), 1),
+        "rounds": figures,
+        **{key: round(median(row[key] for row in rows if key in row), 1) for key in sorted(costs)},
+        "latency_ms": percentiles_ms(merged(row["latency_hdr"] for row in rows)),
+        "failed": sum(row["failed"] for row in rows),
+        "shed": sum(row["shed"] for row in rows),
+        "client_cpu_share": max(row["client"]["cpu_share"] for row in rows),
+    }
+
+
+def ratios(rows: Sequence[Row], workloads: Sequence[Workload]) -> dict[str, dict[str, float]]:
+    """``<peer>.<workload>``: ours over theirs, the median over rounds of the ratio within a round."""
+    found: dict[str, dict[str, float]] = {}
+    for workload in workloads:
+        rounds: dict[int, dict[str, float]] = {}
+        for row in rows:
+            if row["workload"] == workload.name:
+                rounds.setdefault(row["round"], {})[row["contestant"]] = row[workload.counts]
+        for name in dict.fromkeys(name for one in rounds.values() for name in one if name != SEATLINE):
+            paired = [one[SEATLINE] / one[name] for one in rounds.values() if one.get(name) and SEATLINE in one]
+            if paired:
+                found.setdefault(name, {})[workload.name] = round(median(paired), 3)
+    return found

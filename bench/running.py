@@ -1,0 +1,53 @@
+"""Load on a Seatline that runs already, in a semester of its own there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.campus import prepare
+from bench.contestant import SEATLINE
+from bench.load import Load
+from bench.options import Options
+from bench.requests import build, students_needed
+from cluster.cli.databases import open_database
+from cluster.cli.progress import progress_bars
+from cluster.cli.replays import TOKEN_TTL_S, find_target, run_verify
+from cluster.cli.tokens import Mint
+from cluster.settings import read_settings
+
+
+async def measure_running(url: str | None, options: Options) -> dict[str, Any]:
+    """Durable enrolments a second of the Seatline at ``url``, or of the one that ``seatline up`` runs.
+
+    Uses the semester BENCH, with sections that never fill up and students who never registered before.
+    """
+    settings = read_settings()
+    mint = Mint(settings, TOKEN_TTL_S)
+    target = await find_target(settings, url)
+    count = options.per_round + options.connections
+    async with open_database(settings) as urls:
+        with progress_bars() as progress:
+            students = students_needed(count, options.sections)
+            campus = await prepare(urls.database_url, options.sections, students, progress)
+            requests = build(target, campus, mint.token, count, skew=0.0, seed=options.seed)
+        load = Load(
+            target, requests, connections=options.connections, warmup_s=options.warmup_s, seconds=options.seconds
+        )
+        measured = await load.run()
+        findings = await run_verify(settings, urls.database_url)
+    row = {"workload": "uniform", "round": 0, "contestant": SEATLINE, **measured.as_json(), "ran_out": load.ran_out}
+    median = {
+        "per_s": round(measured.enrolled_per_s, 1),
+        "latency_ms": row["latency_ms"],
+        "client_cpu_share": round(measured.cpu_share, 3),
+        "failed": measured.failed,
+        "shed": measured.shed,
+    }
+    return {
+        "options": options.as_json(),
+        "medians": {"uniform": {SEATLINE: median}},
+        "rounds": [row],
+        "verify": {
+            SEATLINE: {"ok": not findings, "findings": [f"{one.invariant}: {one.title}" for one in findings]},
+        },
+    }

@@ -1,0 +1,104 @@
+"""The semester that contestants register for, and its rows in a database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from allocator.read_models import Account, Role
+from api.tokens import AccessTokens
+from bench.demand import slot_of
+from bench.peers.environment import TOKEN_TTL_S
+from cluster.cli.tokens import KnownStudent
+from persistence.importers.loader import importing, load
+from persistence.importers.report import Progress
+from persistence.importers.rows import (
+    Bundle,
+    Course,
+    Department,
+    Person,
+    Record,
+    Section,
+    Semester,
+    Student,
+    WeeklyMeeting,
+)
+
+SEMESTER = Semester("BENCH", "Benchmark", 15)
+CREDIT_LIMIT = 99
+ALL_WEEKS = (1 << SEMESTER.weeks) - 1
+MINUTES = 75
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Args:
+    section_ids: by index.
+    students: by index.
+    """
+
+    section_ids: list[int]
+    students: list[KnownStudent]
+
+
+def meetings_of(slot: int) -> tuple[WeeklyMeeting, ...]:
+    """Twice a week: half of the slots on Monday and Wednesday, half on Tuesday and Thursday."""
+    days, start = ((0, 2), (1, 3))[slot % 2], (8 + 2 * (slot // 2)) * 60
+    return tuple(WeeklyMeeting(day, start, start + MINUTES, ALL_WEEKS) for day in days)
+
+
+async def fill_term(database_url: str, capacities: Sequence[int], student_count: int, progress: Progress) -> None:
+    """Put the semester into an empty database: sections of these capacities, students who hold nothing."""
+    bundle = Bundle(SEMESTER, departments=[Department("BENCH", "Benchmark")])
+    for index, capacity in enumerate(capacities):
+        course = f"BENCH-{index:05d}"
+        bundle.courses.append(Course(course, "BENCH", f"Benchmark course {index}"))
+        section = Section(0, course, course, "A00", "lecture", 1, capacity, meetings_of(slot_of(index)))
+        bundle.add_section(section)
+    for index in range(student_count):
+        number = f"BENCH-{index:08d}"
+        person = Person(f"bench-{index}@bench.seatline.example", f"Bench {index}", "student")
+        bundle.students.append(Student(number, person))
+        bundle.records.append(Record(number, CREDIT_LIMIT))
+    async with importing(database_url) as connection:
+        await load(connection, bundle, progress)
+
+
+async def read_term(database_url: str) -> Term:
+    """The ids that the rows got. Databases cut from one template have the same."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        sections = await connection.fetch(
+            """SELECT s.id FROM course_sections s JOIN semesters t ON t.id = s.semester_id
+                WHERE t.code = $1 ORDER BY s.source_key""",
+            SEMESTER.code,
+        )
+        students = await connection.fetch(
+            "SELECT id, student_number, user_id FROM students WHERE student_number LIKE 'BENCH-%' ORDER BY 2"
+        )
+    finally:
+        await connection.close()
+    return Term([row["id"] for row in sections], [KnownStudent(*row) for row in students])
+
+
+class TokenBook:
+    """Access tokens of a term's students, made when they are first needed."""
+
+    def __init__(self, jwt_secret: str, students: Sequence[KnownStudent]) -> None:
+        self._tokens = AccessTokens(jwt_secret, TOKEN_TTL_S)
+        self._students = students
+        self._made: dict[int, str] = {}
+
+    def token(self, student: int) -> str:
+        """The token of the student with this index."""
+        token = self._made.get(student)
+        if token is None:
+            token = self._made[student] = self._tokens.issue(account_of(self._students[student]))
+        return token
+
+
+def account_of(student: KnownStudent) -> Account:
+    """What a token says of a student."""
+    return Account(student.user_id, "", "", Role.STUDENT, None, False, student.student_id, student.number)
