@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 import msgspec
 
@@ -23,6 +24,7 @@ _TAGS: dict[type[Command], int] = {
     OpenSection: 5,
     RecheckHead: 6,
 }
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _encoder = msgspec.msgpack.Encoder()
 _decoders = {tag: msgspec.msgpack.Decoder(kind) for kind, tag in _TAGS.items()}
 _frame_decoder = msgspec.msgpack.Decoder(list[tuple[int, float, msgspec.Raw]])
@@ -43,10 +45,13 @@ class WireCodec:
             WireError: if the bytes are no batch of commands.
         """
         try:
-            return [(_decoders[tag].decode(raw), budget_s) for tag, budget_s, raw in _frame_decoder.decode(packed)]
+            return [
+                (_decoders[tag].decode(raw), _require_finite(budget_s))
+                for tag, budget_s, raw in _frame_decoder.decode(packed)
+            ]
         except KeyError as error:
             raise WireError(f"unknown command {error}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise WireError(str(error)) from error
 
     def encode_outcomes(self, outcomes: Sequence[Outcome]) -> bytes:
@@ -61,5 +66,12 @@ class WireCodec:
         """
         try:
             return _outcomes_decoder.decode(packed)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise WireError(str(error)) from error
+
+
+def _require_finite(budget_s: float) -> float:
+    """A command whose deadline is no moment would wait for ever."""
+    if not isfinite(budget_s):
+        raise WireError(f"a budget of {budget_s} s")
+    return budget_s

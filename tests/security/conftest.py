@@ -12,7 +12,6 @@ from tests.acceptance.seatline import Client, Seatline
 from tests.worlds import PostgresWorld
 
 TRUSTED_PROXY = "127.0.0.1"
-OWNER_PASSWORD_MARK = "nobody-who-serves-may-know-this"
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +19,8 @@ async def victim(short_tmp: Path) -> AsyncIterator[Seatline]:
     """A running Seatline behind a proxy that it trusts."""
     home = short_tmp / "victim"
     home.mkdir()
-    running = await Seatline.start(home, "", "", SEATLINE_TRUSTED_PROXIES=TRUSTED_PROXY)
+    # One write a second: who has used up the burst stays refused for long enough to try things meanwhile.
+    running = await Seatline.start(home, "", "", SEATLINE_TRUSTED_PROXIES=TRUSTED_PROXY, SEATLINE_ENROLLMENTS_PER_S="1")
     running.database_url = urls_of(running).database_url
     yield running
     code = await running.stop()

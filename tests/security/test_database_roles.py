@@ -35,7 +35,8 @@ async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     await upgrade(sqlalchemy_url(database_url), app_role=APP_USER)
     connection = await asyncpg.connect(database_url)
     await connection.execute(
-        "INSERT INTO enrollment_history (section_id, seq, kind, number, epoch) VALUES (900001, 1, 'SectionCreated', 5, 0);"
+        "INSERT INTO enrollment_history (section_id, seq, kind, number, epoch)"
+        " VALUES (9001, 1, 'SectionCreated', 5, 0);"
         "INSERT INTO audit_log (action, subject) VALUES ('roster.read', 'section:1');"
         "INSERT INTO users (email, role) VALUES ('a@x', 'student');"
         "INSERT INTO students (user_id, student_number) SELECT id, 'A' FROM users"
@@ -133,7 +134,7 @@ async def test_even_the_owner_does_not_rewrite_the_audit_log_by_mistake(
 async def test_it_can_add_to_what_it_cannot_change(served: asyncpg.Connection) -> None:
     await served.execute("INSERT INTO audit_log (action, subject) VALUES ('roster.read', 'section:2')")
     await served.execute(
-        "INSERT INTO enrollment_history (section_id, seq, kind, number, epoch) VALUES (900002, 1, 'SectionCreated', 5, 0)"
+        "INSERT INTO enrollment_history (section_id, seq, kind, number, epoch) VALUES (9002, 1, 'SectionCreated', 5, 0)"
     )
     assert await served.fetchval("SELECT nextval('enrollment_id_seq')") > 0
     assert await served.fetchval("SELECT count(*) FROM users") == 1

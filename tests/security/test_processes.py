@@ -1,0 +1,95 @@
+"""What a running Seatline is made of: who its processes are to Postgres, what they know, and where they listen."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+
+from tests.acceptance.seatline import Seatline
+from tests.security.conftest import urls_of
+from tests.worlds import PostgresWorld
+
+pytestmark = pytest.mark.cluster
+
+
+def processes(seatline: Seatline) -> list[psutil.Process]:
+    """Its own process and all that came from it."""
+    parent = psutil.Process(seatline.process.pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+async def test_what_serves_requests_is_the_role_of_few_rights(victim: Seatline, campus: PostgresWorld) -> None:
+    rows = await campus.connection.fetch(
+        "SELECT DISTINCT usename::text FROM pg_stat_activity WHERE application_name LIKE 'seatline%'"
+    )
+
+    assert {row[0] for row in rows} == {"seatline_app"}
+    assert victim.database_url.startswith("postgresql://seatline@"), "the tests themselves are the owner"
+
+
+async def test_the_doctor_finds_nothing_to_warn_of_in_the_role(victim: Seatline) -> None:
+    _, report, error = await victim.run("doctor", "--json")
+
+    assert report is not None, error
+    (row,) = [row for row in report["rows"] if row["name"] == "database role"]
+    assert (row["state"], row["value"]) == ("ok", "seatline_app may only add to the history")
+
+
+def test_no_other_user_of_the_machine_can_read_secrets_or_reach_the_services(victim: Seatline) -> None:
+    secrets = [path for path in (victim.home / "secrets").iterdir() if path.is_file()]
+    assert {"jwt", "ray-token"} <= {path.name for path in secrets}
+    sockets = Path(urls_of(victim).redis_url.removeprefix("unix://").partition("?")[0])
+
+    for path in (*secrets, victim.home / "run" / "services.json"):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    assert stat.S_IMODE((victim.home / "secrets").stat().st_mode) == 0o700
+    assert stat.S_IMODE(sockets.stat().st_mode) & 0o077 == 0
+
+
+def test_postgres_and_valkey_listen_on_no_network(victim: Seatline) -> None:
+    servers = [one for one in processes(victim) if "postgres" in one.name() or "valkey" in one.name()]
+    assert servers
+    listening = [
+        (one.name(), connection.laddr)
+        for one in servers
+        for connection in one.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+    assert listening == []
+
+
+async def test_every_port_but_the_apis_turns_away_who_has_no_token(victim: Seatline) -> None:
+    """Ray opens ports of its own, on every address of the machine: none may answer a stranger's request."""
+    api_port = int(victim.url.rpartition(":")[2])
+    ports = {
+        connection.laddr.port
+        for process in processes(victim)
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert api_port in ports
+
+    answered = {}
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3)) as http:
+        for port in ports - {api_port}:
+            for path in ("/api/jobs/", "/api/version", "/nodes?view=summary", "/metrics"):
+                try:
+                    async with http.get(f"http://127.0.0.1:{port}{path}") as reply:
+                        answered[port, path] = reply.status
+                except (aiohttp.ClientError, TimeoutError, OSError):
+                    continue
+
+    assert {where: status for where, status in answered.items() if status not in {401, 403}} == {}
+
+
+def test_no_process_that_serves_knows_the_owners_address(victim: Seatline) -> None:
+    for process in processes(victim)[1:]:
+        environment = Path(f"/proc/{process.pid}/environ")
+        if environment.exists() and os.access(environment, os.R_OK):
+            assert b"SEATLINE_OWNER_DATABASE_URL" not in environment.read_bytes(), process.name()

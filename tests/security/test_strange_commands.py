@@ -1,0 +1,54 @@
+"""Commands that no API process sends, as a damaged or hostile message could have them, on Postgres."""
+
+from __future__ import annotations
+
+import pytest
+
+from allocator.commands import ChangeCapacity, Command, Drop, Enroll, RecheckHead
+from allocator.outcomes import Code
+from tests.running import ask, enroll, make_service, running
+from tests.worlds import PostgresWorld
+
+pytestmark = pytest.mark.services
+
+LARGEST = 2**63 - 1
+BEYOND = 2**64 - 1
+
+HARMLESS = {Code.NOT_FOUND, Code.REFUSED, Code.UNAVAILABLE}
+"""Answers that say that nothing changed."""
+
+
+def strange(section_id: int, student_id: int) -> dict[str, Command]:
+    return {
+        "a section beyond all": Enroll(LARGEST, student_id, True, "k1", True, True),
+        "a section beyond 64 bits": Enroll(BEYOND, student_id, True, "k2", True, True),
+        "a negative section": Enroll(-1, student_id, True, "k3", True, True),
+        "a student beyond all": Enroll(section_id, LARGEST, True, "k4", True, True),
+        "a student beyond 64 bits": Enroll(section_id, BEYOND, True, "k5", True, True),
+        "a key with a NUL": Enroll(section_id, student_id, True, "a\0b", True, True),
+        "a key with a lone surrogate": Enroll(section_id, student_id, True, "\ud800", True, True),
+        "a negative enrolment": Drop(section_id, student_id, -5, "k6", True, True),
+        "an enrolment beyond 64 bits": Drop(section_id, student_id, BEYOND, "k7", True, True),
+        "a negative capacity": ChangeCapacity(section_id, -1, 1),
+        "a capacity beyond 32 bits": ChangeCapacity(section_id, 2**40, 1),
+        "a head that is nobody": RecheckHead(section_id, BEYOND),
+    }
+
+
+@pytest.mark.parametrize("name", strange(1, 1))
+async def test_a_strange_command_is_answered_and_harms_nobody_beside_it(database_url: str, name: str) -> None:
+    world = await PostgresWorld.create(database_url)
+    section_id = await world.add_section(2)
+    student_id, other_id = await world.add_student(), await world.add_student()
+    async with running(make_service(world.store())) as service:
+        odd, good = await service.submit(
+            [(strange(section_id, student_id)[name], 5.0), (enroll(other_id, section_id), 5.0)]
+        )
+        later = await ask(service, enroll(student_id, section_id))
+
+    assert odd.code in HARMLESS | ({Code.CHANGED} if name == "a head that is nobody" else set())
+    assert good.code is Code.ENROLLED
+    assert later.code is Code.ENROLLED
+    assert (await world.seats(section_id)).capacity == 2
+    assert await world.statuses(section_id) == {student_id: "enrolled", other_id: "enrolled"}
+    await world.close()
