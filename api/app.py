@@ -49,7 +49,9 @@ def build_app(services: Services, *, passwords: Passwords | None = None) -> web.
     config = services.config
     app = web.Application(middlewares=_middlewares(config), client_max_size=BODY_BYTES_MAX)
     app[SERVICES] = services
-    app[ACCESS_TOKENS] = AccessTokens(config.jwt_secret, config.access_token_ttl_s)
+    app[ACCESS_TOKENS] = AccessTokens(
+        config.jwt_secret, config.access_token_ttl_s, cached_max=config.checked_tokens_max
+    )
     app[PASSWORDS] = passwords or Passwords()
     app[METRICS] = Metrics()
     app[AUDIT_LINES] = LocalLimiter(LINES_PER_S, LINES_BURST)

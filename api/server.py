@@ -165,6 +165,7 @@ def api_config(settings: Settings, jwt_secret: str) -> ApiConfig:
     return ApiConfig(
         jwt_secret=jwt_secret,
         access_token_ttl_s=settings.access_token_ttl_s,
+        checked_tokens_max=settings.checked_tokens_max,
         refresh_token_ttl_s=settings.refresh_token_ttl_s,
         logins_per_minute=settings.logins_per_minute,
         logins_burst=settings.logins_burst,

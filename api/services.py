@@ -38,6 +38,7 @@ class ApiConfig:
 
     jwt_secret: str = field(repr=False)
     access_token_ttl_s: int = 900
+    checked_tokens_max: int = 65_536
     refresh_token_ttl_s: int = 14 * 86_400
     logins_per_minute: float = 10.0
     logins_burst: int = 10

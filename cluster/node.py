@@ -50,7 +50,10 @@ class NodeConfig:
         settings = self.settings
         actors = RayActors(self.host_factory(), idle_exit_s=settings.dedicated_idle_s)
         limits = GatewayLimits(
-            settings.request_deadline_s, settings.gateway_pending_max, settings.batch_max, settings.gateway_calls_max
+            settings.request_deadline_s,
+            settings.gateway_pending_max,
+            settings.gateway_batch_max or settings.batch_max,
+            settings.gateway_calls_max,
         )
         gateway = Gateway(self.directory(), actors.call, limits)
         return OpenGateway(gateway, actors, self.pooled, Background(self.database_url, gateway))

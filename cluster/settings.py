@@ -57,6 +57,7 @@ class Settings(BaseSettings):
 
     jwt_secret: SecretStr | None = None
     access_token_ttl_s: int = Field(900, ge=30)
+    checked_tokens_max: int = Field(65_536, ge=0)
     refresh_token_ttl_s: int = Field(14 * 86_400, ge=300)
 
     placement: Placement = Placement.AUTO
@@ -70,7 +71,8 @@ class Settings(BaseSettings):
     request_deadline_ms: int = Field(5_000, ge=100, le=55_000)
     batch_max: int = Field(512, ge=1, le=ENROLLMENT_ID_BLOCK)
     gateway_pending_max: int = Field(4_096, ge=1)
-    gateway_calls_max: int = Field(2, ge=1, le=8)
+    gateway_batch_max: int | None = Field(None, ge=1)
+    gateway_calls_max: int = Field(2, ge=1, le=1_000)
     inbox_max: int = Field(8_192, ge=1)
     lease_ttl_ms: int = Field(5_000, ge=500)
 

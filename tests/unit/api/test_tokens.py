@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from api import tokens
 from api.tokens import AccessTokens, InvalidTokenError
 from tests.unit.api.fakes import ADMIN, SECRET, STUDENT
 
@@ -59,8 +58,16 @@ def test_a_cached_token_does_not_vouch_for_a_longer_one(issuer: AccessTokens) ->
         issuer.principal(header + "x")
 
 
-def test_the_cache_forgets_the_token_unused_for_longest(issuer: AccessTokens, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "CACHED_TOKENS_MAX", 2)
+def test_without_a_cache_every_token_is_checked_every_time(clock: Clock) -> None:
+    issuer = AccessTokens(SECRET, 900, cached_max=0, now=clock)
+    header = bearer(issuer)
+
+    assert issuer.principal(header) == issuer.principal(header)
+    assert issuer.principal(header) is not issuer.principal(header)
+
+
+def test_the_cache_forgets_the_token_unused_for_longest(clock: Clock) -> None:
+    issuer = AccessTokens(SECRET, 900, cached_max=2, now=clock)
     first, second, third = (bearer(issuer) for _ in range(3))
     for header in (first, second, first, third):
         issuer.principal(header)
