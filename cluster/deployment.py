@@ -17,6 +17,10 @@ RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",
     "RAY_worker_num_grpc_internal_threads": "1",
+    # A call that broke waits so long for word of its actor's death, and is looked at so often. At Ray's own values of
+    # a second each, the calls to a restarted actor come seconds after it is there.
+    "RAY_timeout_ms_task_wait_for_death_info": "100",
+    "RAY_core_worker_internal_heartbeat_ms": "100",
     # Said aloud: a process that joins decides on this when it imports Ray, before it could find a token.
     "RAY_AUTH_MODE": "token",
 }
