@@ -27,7 +27,16 @@ TURN_AWAY_TIMEOUT_S = 5.0
 class SheddingProtocol(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_body_left", "_came_early", "_entered_at", "_is_enrollment", "_is_plain", "_shedder", "_swallowing")
+    __slots__ = (
+        "_body_left",
+        "_came_early",
+        "_entered_at",
+        "_is_enrollment",
+        "_is_plain",
+        "_is_under_way",
+        "_shedder",
+        "_swallowing",
+    )
 
     def __init__(self, manager: web.Server, shedder: Shedder, **options: Any) -> None:
         super().__init__(manager, **options)
@@ -37,6 +46,7 @@ class SheddingProtocol(RequestHandler):
         self._came_early: bytes | None = None  # set while an answer is due later
         self._swallowing: tuple[bytes, int] | None = None  # an answer, and how much of its request is to come
         self._is_enrollment = False  # the request that is being received
+        self._is_under_way = False  # a request whose answer is not written yet
         self._entered_at: float | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -49,15 +59,10 @@ class SheddingProtocol(RequestHandler):
             super().data_received(data)
         elif self._body_left:
             self._hand_on_body(data)
-        elif not self._is_idle():
+        elif self._is_under_way or self._messages or self._upgraded:
             self._give_up(data)  # pipelining
         else:
             self._look(data)
-
-    def _is_idle(self) -> bool:
-        """Whether aiohttp waits for a request: all before are answered, and read to their end."""
-        waiter = self._waiter
-        return waiter is not None and not waiter.done() and not self._messages and not self._upgraded
 
     def _look(self, data: bytes) -> None:
         frame = read_frame(data)
@@ -72,9 +77,11 @@ class SheddingProtocol(RequestHandler):
             self._is_enrollment = True
         self._body_left = frame.length - len(data)
         super().data_received(data)
-        if self._is_idle():  # the parser saw no request here, and it is the parser that is right
+        if not self._messages:  # the parser saw no request here, and it is the parser that is right
             self._is_plain = self._is_enrollment = False
-        elif not self._body_left:
+            return
+        self._is_under_way = True
+        if not self._body_left:
             self._enter()
 
     def _hand_on_body(self, data: bytes) -> None:
@@ -87,7 +94,7 @@ class SheddingProtocol(RequestHandler):
 
     def _enter(self) -> None:
         """Count an enrolment as under way once it is whole: who sends half a body takes nobody's room."""
-        if self._is_enrollment and (self._messages or self._request_in_progress):
+        if self._is_enrollment and self._is_under_way:
             self._entered_at = self._shedder.admission.enter()
         self._is_enrollment = False
 
@@ -141,6 +148,7 @@ class SheddingProtocol(RequestHandler):
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
+            self._is_under_way = False
             self._leave(was_decided=getattr(resp, "status", 0) in TELLING)
 
     def connection_lost(self, exc: BaseException | None) -> None:
