@@ -24,6 +24,10 @@ NO_EFFECT = frozenset({Code.OVERLOADED, Code.UNAVAILABLE})
 SWEEP_INTERVAL_S = 0.05
 RETRY_PAUSE_S = 0.05
 RETRY_PAUSE_MAX_S = 0.5
+REST_MAX_S = 0.2
+"""Longest pause between two tries of an actor that does not answer, however many requests wait for it."""
+PORTION = 32
+"""Outcomes told at a time. Waking all handlers of a large batch at once would keep connections unread meanwhile."""
 ACTOR_MARGIN_S = 0.2
 """An actor is asked to give up this much before the caller does, so that its definite answer still arrives.
 
@@ -42,12 +46,14 @@ class GatewayLimits:
     pending_max: requests that may wait for one actor; those beyond are answered ``OVERLOADED`` at once.
     batch_max: commands in one call.
     calls_max: calls in flight to one actor.
+    unanswered_max: requests under way to all actors, wherever they wait; those beyond are answered ``OVERLOADED``.
     """
 
     deadline_s: float = 5.0
     pending_max: int = 4096
     batch_max: int = 512
     calls_max: int = 2
+    unanswered_max: int = 16_384
 
 
 class _Request:
@@ -72,15 +78,17 @@ class _Request:
 
 
 class _Lane:
-    """All that waits for one actor, and the calls in flight to it."""
+    """All that waits for one actor, and the calls in flight to it. ``losses``: calls in a row without an answer."""
 
-    __slots__ = ("calls", "in_flight", "name", "pending")
+    __slots__ = ("calls", "in_flight", "losses", "name", "pending", "rests_until")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.pending: deque[_Request] = deque()
         self.in_flight: dict[_Request, None] = {}
         self.calls = 0
+        self.losses = 0
+        self.rests_until = 0.0
 
 
 class Gateway:
@@ -95,6 +103,7 @@ class Gateway:
         # Dicts as sets that keep their order: what happens to many happens in the order in which they came.
         self._paused: dict[_Request, None] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}
+        self._unanswered = 0
         self._loop = asyncio.get_running_loop()
         self._sweeper = self._loop.create_task(self._sweep(), name="gateway-deadlines")
 
@@ -106,9 +115,15 @@ class Gateway:
     async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
         """See ``allocator.ports.CommandGateway``."""
         deadline = self._loop.time() + (self._limits.deadline_s if deadline_s is None else deadline_s)
+        if self._unanswered >= self._limits.unanswered_max:
+            return Outcome(Code.OVERLOADED, command.section_id)
         request = _Request(command, deadline, self._loop.create_future())
-        self._route(request, self._directory.owner(command.section_id))
-        return await request.answer
+        self._unanswered += 1
+        try:
+            self._route(request, self._directory.owner(command.section_id))
+            return await request.answer
+        finally:
+            self._unanswered -= 1
 
     async def close(self) -> None:
         """Stop. What still waits is answered as unavailable or unknown."""
@@ -140,11 +155,17 @@ class Gateway:
         """One call after the other, each with all that gathered during the last."""
         try:
             while lane.pending:
+                await self._rest(lane)
                 batch = self._take(lane)
                 if batch:
                     await self._send(lane, batch)
         finally:
             lane.calls -= 1
+
+    async def _rest(self, lane: _Lane) -> None:
+        """The retry budget of an actor: while it does not answer, a few calls a second, whoever asks how often."""
+        while (rest_s := lane.rests_until - self._loop.time()) > 0:
+            await asyncio.sleep(rest_s)
 
     def _take(self, lane: _Lane) -> list[_Request]:
         now = self._loop.time()
@@ -173,6 +194,8 @@ class Gateway:
                 raise WireError(f"{len(outcomes)} outcomes for {len(batch)} commands")
         except (ActorLostError, WireError) as error:
             log.warning("no answer from %s for %d requests: %s", lane.name, len(batch), error)
+            lane.losses += 1
+            lane.rests_until = self._loop.time() + min(RETRY_PAUSE_S * 2.0 ** min(lane.losses - 1, 8), REST_MAX_S)
             self._retry_in_doubt(batch)
         except Exception:  # a bug: as above
             log.exception("a call to %s failed", lane.name)
@@ -181,8 +204,11 @@ class Gateway:
             _give_up(batch, sent=True)
             raise
         else:
-            for request, outcome in zip(batch, outcomes, strict=True):
-                self._conclude(request, outcome)
+            lane.losses = 0
+            if len(batch) <= PORTION:
+                self._conclude_all(batch, outcomes)
+            else:
+                self._start(self._conclude_in_portions(batch, outcomes))
         finally:
             for request in batch:
                 lane.in_flight.pop(request, None)
@@ -194,6 +220,20 @@ class Gateway:
         return self._codec.encode_commands(
             [(request.command, budget_s) for request, budget_s in zip(batch, budgets_s, strict=True)]
         )
+
+    async def _conclude_in_portions(self, batch: list[_Request], outcomes: list[Outcome]) -> None:
+        done = 0
+        try:
+            while done < len(batch):
+                self._conclude_all(batch[done : done + PORTION], outcomes[done : done + PORTION])
+                done += PORTION
+                await asyncio.sleep(0)
+        finally:  # closing
+            _give_up(batch[done:], sent=True)
+
+    def _conclude_all(self, batch: list[_Request], outcomes: list[Outcome]) -> None:
+        for request, outcome in zip(batch, outcomes, strict=True):
+            self._conclude(request, outcome)
 
     def _conclude(self, request: _Request, outcome: Outcome) -> None:
         """Answer with what an actor said, unless it can be known better elsewhere or later."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from allocator.commands import Command, Enroll
 from allocator.outcomes import Code, Outcome
 from cluster.directory import Directory
-from cluster.gateway import ActorLostError, Gateway, GatewayLimits
+from cluster.gateway import PORTION, ActorLostError, Gateway, GatewayLimits
 from cluster.settings import Placement
 from cluster.wire import WireCodec, WireError
 from tests.running import capacity, drop, enroll
@@ -128,6 +129,79 @@ async def test_a_full_list_sheds_at_once_and_recovers() -> None:
         codes = [(await task).code for task in tasks]
         assert codes.count(Code.ENROLLED) == 3
         assert (await way.submit(enroll(99, 7))).code is Code.ENROLLED
+
+
+async def test_no_more_wait_in_all_than_may_and_nothing_is_sent_of_the_rest() -> None:
+    actors = ScriptedActors(enrolled)
+    async with gateway(actors, ("a", "b"), unanswered_max=3) as way:
+        actors.gate.clear()
+        waiting = [asyncio.create_task(way.submit(enroll(student, student))) for student in range(1, 4)]
+        await asyncio.sleep(0.01)
+        shed = await way.submit(enroll(4, 4))
+        actors.gate.set()
+        served = await asyncio.gather(*waiting)
+        again = await way.submit(enroll(4, 4, key="later"))
+    assert shed.code is Code.OVERLOADED
+    assert {one.code for one in (*served, again)} == {Code.ENROLLED}
+    sent = [one.key for _, commands in actors.calls for one in commands if isinstance(one, Enroll)]
+    assert len(sent) == 4
+    assert "later" in sent
+
+
+async def test_an_actor_that_is_lost_is_asked_a_few_times_whoever_asks() -> None:
+    def lost(_name: str, _commands: list[Command]) -> list[Outcome]:
+        raise ActorLostError("gone")
+
+    actors = ScriptedActors(lost)
+    async with gateway(actors, deadline_s=1.0) as way:
+        waiting = []
+        for student in range(1, 301):
+            waiting.append(asyncio.create_task(way.submit(enroll(student, 7))))
+            await asyncio.sleep(0.001)
+        outcomes = await asyncio.gather(*waiting)
+        assert {one.code for one in outcomes} <= {Code.UNKNOWN, Code.UNAVAILABLE}
+        # 300 requests that each try about five times would be 1,500 calls.
+        assert len(actors.calls) <= 20
+
+        actors.decide = enrolled
+        assert (await way.submit(enroll(999, 7))).code is Code.ENROLLED
+
+
+async def test_between_portions_of_a_large_batch_others_get_their_turn() -> None:
+    actors = ScriptedActors(enrolled)
+    progress: list[int] = []
+    async with gateway(actors) as way:
+        actors.gate.clear()
+        first = asyncio.create_task(way.submit(enroll(1, 7)))
+        await asyncio.sleep(0)
+        rest = [asyncio.create_task(way.submit(enroll(student, 7))) for student in range(2, 302)]
+        await asyncio.sleep(0.01)
+        actors.gate.set()
+        while not all(one.done() for one in rest):
+            progress.append(sum(one.done() for one in rest))
+            await asyncio.sleep(0)
+        outcomes = [await first, *[await one for one in rest]]
+    assert [one.enrollment_id for one in outcomes] == list(range(1, 302))
+    steps = {later - earlier for earlier, later in itertools.pairwise(progress)}
+    assert max(steps) <= PORTION
+
+
+async def test_closing_between_portions_leaves_nobody_waiting() -> None:
+    actors = ScriptedActors(enrolled)
+    async with gateway(actors) as way:
+        actors.gate.clear()
+        first = asyncio.create_task(way.submit(enroll(1, 7)))
+        await asyncio.sleep(0)
+        rest = [asyncio.create_task(way.submit(enroll(student, 7))) for student in range(2, 302)]
+        await asyncio.sleep(0.01)
+        actors.gate.set()
+        while not any(one.done() for one in rest):
+            await asyncio.sleep(0)
+        await way.close()
+        async with asyncio.timeout(1):
+            outcomes = [await first, *[await one for one in rest]]
+    codes = {one.code for one in outcomes}
+    assert codes == {Code.ENROLLED, Code.UNKNOWN}, "what was not told is unknown, never a failure"
 
 
 async def test_closing_leaves_nobody_waiting() -> None:
