@@ -79,9 +79,9 @@ class Decision:
             return None
         if isinstance(command, Enroll | Drop):
             return self._decide_for_student(entry, command, answers, held)
-        if isinstance(command, RecheckHead):
-            return Outcome(Code.CHANGED, command.section_id)
         draft = self._draft(command.section_id)
+        if isinstance(command, RecheckHead):
+            return Outcome(Code.CHANGED, command.section_id)  # with a draft, so that a stale owner is found out
         if isinstance(command, ChangeCapacity):
             # Alone among what a turn writes of its section: the database holds a cut against the students who were
             # in before the turn (over_capacity), so none may come or go in the same one.

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from allocator.commands import Command
+from allocator.commands import Command, RecheckHead
 from allocator.events import CapacityChanged, SeatTaken
 from allocator.outcomes import Code
 from allocator.ports import Changes, SeatWrite, StaleEpochError
@@ -170,3 +170,24 @@ async def test_a_free_seat_is_not_denied_to_a_newcomer_after_a_drop_in_the_same_
         )
     assert (dropped.code, refusal.code) == (Code.DROPPED, Code.REFUSED)
     assert (await world.statuses(section_id))[waiting] == "enrolled"
+
+
+async def test_who_is_asked_to_look_again_notices_that_the_section_is_no_longer_theirs(world: World) -> None:
+    section_id = await world.add_section(1)
+    first, head = await world.add_student(), await world.add_student()
+    old = make_service(world.store(), "old")
+    async with running(old):
+        held = await ask(old, enroll(first, section_id))
+        await ask(old, enroll(head, section_id))
+        await free_without_promoting(world, section_id, held.enrollment_id, first)
+        await ask(old, RecheckHead(section_id, head))
+        await settled(world, section_id, head, "enrolled")
+
+
+async def free_without_promoting(world: World, section_id: int, enrollment_id: int | None, student_id: int) -> None:
+    """What an actor leaves behind that dies between freeing a seat and promoting."""
+    dying = make_service(world.store(), "dying")
+    async with running(dying):
+        dying._promotions.note = lambda _section_id: None  # type: ignore[method-assign]
+        outcome = await ask(dying, drop(student_id, section_id, enrollment_id))
+        assert outcome.code is Code.DROPPED
