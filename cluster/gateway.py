@@ -103,7 +103,7 @@ class Gateway:
         # Dicts as sets that keep their order: what happens to many happens in the order in which they came.
         self._paused: dict[_Request, None] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}
-        self._unanswered = 0
+        self._unanswered: dict[_Request, None] = {}
         self._loop = asyncio.get_running_loop()
         self._sweeper = self._loop.create_task(self._sweep(), name="gateway-deadlines")
 
@@ -115,15 +115,15 @@ class Gateway:
     async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
         """See ``allocator.ports.CommandGateway``."""
         deadline = self._loop.time() + (self._limits.deadline_s if deadline_s is None else deadline_s)
-        if self._unanswered >= self._limits.unanswered_max:
+        if len(self._unanswered) >= self._limits.unanswered_max:
             return Outcome(Code.OVERLOADED, command.section_id)
         request = _Request(command, deadline, self._loop.create_future())
-        self._unanswered += 1
+        self._unanswered[request] = None
         try:
             self._route(request, self._directory.owner(command.section_id))
             return await request.answer
         finally:
-            self._unanswered -= 1
+            del self._unanswered[request]
 
     async def close(self) -> None:
         """Stop. What still waits is answered as unavailable or unknown."""
@@ -134,7 +134,7 @@ class Gateway:
         _give_up(self._paused, sent=False)
         for lane in self._lanes.values():
             _give_up(lane.pending, sent=False)
-            _give_up(lane.in_flight, sent=True)
+        _give_up(self._unanswered, sent=True)
 
     # Sending
 

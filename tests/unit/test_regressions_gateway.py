@@ -119,6 +119,19 @@ async def test_closing_in_the_moment_of_a_retry_leaves_nobody_waiting_and_sends_
     assert calls == 1
 
 
+async def test_closing_while_a_large_batch_is_being_told_leaves_nobody_waiting() -> None:
+    actors = ScriptedActors(enrolled)
+    actors.gate.clear()
+    async with gateway(actors) as way, asyncio.timeout(2):
+        tasks = [asyncio.create_task(way.submit(enroll(student, 7))) for student in range(200)]
+        await asyncio.sleep(0.01)
+        actors.gate.set()
+        while not any(task.done() for task in tasks):
+            await asyncio.sleep(0)
+        await way.close()
+        assert {(await task).code for task in tasks} <= {Code.ENROLLED, Code.UNKNOWN, Code.UNAVAILABLE}
+
+
 async def test_a_short_deadline_leaves_the_actor_time_to_decide() -> None:
     budgets: list[float] = []
 
