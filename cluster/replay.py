@@ -15,6 +15,7 @@ import orjson
 
 from cluster.http_client import AsyncConnection, Reply, Target, get, post
 from cluster.latency import summary_ms
+from cluster.retry_budget import RetryBudget
 
 TRIES_MAX = 100
 PAUSE_FIRST_S = 0.1
@@ -76,7 +77,8 @@ async def replay(
     """Send every wish once, in an order shuffled by ``seed``, over so many connections at once.
 
     Each has an Idempotency-Key of its own. What the server asks to send again (429, 503), and what got no answer, is
-    sent again with the same key, a bounded number of times. A latency counts from the first try to the last answer.
+    sent again with the same key, a bounded number of times, not before the time that the server names, and within one
+    ``RetryBudget`` for all. A latency counts from the first try to the last answer.
 
     Args:
         target: the server.
@@ -89,12 +91,13 @@ async def replay(
     random.Random(seed).shuffle(shuffled)  # noqa: S311
     queue = iter(shuffled)
     report = ReplayReport(len(shuffled))
+    budget = RetryBudget()
     started = time.perf_counter()
 
     async def work() -> None:
         connection = AsyncConnection(target)
         for wish in queue:
-            await _send(connection, target, wish, report)
+            await _send(connection, target, wish, report, budget)
             on_done()
         connection.close()
 
@@ -105,11 +108,14 @@ async def replay(
     return report
 
 
-async def _send(connection: AsyncConnection, target: Target, wish: Wish, report: ReplayReport) -> None:
+async def _send(
+    connection: AsyncConnection, target: Target, wish: Wish, report: ReplayReport, budget: RetryBudget
+) -> None:
     body = orjson.dumps({"section_id": wish.section_id})
     request = post(target, "/api/enrollments", wish.token, str(uuid.uuid4()), body)
     started = time.perf_counter()
     outcome = NO_ANSWER
+    budget.first_try()
     for attempt in range(TRIES_MAX):
         if attempt:
             report.retries += 1
@@ -123,7 +129,8 @@ async def _send(connection: AsyncConnection, target: Target, wish: Wish, report:
             if reply.status not in RETRIED:
                 break
             pause_s = reply.retry_after_s or pause_s
-        await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311
+        pause_s *= random.uniform(1.0, 1.4)  # noqa: S311  (never sooner than told; not all at once)
+        await asyncio.sleep(max(pause_s, budget.retry()))
     report.outcomes[outcome] += 1
     report.latencies_s.append(time.perf_counter() - started)
 

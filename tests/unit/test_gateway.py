@@ -108,6 +108,10 @@ async def test_a_request_that_was_sent_and_not_answered_is_unknown_at_its_deadli
         never_sent = asyncio.create_task(way.submit(enroll(2, 7)))
         assert (await sent).code is Code.UNKNOWN
         assert (await never_sent).code is Code.UNAVAILABLE
+        actors.gate.set()
+        await asyncio.sleep(0.05)
+    sent_at_all = [one.student_id for _, commands in actors.calls for one in commands if isinstance(one, Enroll)]
+    assert sent_at_all == [1], "what waited past its deadline has no effect later either"
 
 
 async def test_an_actor_that_stays_lost_gives_unknown_at_the_deadline_not_later() -> None:

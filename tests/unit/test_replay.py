@@ -13,6 +13,7 @@ from cluster import replay as replay_module
 from cluster.http_client import AsyncConnection, HttpError, Reply, Target, get, header
 from cluster.latency import summary_ms
 from cluster.replay import Wish, is_up, outcome_of, replay
+from cluster.retry_budget import RetryBudget
 
 Answer = Callable[[str, int], bytes | None]
 """From (Idempotency-Key, how often it was seen) to the bytes of a reply; None drops the connection."""
@@ -139,3 +140,46 @@ def test_percentiles_are_ranks_of_the_samples() -> None:
     assert found == {"p50": 500.0, "p95": 950.0, "p99": 990.0, "p99.9": 999.0, "max": 1000.0}
     assert summary_ms([]) == {}
     assert summary_ms([0.002]) == dict.fromkeys(("p50", "p95", "p99", "p99.9", "max"), 2.0)
+
+
+def test_retries_are_a_share_of_first_tries_and_a_trickle() -> None:
+    at = 0.0
+    budget = RetryBudget(0.2, per_s=10.0, reserve=5.0, now=lambda: at)
+    assert [budget.retry() for _ in range(5)] == [0.0] * 5
+    assert [budget.retry() for _ in range(3)] == [pytest.approx(0.1), pytest.approx(0.2), pytest.approx(0.3)]
+    at = 0.3
+    for _ in range(100):
+        budget.first_try()
+    assert [budget.retry() for _ in range(5)] == [0.0] * 5, "saved up to the reserve, no further"
+    assert budget.retry() > 0.0
+
+
+async def test_a_server_that_turns_everybody_away_is_not_stormed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay_module, "PAUSE_FIRST_S", 0.001)
+    monkeypatch.setattr(replay_module, "TRIES_MAX", 4)
+    monkeypatch.setattr(replay_module, "RetryBudget", lambda: RetryBudget(0.1, per_s=1000.0, reserve=1.0))
+    tries: list[float] = []
+
+    def overloaded(_key: str, _seen: int) -> bytes:
+        tries.append(asyncio.get_running_loop().time())
+        return http(503, '{"code":"overloaded"}')
+
+    async with server(overloaded) as target:
+        report = await replay(target, [Wish("t", 1)] * 50, 50, 1)
+    assert report.outcomes == {"overloaded": 50}
+    assert len(tries) == 200
+    # 150 retries and one after the last try of each: 200 out of a budget of 1,000 a second, whatever the pauses were.
+    assert tries[-1] - tries[0] >= 0.1
+
+
+async def test_what_the_server_asks_to_wait_is_waited() -> None:
+    answers: list[float] = []
+
+    def busy_once(_key: str, seen: int) -> bytes:
+        answers.append(asyncio.get_running_loop().time())
+        return ENROLLED if seen == 2 else http(503, '{"code":"overloaded"}', "Retry-After: 1\r\n")
+
+    async with server(busy_once) as target:
+        report = await replay(target, [Wish("t", 1)], 1, 1)
+    assert report.outcomes == {"enrolled": 1}
+    assert answers[1] - answers[0] >= 1.0

@@ -1,0 +1,320 @@
+"""Enrolments that are turned away before they are parsed: correct HTTP, no effect, nobody else's trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from allocator.commands import Command, Enroll
+from allocator.outcomes import Code, Outcome
+from api.app import build_app
+from api.protocol import SheddingRunner
+from api.services import ApiConfig
+from api.state import ACCESS_TOKENS, SHEDDER
+from tests.unit.api.fakes import OTHER_STUDENT, SECRET, STUDENT, FakeGateway, World
+
+BODY = b'{"section_id":7}'
+
+
+@dataclass
+class HeldGateway(FakeGateway):
+    """Decides when the test says."""
+
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    commands: list[Command] = field(default_factory=list)
+
+    async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
+        self.commands.append(command)
+        await self.go.wait()
+        return Outcome(Code.ENROLLED, command.section_id, 100)
+
+
+class Wire:
+    """One connection, byte by byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+        await asyncio.sleep(0.01)  # so that what is sent apart arrives apart
+
+    async def answer(self) -> tuple[int, dict[str, str], Any]:
+        """Exactly one answer: status, headers, JSON."""
+        async with asyncio.timeout(5):
+            head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
+            lines = head.split("\r\n")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:] if line)}
+            body = await self._reader.readexactly(int(headers["content-length"]))
+        return (
+            int(lines[0].split()[1]),
+            headers,
+            msgspec.json.decode(body) if "json" in headers["content-type"] else body,
+        )
+
+    async def silence(self) -> bool:
+        """Whether nothing comes, not even the end."""
+        try:
+            async with asyncio.timeout(0.05):
+                await self._reader.read(1)
+                return False
+        except TimeoutError:
+            return True
+
+    async def is_closed(self) -> bool:
+        async with asyncio.timeout(5):
+            return await self._reader.read(1) == b""
+
+
+@dataclass
+class Door:
+    """The application behind the protocol that sheds."""
+
+    app: web.Application
+    gateway: HeldGateway
+    port: int
+
+    @contextlib.asynccontextmanager
+    async def wire(self) -> AsyncIterator[Wire]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        yield Wire(reader, writer)
+        writer.close()
+
+    def enroll(self, who: Any = STUDENT, body: bytes = BODY, extra: str = "", line: str = "") -> bytes:
+        token = self.app[ACCESS_TOKENS].issue(who)
+        head = (
+            f"{line or 'POST /api/enrollments HTTP/1.1'}\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+            f"Content-Type: application/json\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+    async def filled(self, count: int) -> None:
+        """Wait until so many are under way."""
+        async with asyncio.timeout(5):
+            while len(self.gateway.commands) < count:
+                await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def door(connections_max: int = 100, **config: Any) -> AsyncIterator[Door]:
+    world = World()
+    gateway = HeldGateway()
+    world.gateway = gateway
+    app = build_app(world.services(ApiConfig(SECRET, **config)))
+    runner = SheddingRunner(app, app[SHEDDER], connections_max, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield Door(app, gateway, runner.addresses[0][1])
+    gateway.go.set()
+    await runner.cleanup()
+
+
+async def test_who_finds_no_room_is_told_so_at_once_and_changes_nothing() -> None:
+    async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as second:
+        await first.send(at.enroll())
+        await at.filled(1)
+        await second.send(at.enroll(OTHER_STUDENT))
+        status, headers, body = await second.answer()
+
+        assert (status, body["code"], body["status"]) == (503, "overloaded", 503)
+        assert headers["content-type"] == "application/problem+json"
+        assert int(headers["retry-after"]) >= 1
+        assert headers["x-request-id"] == body["request_id"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert len(at.gateway.commands) == 1
+
+        at.gateway.go.set()
+        assert (await first.answer())[0] == 201
+        await second.send(at.enroll(OTHER_STUDENT))
+        assert (await second.answer())[0] == 201
+        assert at.app[SHEDDER].admission.in_flight == 0
+
+
+async def test_a_connection_stays_in_step_over_any_mix_of_answers() -> None:
+    async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as second:
+        await first.send(at.enroll())
+        await at.filled(1)
+        statuses = []
+        for request in [
+            at.enroll(),
+            b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
+            at.enroll(),
+            at.enroll(line="POST /api/nonesuch HTTP/1.1"),
+            at.enroll(),
+            b"GET /api/courses HTTP/1.1\r\nHost: x\r\n\r\n",
+        ]:
+            await second.send(request)
+            statuses.append((await second.answer())[0])
+        assert statuses == [503, 200, 503, 404, 503, 200], "reads and health are never turned away"
+        assert await second.silence()
+
+
+@pytest.mark.parametrize("cut", [-1, -8, -len(BODY)])
+async def test_half_a_request_is_not_answered(cut: int) -> None:
+    async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as second:
+        await first.send(at.enroll())
+        await at.filled(1)
+        request = at.enroll(OTHER_STUDENT)
+        await second.send(request[:cut])
+        assert await second.silence()
+        await second.send(request[cut:])
+        assert (await second.answer())[0] == 503
+        await second.send(request[:cut])
+        await second.send(request[cut:] + b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert [(await second.answer())[0], (await second.answer())[0]] == [503, 200]
+        assert len(at.gateway.commands) == 1
+
+
+async def test_half_a_body_takes_nobodys_room() -> None:
+    async with door(in_flight_max=1) as at, at.wire() as slow, at.wire() as quick:
+        request = at.enroll(OTHER_STUDENT)
+        await slow.send(request[:-4])
+        await quick.send(at.enroll())
+        await at.filled(1)
+        await slow.send(request[-4:])
+        await at.filled(2)
+        assert at.app[SHEDDER].admission.in_flight == 2, "it was let in before there was no room"
+        at.gateway.go.set()
+        assert [(await quick.answer())[0], (await slow.answer())[0]] == [201, 201]
+        assert at.app[SHEDDER].admission.in_flight == 0
+
+
+async def test_pipelined_requests_are_answered_in_their_order() -> None:
+    async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as second:
+        await first.send(at.enroll() + b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        await at.filled(1)
+        at.gateway.go.set()
+        assert [(await first.answer())[0], (await first.answer())[0]] == [201, 200]
+
+        at.gateway.go.clear()
+        await second.send(at.enroll())
+        await second.send(at.enroll(OTHER_STUDENT))
+        await asyncio.sleep(0.02)
+        assert await second.silence(), "the second may not overtake the first"
+        at.gateway.go.set()
+        assert [(await second.answer())[0], (await second.answer())[0]] == [201, 201]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "Transfer-Encoding: chunked\r\n",
+        "Connection: close\r\n",
+        "Expect: 100-continue\r\n",
+        "Content-Length: 16\r\n",
+        "X-Folded: a\n b\r\n",
+    ],
+)
+async def test_what_is_odd_is_left_to_the_parser(odd: str) -> None:
+    async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as second:
+        await first.send(at.enroll())
+        await at.filled(1)
+        await second.send(at.enroll(OTHER_STUDENT, extra=odd))
+        await asyncio.sleep(0.02)
+        assert at.app[SHEDDER].shed.total() == 0
+        at.gateway.go.set()
+
+
+async def test_a_client_that_left_keeps_its_room_until_it_is_decided() -> None:
+    async with door(in_flight_max=1) as at, at.wire() as second:
+        async with at.wire() as first:
+            await first.send(at.enroll())
+            await at.filled(1)
+        await asyncio.sleep(0.02)
+        await second.send(at.enroll(OTHER_STUDENT))
+        assert (await second.answer())[0] == 503, "what is under way is under way, whoever waits for it"
+        at.gateway.go.set()
+        await asyncio.sleep(0.02)
+        assert at.app[SHEDDER].admission.in_flight == 0
+
+
+async def test_a_flood_of_one_student_takes_no_room_from_others() -> None:
+    async with door(in_flight_max=4, enrollments_per_s=0.01, enrollments_burst=2) as at:
+        at.gateway.go.set()
+        async with at.wire() as flood, at.wire() as other:
+            request = at.enroll()
+            flooded, served = [], []
+            for number in range(60):
+                await flood.send(request)
+                flooded.append(await flood.answer())
+                if number % 30 == 0:
+                    await other.send(at.enroll(OTHER_STUDENT))
+                    served.append((await other.answer())[0])
+        assert [status for status, _, _ in flooded] == [201, 201] + [429] * 58
+        assert served == [201, 201]
+        # One refusal came from the handler; all others, of the same token, from before the parser.
+        assert at.app[SHEDDER].shed["rate_limited"] == 57
+        status, headers, body = flooded[-1]
+        assert (status, body["code"]) == (429, "rate_limited")
+        assert int(headers["retry-after"]) >= 1
+        assert {one.student_id for one in at.gateway.commands if isinstance(one, Enroll)} == {1, 2}
+
+
+async def test_a_connection_too_many_gets_one_answer_and_is_closed() -> None:
+    async with door(connections_max=1) as at, at.wire() as first:
+        await first.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await first.answer())[0] == 200
+        async with at.wire() as second:
+            await second.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            status, headers, body = await second.answer()
+            assert (status, body["code"], headers["connection"]) == (503, "overloaded", "close")
+            assert await second.is_closed()
+        await first.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await first.answer())[0] == 200
+
+
+async def test_pages_of_an_allowed_origin_can_read_that_they_were_turned_away() -> None:
+    origins = ("https://campus.example",)
+    async with door(in_flight_max=1, cors_origins=origins) as at, at.wire() as first, at.wire() as second:
+        await first.send(at.enroll())
+        await at.filled(1)
+        await second.send(at.enroll(OTHER_STUDENT, extra="Origin: https://campus.example\r\n"))
+        _, headers, _ = await second.answer()
+        assert headers["access-control-allow-origin"] == "https://campus.example"
+        assert "Retry-After" in headers["access-control-expose-headers"]
+        await second.send(at.enroll(OTHER_STUDENT, extra="Origin: https://evil.example\r\n"))
+        assert "access-control-allow-origin" not in (await second.answer())[1]
+
+
+async def test_beyond_the_budget_answers_wait_but_come_and_stay_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as second:
+        await first.send(at.enroll())
+        await at.filled(1)
+        shedder = at.app[SHEDDER]
+        with monkeypatch.context() as patched:
+            patched.setattr(shedder, "_budget", _Empty())
+            await second.send(at.enroll(OTHER_STUDENT))
+            await second.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await second.silence()
+        assert [(await second.answer())[0], (await second.answer())[0]] == [503, 200]
+        await second.send(at.enroll(OTHER_STUDENT))
+        assert (await second.answer())[0] == 503
+
+
+class _Empty:
+    def take(self) -> bool:
+        return False
+
+    def decided(self) -> None:
+        pass
+
+
+async def test_what_was_turned_away_is_in_the_metrics() -> None:
+    async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as second:
+        await first.send(at.enroll())
+        await at.filled(1)
+        await second.send(at.enroll())
+        await second.answer()
+        await second.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        _, _, text = await second.answer()
+        assert b'seatline_shed_total{reason="overloaded"} 1.0' in text
+        assert b"seatline_admission_in_flight 1.0" in text
