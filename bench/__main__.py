@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from bench.commands.overload import overload
 from bench.commands.throughput import throughput
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ def _group() -> None:
 
 
 app.command()(throughput)
+app.command()(overload)
 
 if __name__ == "__main__":
     app()

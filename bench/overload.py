@@ -1,0 +1,178 @@
+"""Many times the load that fits, on a Seatline that runs already: what is left of its peak, and after it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import psutil
+
+from bench.campus import prepare
+from bench.flood import DECIDED, LIMITED, NO_ANSWER, OTHER, SHED, UNKNOWN, Flood, Phase
+from bench.requests import build, students_needed
+from cluster.cli.databases import open_database
+from cluster.cli.progress import progress_bars
+from cluster.cli.replays import TOKEN_TTL_S, find_target, run_verify
+from cluster.cli.tokens import Mint
+from cluster.latency import summary_ms
+from cluster.runfile import read_run_file
+from cluster.settings import Settings
+from persistence.verify import Finding
+
+AFTER_SHARE = 0.5
+RECOVERED_S = 0.1
+"""Recovered is when no answer but decisions came for so long."""
+PROCESSES = (("ray::ApiServer", "api"), ("ray::SectionAct", "section actors"), ("postgres", "postgres"))
+
+CROWDS = {
+    "heeding": "so many times the clients, who wait as they are told",
+    "at_once": "so many times the clients, who ask again at once",
+    "open": "so many times the peak in tries a second, come what may",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done: warm up, find the peak; then for each crowd an overload, and half the peak after it.
+
+    Args:
+        crowds: names out of ``CROWDS``.
+        factor: the overload, in peaks.
+        connections: for the peak; an overload has ``factor`` times as many.
+        sections: that take the enrolments.
+        warmup_s, peak_s, overload_s, after_s: how long.
+        rate_max: enrolments a second to prepare for.
+        seed: of the choice of sections.
+    """
+
+    crowds: tuple[str, ...] = tuple(CROWDS)
+    factor: float = 10.0
+    connections: int = 256
+    sections: int = 1_000
+    warmup_s: float = 3.0
+    peak_s: float = 8.0
+    overload_s: float = 10.0
+    after_s: float = 3.0
+    rate_max: int = 7_000
+    seed: int = 1
+
+    @property
+    def requests(self) -> int:
+        """How many enrolments to prepare."""
+        return int(self.rate_max * (self.warmup_s + self.peak_s + len(self.crowds) * (self.overload_s + self.after_s)))
+
+
+class Storm(NamedTuple):
+    """An overload, and what came after it."""
+
+    overload: Phase
+    after: Phase
+
+    @property
+    def recovery_s(self) -> float | None:
+        """When the last answer that was no decision came, counted from the end of the overload; None if to the end."""
+        last = max(self.after.trouble_at_s, default=0.0)
+        return last if last < self.after.seconds - RECOVERED_S else None
+
+
+@dataclass(slots=True)
+class Result:
+    """The phases, and the CPU that the processes of Seatline used in each, in cores."""
+
+    plan: Plan
+    peak: Phase
+    storms: dict[str, Storm] = field(default_factory=dict)
+    cpu: dict[str, dict[str, float]] = field(default_factory=dict)
+    ran_out: bool = False
+
+    def goodput_share(self, crowd: str) -> float:
+        """Goodput under overload as a share of the peak."""
+        peak = self.peak.goodput_per_s
+        return self.storms[crowd].overload.goodput_per_s / peak if peak else 0.0
+
+    def as_json(self) -> dict[str, object]:
+        """For ``--json``."""
+        return {
+            "factor": self.plan.factor,
+            "connections": self.plan.connections,
+            "peak": {**_phase_json(self.peak), "server_cpu_cores": self.cpu.get("peak", {})},
+            "crowds": {
+                crowd: {
+                    "overload": {**_phase_json(storm.overload), "server_cpu_cores": self.cpu.get(crowd, {})},
+                    "after": _phase_json(storm.after),
+                    "goodput_share": round(self.goodput_share(crowd), 3),
+                    "recovery_s": None if storm.recovery_s is None else round(storm.recovery_s, 3),
+                }
+                for crowd, storm in self.storms.items()
+            },
+            "ran_out_of_requests": self.ran_out,
+        }
+
+
+async def measure(settings: Settings, url: str | None, plan: Plan) -> tuple[Result, list[Finding]]:
+    """Make the load, and verify the database after it."""
+    mint = Mint(settings, TOKEN_TTL_S)
+    target = await find_target(settings, url)
+    run = read_run_file(settings.home) if url is None else None
+    async with open_database(settings) as urls:
+        with progress_bars() as progress:
+            students = students_needed(plan.requests, plan.sections)
+            campus = await prepare(urls.database_url, plan.sections, students, progress)
+            requests = build(target, campus, mint.token, plan.requests, skew=0.0, seed=plan.seed)
+        flood = Flood(target, requests)
+        try:
+            result = await asyncio.to_thread(_run, flood, plan, lambda: _cpu_s(run.pid if run else None))
+        finally:
+            flood.close()
+        return result, await run_verify(settings, urls.database_url)
+
+
+def _run(flood: Flood, plan: Plan, cpu_s: Callable[[], dict[str, float]]) -> Result:
+    flood.connect(plan.connections)
+    flood.run(plan.warmup_s)
+    before = cpu_s()
+    result = Result(plan, flood.run(plan.peak_s))
+    result.cpu["peak"] = _cores(before, cpu_s(), plan.peak_s)
+    flood.connect(int(plan.connections * plan.factor))
+    peak = result.peak.goodput_per_s
+    for crowd in plan.crowds:
+        before = cpu_s()
+        rate = plan.factor * peak if crowd == "open" else None
+        overload = flood.run(plan.overload_s, rate, heeding=crowd == "heeding")
+        result.cpu[crowd] = _cores(before, cpu_s(), plan.overload_s)
+        result.storms[crowd] = Storm(overload, flood.run(plan.after_s, AFTER_SHARE * peak))
+    result.ran_out = flood.ran_out
+    return result
+
+
+def _cpu_s(pid: int | None) -> dict[str, float]:
+    """CPU seconds so far of the processes of the ``seatline up`` with this pid; nothing without one."""
+    used: dict[str, float] = {}
+    for process in psutil.Process(pid).children(recursive=True) if pid is not None else ():
+        with suppress(psutil.NoSuchProcess):
+            name, times = process.name(), process.cpu_times()
+            kind = next((one for start, one in PROCESSES if name.startswith(start)), "rest")
+            used[kind] = used.get(kind, 0.0) + times.user + times.system
+    return used
+
+
+def _cores(before: dict[str, float], now: dict[str, float], seconds: float) -> dict[str, float]:
+    return {kind: round((used - before.get(kind, 0.0)) / seconds, 2) for kind, used in now.items()}
+
+
+def _phase_json(phase: Phase) -> dict[str, object]:
+    return {
+        "seconds": phase.seconds,
+        "offered_per_s": round(phase.offered / phase.seconds, 1),
+        "goodput_per_s": round(phase.goodput_per_s, 1),
+        "answers": {kind: phase.answers[kind] for kind in (DECIDED, SHED, LIMITED, UNKNOWN, NO_ANSWER, OTHER)},
+        "unsent": phase.unsent,
+        "decided_ms": summary_ms(phase.decided_s),
+        "decided_since_sent_ms": summary_ms(phase.decided_since_sent_s),
+        "shed_ms": summary_ms(phase.shed_s),
+        "shed_since_sent_ms": summary_ms(phase.shed_since_sent_s),
+        "client_cpu_cores": round(phase.cpu_s / phase.seconds, 2),
+    }
