@@ -23,6 +23,8 @@ RAY_ENVIRONMENT = {
     "RAY_core_worker_internal_heartbeat_ms": "100",
     # Said aloud: a process that joins decides on this when it imports Ray, before it could find a token.
     "RAY_AUTH_MODE": "token",
+    # No port: Ray's autoscaler, idle in a local Ray, would show its figures to the whole network without a token.
+    "AUTOSCALER_METRIC_PORT": "-1",
 }
 for _name, _value in RAY_ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
