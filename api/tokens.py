@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import binascii
+import hmac
 import secrets
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jwt
+import msgspec
 
 from allocator.read_models import Account, Role
 
@@ -17,9 +21,30 @@ ISSUER = "seatline"
 AUDIENCE = "seatline-api"
 ALGORITHM = "HS256"
 LEEWAY_S = 5
-REQUIRED_CLAIMS = ("iss", "aud", "sub", "role", "typ", "iat", "nbf", "exp", "jti")
 CACHED_TOKENS_MAX = 65_536
 """Unless the settings say otherwise."""
+
+
+HEADER = jwt.encode({}, "any secret, since only the header is looked at", algorithm=ALGORITHM).partition(".")[0]
+"""The header of every token that we issue, to the byte. So nothing in a token can choose how it is checked."""
+
+
+class Claims(msgspec.Struct, frozen=True):
+    """What a token says. All of it must be there, and nothing is taken for what it is not."""
+
+    iss: str
+    aud: str
+    sub: str
+    role: Role
+    typ: str
+    iat: float
+    nbf: float
+    exp: float
+    jti: str
+    sid: int | None = None
+
+
+_decode_claims = msgspec.json.Decoder(Claims).decode
 
 
 class InvalidTokenError(Exception):
@@ -48,6 +73,7 @@ class AccessTokens:
         if len(secret.encode()) < 32:
             raise ValueError("the secret that signs access tokens must have at least 32 bytes")
         self._secret = secret
+        self._key = secret.encode()
         self._now = now
         self._cached_max = cached_max
         self._checked: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
@@ -98,53 +124,42 @@ class AccessTokens:
             return principal
         if len(self._checked) >= self._cached_max:
             self._checked.popitem(last=False)
-        self._checked[authorization] = (float(claims["exp"]), principal)
+        self._checked[authorization] = (claims.exp, principal)
         return principal
 
-    def _claims(self, token: str) -> Mapping[str, Any]:
+    def _claims(self, token: str) -> Claims:
+        """The claims of a token that we signed and that counts now.
+
+        By hand (RFC 7515, section 5.2), for one algorithm and one header: in a rush most tokens are seen for the first
+        time, and a library that can do all of JOSE takes a fifth of the process for it (ADR 0011).
+        """
+        signed, _, signature = token.rpartition(".")
+        header, _, payload = signed.partition(".")
         try:
-            # Only the algorithm and the key named here count; alg, kid, jku and the like in the token do not.
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                self._secret,
-                algorithms=[ALGORITHM],
-                audience=AUDIENCE,
-                issuer=ISSUER,
-                leeway=LEEWAY_S,
-                options={
-                    "require": list(REQUIRED_CLAIMS),
-                    "verify_exp": False,
-                    "verify_nbf": False,
-                    "verify_iat": False,
-                },
-            )
-        except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError) as error:
+            right = urlsafe_b64encode(hmac.digest(self._key, signed.encode("ascii"), "sha256")).rstrip(b"=")
+            if header != HEADER or not hmac.compare_digest(right, signature.encode("ascii")):
+                raise InvalidTokenError("forged")
+            claims = _decode_claims(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError, RecursionError) as error:
             raise InvalidTokenError("forged") from error
+        if claims.iss != ISSUER or claims.aud != AUDIENCE:
+            raise InvalidTokenError("forged")
         self._check_times(claims)
         return claims
 
-    def _check_times(self, claims: Mapping[str, Any]) -> None:
-        """Against our clock, which tests can move; PyJWT would ask its own."""
+    def _check_times(self, claims: Claims) -> None:
         now = self._now()
-        times = [claims["iat"], claims["nbf"], claims["exp"]]
-        if not all(type(one) is int or type(one) is float for one in times):
-            raise InvalidTokenError("forged")
-        issued_at, not_before, expires_at = times
-        if now >= expires_at:
+        if now >= claims.exp:
             raise InvalidTokenError("expired")
-        if now + LEEWAY_S < max(issued_at, not_before):
+        if now + LEEWAY_S < max(claims.iat, claims.nbf):
             raise InvalidTokenError("not_yet")
 
 
-def _principal_of(claims: Mapping[str, Any]) -> Principal:
-    if claims["typ"] != "access":
+def _principal_of(claims: Claims) -> Principal:
+    if claims.typ != "access":
         raise InvalidTokenError("not_an_access_token")
-    try:
-        role = Role(claims["role"])
-        user_id = int(claims["sub"])
-    except (ValueError, TypeError) as error:
-        raise InvalidTokenError("forged") from error
-    student_id = claims.get("sid")
-    if (role is Role.STUDENT) != (type(student_id) is int):
+    if not claims.sub.isascii() or not claims.sub.isdigit():
         raise InvalidTokenError("forged")
-    return Principal(user_id, role, student_id)
+    if (claims.role is Role.STUDENT) != (claims.sid is not None):
+        raise InvalidTokenError("forged")
+    return Principal(int(claims.sub), claims.role, claims.sid)

@@ -199,6 +199,7 @@ FORGERIES = {
     "HS384 with our key": jwt.encode(claims(), SECRET * 2, algorithm="HS384"),
     "wrong key": signed(key="another secret, long enough to sign with"),
     "kid of an empty file": signed({"kid": "../../../dev/null"}, key="\x00" * 32),
+    "a header that is not ours, rightly signed": signed({"kid": "x", "jku": "https://evil.example"}),
     "jku of an attacker": signed({"jku": "https://evil.example/keys"}, key="e" * 32),
     "expired": signed(exp=NOW - 1),
     "not yet": signed(nbf=NOW + 3600),
@@ -238,7 +239,6 @@ async def test_a_token_that_we_did_not_give_is_401(api: Api, name: str) -> None:
 
 async def test_the_claims_that_the_forgeries_change_are_good(api: Api) -> None:
     assert (await api.ask("GET", ME, signed())).status == 200
-    assert (await api.ask("GET", ME, signed({"kid": "x", "jku": "https://evil.example"}))).status == 200
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic YTpi", "Token x", "bearer x y"])

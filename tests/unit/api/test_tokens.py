@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jwt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from api.tokens import AccessTokens, InvalidTokenError
 from tests.unit.api.fakes import ADMIN, SECRET, STUDENT
@@ -45,7 +50,7 @@ def test_a_token_seen_before_expires_all_the_same(issuer: AccessTokens, clock: C
 def test_a_token_seen_before_is_not_checked_again(issuer: AccessTokens, monkeypatch: pytest.MonkeyPatch) -> None:
     header = bearer(issuer)
     first = issuer.principal(header)
-    monkeypatch.setattr("jwt.decode", lambda *_, **__: pytest.fail("checked twice"))
+    monkeypatch.setattr("api.tokens.hmac.digest", lambda *_: pytest.fail("checked twice"))
 
     assert issuer.principal(header) is first
 
@@ -82,6 +87,99 @@ def test_a_small_difference_of_clocks_is_forgiven_in_the_beginning_only(issuer: 
     clock.now -= 2
     with pytest.raises(InvalidTokenError):
         AccessTokens(SECRET, 900, now=clock).principal(header)
+
+
+def claims_of(clock: Clock, **changed: Any) -> dict[str, Any]:
+    now = int(clock.now)
+    claims = {"iss": "seatline", "aud": "seatline-api", "sub": "11", "role": "student", "typ": "access", "sid": 1}
+    return {**claims, "iat": now, "nbf": now, "exp": now + 900, "jti": "x", **changed}
+
+
+def signed(claims: Any, *, secret: str = SECRET, **options: Any) -> str:
+    return "Bearer " + jwt.encode(claims, secret, **{"algorithm": "HS256", **options})
+
+
+def test_what_we_accept_a_library_accepts_too(issuer: AccessTokens, clock: Clock) -> None:
+    """Our own check and PyJWT's agree on our own tokens, and on those that PyJWT makes with our claims."""
+    token = bearer(issuer).removeprefix("Bearer ")
+    claims = jwt.decode(token, SECRET, algorithms=["HS256"], audience="seatline-api", options={"verify_exp": False})
+    assert claims["sid"] == 1
+    assert issuer.principal(signed(claims_of(clock))).student_id == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"iss": "other"},
+        {"aud": "other"},
+        {"aud": ["seatline-api"]},
+        {"sub": 11},
+        {"sub": "-11"},
+        {"sub": "\u0661"},
+        {"role": "root"},
+        {"role": None},
+        {"typ": "refresh"},
+        {"sid": None},
+        {"sid": "1"},
+        {"sid": True},
+        {"role": "admin"},
+        {"exp": "9999999999"},
+        {"exp": True},
+        {"exp": None},
+        {"exp": 1_000_000},
+        {"nbf": 1_000_006},
+        {"iat": 1_000_006},
+        {"jti": None},
+    ],
+    ids=str,
+)
+def test_a_token_with_our_signature_but_odd_claims_is_refused(
+    issuer: AccessTokens, clock: Clock, changed: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidTokenError):
+        issuer.principal(signed(claims_of(clock, **changed)))
+
+
+@pytest.mark.parametrize("name", ["iss", "aud", "sub", "role", "typ", "iat", "nbf", "exp", "jti"])
+def test_no_claim_may_be_missing(issuer: AccessTokens, clock: Clock, name: str) -> None:
+    claims = claims_of(clock)
+    del claims[name]
+    with pytest.raises(InvalidTokenError):
+        issuer.principal(signed(claims))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"secret": "another secret that is long enough to be one"},
+        {"algorithm": "HS512", "secret": SECRET * 2},
+        {"algorithm": "none", "secret": ""},
+        {"headers": {"kid": "../../etc/passwd"}},
+        {"headers": {"jku": "https://evil.example/keys"}},
+        {"headers": {"typ": "at+jwt"}},
+    ],
+    ids=str,
+)
+def test_a_token_signed_in_any_other_way_is_refused(
+    issuer: AccessTokens, clock: Clock, options: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidTokenError):
+        issuer.principal(signed(claims_of(clock), **options))
+
+
+@given(st.text(max_size=300), st.integers(0, 400))
+def test_no_mutilated_token_is_accepted_and_none_is_an_error(garbage: str, at: int) -> None:
+    issuer = AccessTokens(SECRET, 900)
+    token = issuer.issue(STUDENT)
+    for forged in (
+        garbage,
+        f"Bearer {garbage}",
+        f"Bearer {token[:at]}{garbage}",
+        f"Bearer {token[:at]}{token[at + 1 :]}",
+    ):
+        if forged != f"Bearer {token}":
+            with pytest.raises(InvalidTokenError):
+                issuer.principal(forged)
 
 
 def test_no_two_tokens_are_the_same(issuer: AccessTokens) -> None:
