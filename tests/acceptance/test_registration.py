@@ -85,11 +85,17 @@ async def until_enrolled(campus: PostgresWorld, section_id: int, students: list[
 async def test_one_student_in_parallel_never_gets_an_illegal_set(
     seatline: Seatline, client: Client, campus: PostgresWorld
 ) -> None:
+    await flood(client, campus, FLOODS)
+    await verified(seatline)
+
+
+async def flood(client: Client, campus: PostgresWorld, student_count: int) -> None:
+    """Students who each send requests for 20 sections at once, and get a legal set of them and no more."""
     # 20 sections of 4 credits at 10 times; the limit lets a student hold 3 of them.
     sections = [await campus.add_section(500, credit_count=4, meetings=monday(8 + n // 2)) for n in range(20)]
-    students = await students_of(campus, FLOODS, credit_limit=14)
+    students = await students_of(campus, student_count, credit_limit=14)
 
-    async def flood(student_id: int) -> None:
+    async def flood_of(student_id: int) -> None:
         answers = await asyncio.gather(*(client.enroll(student_id, one, patient=True) for one in sections))
         held = [s for s, a in zip(sections, answers, strict=True) if a.status == 201]
         assert len(held) == 3
@@ -100,8 +106,7 @@ async def test_one_student_in_parallel_never_gets_an_illegal_set(
         mine = await client.request("GET", "/api/enrollments/my", client.token(student_id))
         assert sorted(item["section_id"] for item in mine.body["items"]) == sorted(held)
 
-    await asyncio.gather(*(flood(one) for one in students))
-    await verified(seatline)
+    await asyncio.gather(*(flood_of(one) for one in students))
 
 
 async def test_the_same_key_is_answered_the_same_over_http(client: Client, campus: PostgresWorld) -> None:

@@ -66,14 +66,14 @@ async def examine(
     with ProcessPoolExecutor(1) as pool:  # a process of its own: the search must not hold up the load
         verdicts = await asyncio.gather(
             *(
-                loop.run_in_executor(
-                    pool, check, tuple(history.get(one, ())), starts[one], finals[one], is_strict
-                )
+                loop.run_in_executor(pool, check, tuple(history.get(one, ())), starts[one], finals[one], is_strict)
                 for one in starts
             )
         )
     impossible = [
-        f"section {one}: {verdict.explain()}" for one, verdict in zip(starts, verdicts, strict=True) if not verdict.holds
+        f"section {one}: {verdict.explain()}"
+        for one, verdict in zip(starts, verdicts, strict=True)
+        if not verdict.holds
     ]
     operations = sum(len(history.get(one, ())) for one in starts)
     return Findings(lost, doubled, impossible, len(starts), operations)
@@ -118,9 +118,11 @@ def compare(history: dict[int, list[Operation]], rows: Sequence[Enrollment]) -> 
             lost.append(f"the drop of {enrollment_id} was acknowledged and did not happen")
         elif row.status == "dropped" and enrollment_id not in dropped | maybe_dropped:
             lost.append(f"enrolment {enrollment_id} was acknowledged and is dropped, which nobody asked for")
-    for row in rows:
-        if row.id not in acknowledged and (row.student_id, row.section_id) not in unanswered:
-            doubled.append(f"enrolment {row.id} is there, and was acknowledged to nobody")
+    doubled += [
+        f"enrolment {row.id} is there, and was acknowledged to nobody"
+        for row in rows
+        if row.id not in acknowledged and (row.student_id, row.section_id) not in unanswered
+    ]
     return lost, doubled
 
 

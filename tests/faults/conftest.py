@@ -49,9 +49,7 @@ def open_row(new_report: Callable[..., RowReport]) -> OpenRow:
     def begin(
         number: int, fault: str, stand: Stand, *, nearest: str = "", is_timely: bool = True, sections: int = 20
     ) -> Row:
-        return Row(
-            new_report(number, fault, nearest=nearest), stand, seed=SEED, is_timely=is_timely, sections=sections
-        )
+        return Row(new_report(number, fault, nearest=nearest), stand, seed=SEED, is_timely=is_timely, sections=sections)
 
     return begin
 

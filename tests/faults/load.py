@@ -202,9 +202,7 @@ class Load:
                 return None
             await asyncio.sleep(RETRY_PAUSE_S)
 
-    async def _send(
-        self, method: str, path: str, token: str, body: object, headers: dict[str, str]
-    ) -> Answer | None:
+    async def _send(self, method: str, path: str, token: str, body: object, headers: dict[str, str]) -> Answer | None:
         self.counts.requests += 1
         sent_at = time.monotonic()
         try:

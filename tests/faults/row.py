@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from types import TracebackType
@@ -141,7 +142,7 @@ class Row:
         """The longest time without any definite answer, from the first fault on."""
         times = sorted(one.answered_at for one in self.load.served)
         times = [self._injected_at or times[0], *(one for one in times if one >= self._injected_at)]
-        return max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0)
+        return max((b - a for a, b in itertools.pairwise(times)), default=0.0)
 
     async def _stop(self) -> None:
         await self.load.stop(patience_s=2.0)

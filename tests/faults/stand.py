@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import psutil
+from redis.asyncio import Redis
 
 from cluster.embedded import EmbeddedServices
 from tests.acceptance.seatline import Seatline
@@ -58,6 +59,14 @@ class Stand:
             return await connection.fetchval(statement, *arguments)
         finally:
             await connection.close()
+
+    async def flush_redis(self) -> None:
+        """FLUSHALL."""
+        redis = Redis.from_url(self.services.redis_url)
+        try:
+            await redis.flushall()
+        finally:
+            await redis.aclose()
 
     async def change_server_setting(self, name: str, value: str | None) -> None:
         """Of the whole Postgres, at once and for all connections; None: back to what it was."""

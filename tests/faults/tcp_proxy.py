@@ -149,9 +149,7 @@ class TcpProxy:
         finally:
             self._links.discard(link)
 
-    async def _pass_on(
-        self, link: Link, way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _pass_on(self, link: Link, way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while not link.is_cut and (data := await reader.read(CHUNK)):
                 if await self._gets_through(link, way, data):
