@@ -1,6 +1,6 @@
 # Everything starts here. Each target makes .venv first when it is missing or out of date; needed: Python 3.11+.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint simulate bench lock clean bootstrap
+.PHONY: help run test lint audit simulate bench lock clean bootstrap
 MAKEFLAGS += --no-print-directory
 
 # Ray would ship the working directory of a driver that uv started, and would send usage figures.
@@ -28,6 +28,9 @@ lint: bootstrap ## Check style, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+audit: bootstrap ## Look for known vulnerabilities in requirements.lock (ARGS=--strict fails if nobody can be asked)
+	@$(BIN)/python scripts/audit.py $(ARGS)
 
 simulate: bootstrap ## Simulate with faults: SEEDS=10000 runs in simulated time (ARGS go to the simulator; try ARGS=--help)
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
