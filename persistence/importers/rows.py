@@ -163,6 +163,8 @@ def _reason_against_meeting(meeting: WeeklyMeeting, weeks: int) -> str | None:
         return f"weekday {meeting.weekday} is not between 0 and 6"
     if not 0 <= meeting.start_minute < meeting.end_minute <= MINUTES_PER_DAY:
         return f"a meeting from minute {meeting.start_minute} to {meeting.end_minute} is not within one day"
+    if meeting.room is not None and "\0" in meeting.room:
+        return "a meeting's room is not text"
     if not 0 < meeting.weeks < 1 << weeks:
         return f"a meeting's weeks are none, or beyond the {weeks} weeks of the semester"
     return None

@@ -80,5 +80,7 @@ def read_xml(path: Path, elements: Elements, progress: Progress, bytes_max: int 
         raise ImportFileError(f"{path}: declares entities, which is refused ({type(error).__name__})") from error
     except xml.sax.SAXParseException as error:
         raise ImportFileError(f"{path}: line {error.getLineNumber()}: not well-formed: {error.getMessage()}") from error
+    except (LookupError, ValueError) as error:  # expat asks Python for encodings that it does not know itself
+        raise ImportFileError(f"{path}: in an encoding that cannot be read: {error}") from error
     except ImportFileError as error:
         raise error if str(error).startswith(str(path)) else ImportFileError(f"{path}: {error}") from error

@@ -95,6 +95,7 @@ def test_rows_of_one_section_are_joined(tmp_path: Path) -> None:
         ("too\tfew", "2 columns instead of 5"),
         ("", "1 columns instead of 5"),
         (row(course="CSE 10\0"), "not text"),
+        (row("LE,M,9:00 - 9:50,MANDE\0"), "room is not text"),
         (row(key="000002", seats="31"), "another section on line 2"),
     ],
 )
