@@ -13,7 +13,7 @@ from collections.abc import Callable
 PER_DECISION = 2.0
 PER_S = 5_000.0
 """On top, whatever is decided: while Postgres is away nothing is, and there is time to say so."""
-BURST = 500.0
+BURST = 2_000.0
 
 
 class ShedBudget:
