@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from bench.commands.ablation import ablation
+from bench.commands.latency import latency
 from bench.commands.overload import overload
+from bench.commands.replay_day import replay_day
+from bench.commands.scale import scale
+from bench.commands.spike import spike
 from bench.commands.throughput import throughput
 
 app = typer.Typer(
@@ -13,15 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-
-@app.callback()
-def _group() -> None:
-    """Makes them subcommands even while there is only one."""
-
-
-app.command()(throughput)
-app.command()(overload)
+for command in (throughput, latency, spike, overload, replay_day, ablation, scale):
+    app.command()(command)
 
 if __name__ == "__main__":
     app()

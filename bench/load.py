@@ -132,8 +132,8 @@ class Load:
             while upcoming is not None and started + upcoming <= now:
                 self._due.append(started + upcoming)
                 upcoming = next(arrivals, None)
-            while self._due and self._idle and not self._source.exhausted:
-                self.take(self._idle.pop())
+            while self._due and self._idle and self.take(self._idle.pop()):
+                pass
             if self._source.exhausted:
                 self._due.clear()
                 upcoming = None
@@ -151,22 +151,23 @@ class Load:
         for client in self._clients:
             client.close()
 
-    def take(self, client: _Client) -> None:
-        """Give ``client`` its next request, or let it rest."""
+    def take(self, client: _Client) -> bool:
+        """Give ``client`` its next request, or let it rest; whether there was one."""
         if self.over:
-            return
+            return False
         if self._arrivals is not None and not self._due:
             self._idle.append(client)
-            return
+            return False
         request = self._source.take()
         if request is None:
             self._idle.append(client)
-            return
+            return False
         since = perf_counter() if self._arrivals is None else self._due.popleft()
         if self._from <= since < self._until:
             self.measured.offered += 1
         self._under_way += 1
         client.send(*request, since)
+        return True
 
     def count(self, client: _Client, status: int, body: bytes) -> None:
         """Count the answer that ``client`` waited for; status 0 if there was none."""

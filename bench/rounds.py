@@ -39,7 +39,7 @@ class Field:
     async def warm_up(self) -> None:
         """Let everybody activate sections, open connections and fill caches."""
         for contestant in self.contestants.values():
-            requests = self._source(contestant, WARM_UP, 0)
+            requests = self.source(contestant, WARM_UP, 0)
             load = Load(contestant.target, requests, connections=self.options.connections, warmup_s=0, seconds=2.0)
             await load.run()
             await contestant.settle()
@@ -51,13 +51,14 @@ class Field:
             first = turn % max(1, len(able))
             for done, contestant in enumerate(able[first:] + able[:first]):
                 progress(workload.name, turn * len(able) + done, self.options.rounds * len(able))
-                source = self._source(contestant, workload, turn)
+                source = self.source(contestant, workload, turn)
                 row = await measure(self.stand, contestant, source, self.options)
                 self.rows.append({"workload": workload.name, "round": turn, **row})
                 report(self.rows[-1])
         progress(workload.name, 1, 1)
 
-    def _source(self, contestant: Contestant, workload: Workload, turn: int) -> Sequence[bytes] | Source:
+    def source(self, contestant: Contestant, workload: Workload, turn: int) -> Sequence[bytes] | Source:
+        """What a contestant is sent in a round."""
         if workload.name == "churn":
             return self.requests.churn()
         few = contestant.peer is not None and contestant.peer.sections_max is not None

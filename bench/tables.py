@@ -22,6 +22,7 @@ def show_round(row: Row) -> None:
         f"  p50 {latency.get('p50', 0):7.1f} ms  p99 {latency.get('p99', 0):7.1f} ms  server {cost:7.0f} us"
         f"  client {row['client']['cpu_share']:4.0%}",
         highlight=False,
+        soft_wrap=True,
     )
 
 

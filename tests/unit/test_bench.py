@@ -112,3 +112,40 @@ def test_rounds_merge_into_one_histogram() -> None:
     both = percentiles_ms(merged([encoded(slow), encoded(fast)]))
     assert both["p50"] == pytest.approx(1.0, rel=0.01)
     assert both["p99.9"] == pytest.approx(100.0, rel=0.01)
+
+
+async def test_a_source_that_waits_for_answers_does_not_stop_an_open_loop() -> None:
+    class OneByOne:
+        """Gives a request only when the one before was answered."""
+
+        def __init__(self) -> None:
+            self.left, self.under_way = 10, False
+
+        @property
+        def exhausted(self) -> bool:
+            return self.left == 0 and not self.under_way
+
+        def take(self) -> tuple[int, bytes] | None:
+            if self.under_way or not self.left:
+                return None
+            self.left, self.under_way = self.left - 1, True
+            return self.left, post(target, "/", "token", "key", b"{}")
+
+        def answered(self, number: int, status: int, body: bytes) -> None:
+            self.under_way = False
+
+    class Server(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            later = asyncio.get_running_loop().call_later
+            later(0.005, self.transport.write, REPLY)  # type: ignore[attr-defined]
+
+    server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0)
+    async with server:
+        target = Target.of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        load = Load(target, OneByOne(), connections=4, warmup_s=0, seconds=20, arrivals=[0.0] * 10)
+        measured = await load.run()
+    assert measured.outcomes == {"enrolled": 10}
+    assert measured.seconds < 10

@@ -1,0 +1,164 @@
+"""``seatline bench latency``: what students feel at a given load, and on an idle system."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import median
+from typing import Annotated, Any
+
+import typer
+
+from bench.contestant import SEATLINE
+from bench.measured import merged, percentiles_ms
+from bench.options import AsJson, Connections, Options, Peers, Rounds, Seconds, Sections, Seed, contestants
+from bench.probes import commit_latency, ray_latency
+from bench.results import keep
+from bench.rounds import Field, Row, measure, open_field
+from bench.stand import open_stand
+from bench.tables import show_rows, show_verified
+from bench.workloads import WORKLOADS
+from cluster.cli.common import Exit, err, out, print_json, run_async
+from cluster.cli.progress import progress_bars
+from persistence.importers.report import Progress
+
+UNIFORM = WORKLOADS["uniform"]
+PEAK_SECONDS = 3.0
+IDLE_SECONDS = 3.0
+
+
+def latency(
+    peers: Peers = "stored_function,conventional",
+    seconds: Seconds = 5.0,
+    rounds: Rounds = 3,
+    connections: Connections = 256,
+    sections: Sections = 1_000,
+    shares: Annotated[str, typer.Option(help="Offered rates, as parts of each one's own peak.")] = "0.25,0.5,0.75,0.9",
+    rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 8_000,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Latency against offered rate: open loop, counted from when a request was due, at parts of each one's own peak.
+
+    And one request at a time on an idle system, beside one round trip through Ray and one Postgres commit.
+
+    Example:
+
+        seatline bench latency --peers stored_function --shares 0.5 --seconds 10
+    """
+    options = Options(seconds, rounds, connections, sections, 1.0, rate_max, seed)
+    parts = tuple(float(one) for one in shares.split(","))
+    result = run_async(measure_latency([one for one in contestants(peers) if one != "echo"], parts, options))
+    finish(result, as_json=as_json)
+
+
+async def measure_latency(names: list[str], shares: tuple[float, ...], options: Options) -> dict[str, Any]:
+    """Peak, offered rates, idle: round by round, contestant by contestant."""
+    turns = options.rounds * (len(shares) + 2)
+    drawing = replace(options, rounds=turns)
+    rows: list[Row] = []
+    async with open_stand() as stand:
+        with progress_bars() as progress:
+            async with open_field(stand, names, [UNIFORM], drawing, progress) as field:
+                await field.warm_up()
+                for turn in range(options.rounds):
+                    rows += await _round(field, turn, shares, options, progress)
+                home = field.contestants[SEATLINE].home
+                assert home is not None  # noqa: S101  (a Seatline has one)
+                floor = {
+                    "ray_round_trip_ms": await ray_latency(home),
+                    "postgres_commit_ms": await commit_latency(stand.services.database_url),
+                }
+                err.print("verifying ...")
+                verified = await field.verify()
+    result = {
+        "options": options.as_json(), "rows": rows, "points": _points(rows), "idle": _idle(rows, floor),
+        "verify": verified,
+    }  # fmt: skip
+    keep("latency", result, seeds={"latency": options.seed})
+    return result
+
+
+async def _round(field: Field, turn: int, shares: tuple[float, ...], options: Options, progress: Progress) -> list[Row]:
+    rows: list[Row] = []
+    first = turn * (len(shares) + 2)
+    everybody = list(field.contestants.values())
+    peaks: dict[str, float] = {}
+    for contestant in everybody:
+        quick = replace(options, seconds=min(PEAK_SECONDS, options.seconds))
+        row = await measure(field.stand, contestant, field.source(contestant, UNIFORM, first), quick)
+        peaks[contestant.name] = row["enrolled_per_s"]
+        rows.append({"kind": "peak", "share": None, "round": turn, **row})
+    for number, share in enumerate(shares, start=1):
+        progress("offered rates", turn * len(shares) + number, options.rounds * len(shares))
+        for contestant in everybody:
+            source = field.source(contestant, UNIFORM, first + number)
+            rate = max(1.0, share * peaks[contestant.name])
+            row = await measure(field.stand, contestant, source, options, rate=rate)
+            rows.append({"kind": "rate", "share": share, "round": turn, **row})
+    alone = replace(options, connections=1, seconds=min(IDLE_SECONDS, options.seconds))
+    for contestant in everybody:
+        source = field.source(contestant, UNIFORM, first + len(shares) + 1)
+        row = await measure(field.stand, contestant, source, alone)
+        rows.append({"kind": "idle", "share": None, "round": turn, **row})
+    return rows
+
+
+def _points(rows: list[Row]) -> list[dict[str, Any]]:
+    """One point for each contestant and share: medians of rates, latencies of all rounds together."""
+    found = []
+    for name in dict.fromkeys(row["contestant"] for row in rows):
+        for share in dict.fromkeys(row["share"] for row in rows if row["kind"] == "rate"):
+            own = [row for row in rows if row["contestant"] == name and row["share"] == share]
+            found.append(
+                {
+                    "contestant": name,
+                    "share_of_peak": share,
+                    "offered_per_s": round(median(row["offered_per_s"] for row in own), 1),
+                    "achieved_per_s": round(median(row["achieved_per_s"] for row in own), 1),
+                    "latency_ms": percentiles_ms(merged(row["latency_hdr"] for row in own)),
+                    "shed": sum(row["shed"] for row in own),
+                    "failed": sum(row["failed"] for row in own),
+                    "unsent": sum(row["unsent"] for row in own),
+                }
+            )
+    return found
+
+
+def _idle(rows: list[Row], floor: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """One request at a time, and how many times what it cannot be without."""
+    own = {
+        name: percentiles_ms(
+            merged(row["latency_hdr"] for row in rows if row["kind"] == "idle" and row["contestant"] == name)
+        )
+        for name in dict.fromkeys(row["contestant"] for row in rows)
+    }
+    least = floor["ray_round_trip_ms"]["p50"] + floor["postgres_commit_ms"]["p50"]
+    return {"latency_ms": own, **floor, "seatline_over_floor": round(own[SEATLINE].get("p50", 0.0) / least, 2)}
+
+
+def finish(result: dict[str, Any], *, as_json: bool) -> None:
+    """Print what was found; exit 5 if an invariant was broken."""
+    if as_json:
+        print_json(result)
+    else:
+        points = ("p50", "p90", "p99", "p99.9")
+        show_rows(
+            "Open loop, from the intended start",
+            ["contestant", "of peak", "offered/s", "achieved/s", *(f"{point} ms" for point in points), "shed"],
+            [
+                [one["contestant"], one["share_of_peak"], one["offered_per_s"], one["achieved_per_s"],
+                 *(one["latency_ms"].get(point) for point in points), one["shed"]]
+                for one in result["points"]
+            ],
+        )  # fmt: skip
+        idle = result["idle"]
+        for name, one in idle["latency_ms"].items():
+            out.print(f"one at a time, {name}: p50 {one.get('p50', 0):.2f} ms", highlight=False)
+        out.print(
+            f"Ray round trip p50 {idle['ray_round_trip_ms']['p50']:.2f} ms, Postgres commit p50"
+            f" {idle['postgres_commit_ms']['p50']:.2f} ms; Seatline takes {idle['seatline_over_floor']} times both",
+            highlight=False,
+        )
+        show_verified(result["verify"])
+    if not all(one["ok"] for one in result["verify"].values()):
+        raise typer.Exit(int(Exit.BROKEN_INVARIANT))

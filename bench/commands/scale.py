@@ -1,0 +1,184 @@
+"""``seatline bench scale``: more sections, more students; activation, memory and the first request at size."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from bench.contestant import Contestant, same_host, start_seatline
+from bench.cpu import tree_memory_bytes
+from bench.demand import SLOTS, Ask, Demand, pairs_of
+from bench.load import Load
+from bench.options import AsJson, Connections, Options, Rounds, Seconds, Seed
+from bench.results import keep
+from bench.rounds import Row, measure, verify_contestant
+from bench.stand import Stand, open_stand
+from bench.tables import show_round, show_rows, show_verified
+from bench.term import Term, TokenBook, fill_term, read_term
+from bench.workloads import ENROLLMENTS
+from cluster.cli.common import Exit, print_json, run_async
+from cluster.cli.progress import progress_bars
+from cluster.http_client import AsyncConnection, post
+from persistence.importers.report import Progress
+
+ACTOR = "ray::SectionAct"
+TOUCH_TIMEOUT_S = 120.0
+
+
+class Size(NamedTuple):
+    """How many sections, and how many times the students that the load takes."""
+
+    name: str
+    sections: int
+    students_factor: int = 1
+
+
+SIZES = (Size("base", 1_000), Size("twice the students", 1_000, 2), Size("twice the sections", 2_000))
+
+
+def scale(
+    sections: Annotated[int, typer.Option(min=1_000, max=20_000, help="Of the largest catalogue.")] = 10_000,
+    students: Annotated[int, typer.Option(min=1_000, help="Least number of students of the largest.")] = 50_000,
+    peers: Annotated[str, typer.Option(help="None take part.", hidden=True)] = "none",
+    seconds: Seconds = 3.0,
+    rounds: Rounds = 3,
+    connections: Connections = 128,
+    rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 6_000,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Throughput as sections and students double, and a whole university: activation of every section, memory.
+
+    Example:
+
+        seatline bench scale --sections 10000 --students 50000
+    """
+    del peers
+    options = Options(seconds, rounds, connections, SIZES[0].sections, 1.0, rate_max, seed)
+    finish(run_async(measure_scale(sections, students, options)), as_json=as_json)
+
+
+async def measure_scale(largest: int, students: int, options: Options) -> dict[str, Any]:
+    """Every size with a Seatline of its own, in turn."""
+    sizes = (*SIZES, Size("largest", largest))
+    rows: list[Row] = []
+    async with open_stand() as stand, contextlib.AsyncExitStack() as stack:
+        with progress_bars() as progress:
+            runs = []
+            for size in sizes:
+                least = students if size.name == "largest" else 0
+                runs.append(await _start(stand, stack, size, options, least, progress))
+            for turn in range(options.rounds):
+                for run in runs[turn % len(runs) :] + runs[: turn % len(runs)]:
+                    requests = run.requests(turn)
+                    row = await measure(stand, run.contestant, requests, options)
+                    rows.append({"workload": "uniform", "round": turn, "size": run.size.name, **row})
+                    show_round(rows[-1])
+            verified = {run.size.name: await verify_contestant(run.contestant) for run in runs}
+    result = {
+        "options": options.as_json(), "rows": rows, "sizes": [_summary(run, rows) for run in runs], "verify": verified,
+    }  # fmt: skip
+    keep("scale", result, seeds={"scale": options.seed})
+    return result
+
+
+class Run:
+    """One size: its Seatline, its requests, and what was seen when it was started."""
+
+    def __init__(self, size: Size, demand: list[list[Ask]], students: int, term: Term, tokens: TokenBook) -> None:
+        self.size = size
+        self.students = students
+        self.seen: dict[str, Any] = {}
+        self._demand = demand
+        self._term = term
+        self._tokens = tokens
+        self.contestant: Contestant
+
+    def requests(self, turn: int) -> list[bytes]:
+        """Those of a round; the last ones ask once for every section."""
+        return [
+            post(
+                same_host(0), ENROLLMENTS, self._tokens.token(student), f"scale-{turn}-{number}",
+                b'{"section_id":%d}' % self._term.section_ids[section],
+            )
+            for number, (student, section) in enumerate(pairs_of(self._demand[turn], self.students))
+        ]  # fmt: skip
+
+
+async def _start(
+    stand: Stand, stack: contextlib.AsyncExitStack, size: Size, options: Options, least: int, progress: Progress
+) -> Run:
+    demand = Demand(options.seed)
+    asks = [demand.draw(range(size.sections), options.per_round) for _ in range(options.rounds)]
+    asks.append(_each_once(demand, size.sections))
+    students = max(least, demand.students * size.students_factor)
+    name = f"scale_{size.name.replace(' ', '_')}"
+    seats = [options.per_round * options.rounds * SLOTS // size.sections + 100] * size.sections
+    await stand.make_template(name, lambda url: fill_term(url, seats, students, progress))
+    url = stand.database_url(name)
+    term = await read_term(url)
+    run = Run(size, asks, students, term, TokenBook(stand.jwt_secret, term.students))
+    started = time.perf_counter()
+    run.contestant = await stack.enter_async_context(start_seatline(stand, url, size.name))
+    run.seen["start_s"] = round(time.perf_counter() - started, 2)
+    await _first_touch(run, options.connections)
+    return run
+
+
+def _each_once(demand: Demand, sections: int) -> list[Ask]:
+    return [ask for section in range(sections) for ask in demand.draw([section], 1)]
+
+
+async def _first_touch(run: Run, connections: int) -> None:
+    """The first request after the start, then one for every section: all of them come into memory."""
+    before = _actor_memory(run)
+    first, *rest = run.requests(len(run._demand) - 1)
+    connection = AsyncConnection(run.contestant.target)
+    started = time.perf_counter()
+    await connection.exchange(first, 30.0)
+    run.seen["first_request_ms"] = round((time.perf_counter() - started) * 1000, 1)
+    connection.close()
+    load = Load(run.contestant.target, rest, connections=connections, warmup_s=0, seconds=TOUCH_TIMEOUT_S)
+    measured = await load.run()
+    after = _actor_memory(run)
+    run.seen["all_sections_active_s"] = round(measured.seconds, 2)
+    run.seen["activated"] = measured.outcomes["enrolled"] + 1
+    run.seen["actor_processes"] = after["processes"]
+    run.seen["actor_rss_mb"] = round(after["rss"] / 1e6, 1)
+    run.seen["actor_pss_mb"] = round(after["pss"] / 1e6, 1)
+    run.seen["grown_kb_per_section"] = round((after["uss"] - before["uss"]) / run.size.sections / 1000, 2)
+
+
+def _actor_memory(run: Run) -> dict[str, int]:
+    return tree_memory_bytes([process.pid for process in run.contestant.processes], ACTOR)
+
+
+def _summary(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
+    own = {row["round"]: row["enrolled_per_s"] for row in rows if row["size"] == run.size.name}
+    base = {row["round"]: row["enrolled_per_s"] for row in rows if row["size"] == SIZES[0].name}
+    return {
+        "size": run.size.name,
+        "sections": run.size.sections,
+        "students": run.students,
+        "per_s": round(median(own.values()), 1),
+        "of_base": round(median(rate / base[turn] for turn, rate in own.items() if base.get(turn)), 3),
+        **run.seen,
+    }
+
+
+def finish(result: dict[str, Any], *, as_json: bool) -> None:
+    """Print what was found; exit 5 if an invariant was broken."""
+    if as_json:
+        print_json(result)
+    else:
+        sizes = result["sizes"]
+        shown = [{name.replace("_", " "): value for name, value in one.items()} for one in sizes]
+        show_rows("As the catalogue and the students grow", list(shown[0]), [list(one.values()) for one in shown])
+        show_verified(result["verify"])
+    if not all(one["ok"] for one in result["verify"].values()):
+        raise typer.Exit(int(Exit.BROKEN_INVARIANT))

@@ -1,0 +1,117 @@
+"""``seatline bench spike``: the moment at which registration opens."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from statistics import median
+from typing import Annotated, Any
+
+import typer
+
+from bench.contestant import SEATLINE, Contestant, start_peer, start_seatline
+from bench.options import AsJson, Connections, Options, Peers, Rounds, Seconds, Seed, contestants
+from bench.peers.registry import PEERS
+from bench.results import keep
+from bench.rounds import Row, measure, verify_contestant
+from bench.spike import Rush
+from bench.stand import Stand, open_stand
+from bench.tables import show_rows, show_verified
+from bench.term import TokenBook, fill_term, read_term
+from cluster.cli.common import Exit, err, print_json, run_async
+from cluster.cli.progress import progress_bars
+
+TEMPLATE = "bench_spike"
+
+
+def spike(
+    peers: Peers = "stored_function,skip_locked,redis_lua,conventional",
+    students: Annotated[int, typer.Option(min=100, help="Who come in each round, all in the first moment.")] = 5_000,
+    seconds: Seconds = 120.0,
+    rounds: Rounds = 3,
+    connections: Connections = 256,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+) -> None:
+    """N students at T0, seats for 70 % of them: time until all are answered, latency from T0, and fairness.
+
+    --seconds is how long to wait at most.
+
+    Example:
+
+        seatline bench spike --students 10000 --peers stored_function
+    """
+    names = [one for one in contestants(peers) if one not in {"echo", "ray_per_request"}]
+    finish(run_async(measure_spike(names, students, Options(seconds, rounds, connections, seed=seed))), as_json=as_json)
+
+
+async def measure_spike(names: list[str], students: int, options: Options) -> dict[str, Any]:
+    """The same rush on each in turn."""
+    rush = Rush(students, options.rounds, options.seed)
+    rows: list[Row] = []
+    async with open_stand() as stand, contextlib.AsyncExitStack() as stack:
+        with progress_bars() as progress:
+            await stand.make_template(
+                TEMPLATE, lambda url: fill_term(url, rush.capacities(), rush.students * rush.rounds, progress)
+            )
+            term = await read_term(stand.database_url(TEMPLATE))
+            tokens = TokenBook(stand.jwt_secret, term.students)
+            running = [await stack.enter_async_context(await _start(stand, name)) for name in names]
+            for turn in range(rush.rounds):
+                first = turn % len(running)
+                for done, contestant in enumerate(running[first:] + running[:first]):
+                    progress("spikes", turn * len(running) + done, rush.rounds * len(running))
+                    source = rush.source(turn, term, tokens, contestant.target)
+                    at_once = replace(options, warmup_s=0.0)
+                    row = await measure(stand, contestant, source, at_once, arrivals=[0.0] * students)
+                    rows.append({"round": turn, **row, "drain_s": row["seconds"], "fairness": source.fairness()})
+            progress("spikes", 1, 1)
+        err.print("verifying ...")
+        verified = {one.name: await verify_contestant(one) for one in running if one.keeps_counts}
+    result = {
+        "options": {**options.as_json(), "students": students}, "rows": rows, "summary": _summary(rows),
+        "verify": verified,
+    }  # fmt: skip
+    keep("spike", result, seeds={"spike": options.seed})
+    return result
+
+
+async def _start(stand: Stand, name: str) -> contextlib.AbstractAsyncContextManager[Contestant]:
+    url = await stand.clone(f"of_{name}", TEMPLATE)
+    return start_seatline(stand, url) if name == SEATLINE else start_peer(stand, PEERS[name], url)
+
+
+def _summary(rows: list[Row]) -> list[dict[str, Any]]:
+    found = []
+    for name in dict.fromkeys(row["contestant"] for row in rows):
+        own = [row for row in rows if row["contestant"] == name]
+        found.append(
+            {
+                "contestant": name,
+                "drain_s": round(median(row["drain_s"] for row in own), 3),
+                "p50_ms": round(median(row["latency_ms"].get("p50", 0.0) for row in own), 1),
+                "p99_ms": round(median(row["latency_ms"].get("p99", 0.0) for row in own), 1),
+                "max_ms": round(max(row["latency_ms"].get("max", 0.0) for row in own), 1),
+                "enrolled": own[0]["outcomes"].get("enrolled", 0),
+                "waitlisted": own[0]["outcomes"].get("waitlisted", 0),
+                "shed_or_failed": sum(row["shed"] + row["failed"] for row in own),
+                "later_got_the_seat": round(median(row["fairness"]["later_got_the_seat"] for row in own), 4),
+            }
+        )
+    return found
+
+
+def finish(result: dict[str, Any], *, as_json: bool) -> None:
+    """Print what was found; exit 5 if an invariant was broken."""
+    if as_json:
+        print_json(result)
+    else:
+        summary = result["summary"]
+        show_rows(
+            f"{result['options']['students']:,} students at once",
+            list(summary[0]),
+            [list(one.values()) for one in summary],
+        )
+        show_verified(result["verify"])
+    if not all(one["ok"] for one in result["verify"].values()):
+        raise typer.Exit(int(Exit.BROKEN_INVARIANT))

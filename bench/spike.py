@@ -1,0 +1,87 @@
+"""The opening of registration: everybody at once. How long until all are answered, and who came first."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from bench.load import Prepared
+from bench.term import Term, TokenBook
+from bench.workloads import ENROLLMENTS
+from cluster.http_client import Target, post
+
+SECTIONS = 100
+SEATS_SHARE = 0.7
+"""Seats by students: there is a waitlist in nearly every section."""
+
+
+class Rush:
+    """Who asks for what in each round. Sections and students of a round are its own.
+
+    Args:
+        students: who come in each round.
+        rounds: how many.
+        seed: of what they ask for.
+    """
+
+    def __init__(self, students: int, rounds: int, seed: int) -> None:
+        self.students = students
+        self.rounds = rounds
+        self._seed = seed
+
+    def capacities(self) -> list[int]:
+        """Of the sections of all rounds."""
+        return [max(1, int(self.students * SEATS_SHARE / SECTIONS))] * (SECTIONS * self.rounds)
+
+    def wanted(self, turn: int) -> list[int]:
+        """The index of the section that each student asks for."""
+        rng = random.Random(self._seed + turn)
+        return [turn * SECTIONS + rng.randrange(SECTIONS) for _ in range(self.students)]
+
+    def source(self, turn: int, term: Term, tokens: TokenBook, target: Target) -> Recorded:
+        """The requests of a round."""
+        wanted = self.wanted(turn)
+        requests = [
+            post(
+                target, ENROLLMENTS, tokens.token(turn * self.students + number), f"spike-{turn}-{number}",
+                b'{"section_id":%d}' % term.section_ids[section],
+            )
+            for number, section in enumerate(wanted)
+        ]  # fmt: skip
+        return Recorded(requests, wanted)
+
+
+class Recorded(Prepared):
+    """Prepared requests, with what became of each."""
+
+    def __init__(self, requests: Sequence[bytes], sections: Sequence[int]) -> None:
+        super().__init__(requests)
+        self._sections = sections
+        self._seated: dict[int, bool] = {}
+
+    def answered(self, number: int, status: int, body: bytes) -> None:
+        """See ``bench.load.Source``."""
+        if status == 201:
+            self._seated[number] = b'"enrolled"' in body
+
+    def fairness(self) -> dict[str, Any]:
+        """Of two students of a section of whom one got a seat and one did not: how often the later one got it.
+
+        0 is strictly first come, first served, 0.5 is a lottery. Requests under way at once have no order for the
+        server, so the client's order of sending can never be kept wholly.
+        """
+        by_section: dict[int, list[bool]] = defaultdict(list)
+        for number in sorted(self._seated):
+            by_section[self._sections[number]].append(self._seated[number])
+        turned, pairs = 0, 0
+        for seated in by_section.values():
+            left_out_before = 0
+            for one in seated:
+                if one:
+                    turned += left_out_before
+                else:
+                    left_out_before += 1
+            pairs += seated.count(True) * seated.count(False)
+        return {"pairs": pairs, "later_got_the_seat": round(turned / pairs, 4) if pairs else 0.0}

@@ -1,0 +1,118 @@
+"""One Seatline against another that differs in one thing: in turn, on the same services, in one run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from bench.contestant import Contestant, start_seatline
+from bench.options import Options
+from bench.peers.registry import RAY_SECTIONS
+from bench.rounds import Row, measure, verify_contestant
+from bench.stand import Stand
+from bench.tables import show_round
+from bench.term import TokenBook, fill_term, read_term
+from bench.workloads import WARM_UP, Plan, Requests, Workload
+from persistence.importers.report import Progress
+
+TEMPLATE = "bench_variants"
+BASE = "as it is"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Args:
+    name: as in results.
+    settings: environment variables that differ.
+    few: whether only a few sections take part, for it and for what it is compared with.
+    """
+
+    name: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    few: bool = False
+
+
+async def compare_variants(
+    stand: Stand, variants: Sequence[Variant], workloads: Sequence[Workload], options: Options, progress: Progress
+) -> dict[str, Any]:
+    """Rounds of each workload on the base and on each variant, in pairs.
+
+    Returns:
+        ``rows`` of all rounds; ``variants``: by name and workload the medians of both and of their ratio; ``verify``.
+    """
+    turns = options.rounds * len(variants)
+    plan = Plan(workloads, turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
+    await stand.make_template(TEMPLATE, lambda url: fill_term(url, plan.capacities(), plan.students, progress))
+    term = await read_term(stand.database_url(TEMPLATE))
+    pairs = _Pairs(stand, options, Requests(plan, term, TokenBook(stand.jwt_secret, term.students)), workloads)
+    base_url = await stand.clone("of_base", TEMPLATE)
+    async with start_seatline(stand, base_url, BASE) as base:
+        await pairs.warm_up(base, few=False)
+        for number, variant in enumerate(variants):
+            progress("variants", number, len(variants))
+            await pairs.run(base, variant, number * options.rounds)
+        pairs.verified[BASE] = await verify_contestant(base)
+    progress("variants", 1, 1)
+    await stand.drop("of_base")
+    await stand.drop(TEMPLATE)
+    return {"rows": pairs.rows, "variants": _summary(pairs.rows, variants, workloads), "verify": pairs.verified}
+
+
+class _Pairs:
+    def __init__(self, stand: Stand, options: Options, requests: Requests, workloads: Sequence[Workload]) -> None:
+        self.rows: list[Row] = []
+        self.verified: dict[str, Any] = {}
+        self._stand = stand
+        self._options = options
+        self._requests = requests
+        self._workloads = workloads
+
+    async def warm_up(self, contestant: Contestant, *, few: bool) -> None:
+        """Activate its sections."""
+        requests = self._requests.prepared(WARM_UP, 0, few=few)
+        await measure(self._stand, contestant, requests[: len(requests) // 2], self._options)
+
+    async def run(self, base: Contestant, variant: Variant, first_turn: int) -> None:
+        """Start the variant, take turns, verify it."""
+        database = f"of_{variant.name.replace(' ', '_')}"
+        url = await self._stand.clone(database, TEMPLATE)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._stand.drop, database)
+            other = await stack.enter_async_context(start_seatline(self._stand, url, variant.name, variant.settings))
+            await self.warm_up(other, few=variant.few)
+            for workload in self._workloads:
+                for turn in range(self._options.rounds):
+                    pair = [base, other] if turn % 2 == 0 else [other, base]
+                    for contestant in pair:
+                        requests = self._requests.prepared(workload, first_turn + turn, few=variant.few)
+                        row = await measure(self._stand, contestant, requests, self._options)
+                        self.rows.append({"variant": variant.name, "workload": workload.name, "round": turn, **row})
+                        show_round(self.rows[-1])
+            self.verified[variant.name] = await verify_contestant(other)
+
+
+def _summary(rows: Sequence[Row], variants: Sequence[Variant], workloads: Sequence[Workload]) -> list[dict[str, Any]]:
+    found = []
+    for variant in variants:
+        for workload in workloads:
+            own = [row for row in rows if (row["variant"], row["workload"]) == (variant.name, workload.name)]
+            rates = {
+                is_base: {row["round"]: row["enrolled_per_s"] for row in own if (row["contestant"] == BASE) is is_base}
+                for is_base in (True, False)
+            }
+            costs = [row["cpu_us_per_enrolment"] for row in own if row["contestant"] != BASE]
+            ratios = [rates[False][turn] / rate for turn, rate in rates[True].items() if rate and turn in rates[False]]
+            found.append(
+                {
+                    "variant": variant.name,
+                    "workload": workload.name,
+                    "base_per_s": round(median(rates[True].values()), 1),
+                    "variant_per_s": round(median(rates[False].values()), 1),
+                    "ratio": round(median(ratios), 3) if ratios else 0.0,
+                    "cpu_us_per_enrolment": round(median(costs), 1) if costs else 0.0,
+                }
+            )
+    return found
