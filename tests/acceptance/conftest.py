@@ -24,7 +24,15 @@ async def seatline(services: EmbeddedServices, short_tmp: Path) -> AsyncIterator
     await connection.close()
     home = short_tmp / "acceptance"
     home.mkdir()
-    running = await Seatline.start(home, database(services.database_url, DATABASE), services.redis_url)
+    owner_url = database(services.database_url, DATABASE)
+    # It serves with the rights of the app role; the tests look on as the owner.
+    running = await Seatline.start(
+        home,
+        owner_url,
+        services.redis_url,
+        DATABASE_URL=database(services.app_database_url, DATABASE),
+        SEATLINE_OWNER_DATABASE_URL=owner_url,
+    )
     yield running
     code = await running.stop()
     assert code == 0, (home / "up.log").read_text()
