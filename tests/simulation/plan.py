@@ -18,6 +18,7 @@ class Fault(enum.Enum):
     ACTOR_KILLED = "an actor dies and is started again"
     ACTOR_PAUSED = "an actor stands still, longer than its lease"
     ACTOR_ZOMBIE = "a paused actor is given up and replaced, and then goes on"
+    SECTIONS_RELEASED = "an actor lets some of its sections go"
     API_KILLED = "an API process dies and is started again"
     MEMBERS_DIFFER = "an API process is started again with other actors in its directory"
     CLIENT_CUT = "a client loses its connection before the answer"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tests.simulation.chaos import Chaos
 from tests.simulation.cluster import LEASE_TTL_MS, Cluster
 from tests.simulation.plan import Fault
+from tests.simulation.process import ProcessDiedError
 
 Trace = Callable[[str], None]
 
@@ -28,6 +30,7 @@ class Storm:
             Fault.ACTOR_KILLED: self._kill_actor,
             Fault.ACTOR_PAUSED: self._pause_actor,
             Fault.ACTOR_ZOMBIE: self._replace_paused_actor,
+            Fault.SECTIONS_RELEASED: self._release_sections,
             Fault.API_KILLED: self._kill_api,
             Fault.MEMBERS_DIFFER: self._change_members,
             Fault.POSTGRES_KILLED: self._kill_postgres,
@@ -89,6 +92,14 @@ class Storm:
             self._cluster.start_actor(name)
         await self._for_a_while(0.1, LEASE_S)
         zombie.process.resume()
+
+    async def _release_sections(self) -> None:
+        actor = self._cluster.actors[self._some(list(self._cluster.names))]
+        if actor.service is None or actor.process.is_dead:
+            return
+        section_ids = [one for one in range(1, self._chaos.plan.sections + 1) if self._chaos.random.random() < 0.5]
+        with contextlib.suppress(ProcessDiedError):
+            await actor.process.result_of(actor.process.spawn(actor.service.release(section_ids)))
 
     async def _kill_api(self) -> None:
         index = self._chaos.random.randrange(len(self._cluster.apis))
