@@ -29,41 +29,47 @@ _keys = itertools.count(1)
 
 @dataclass
 class Seatline:
-    """A running ``seatline up``: a process, its URL, its home."""
+    """A running ``seatline up`` or ``serve``: a process, its URL, its home."""
 
     process: asyncio.subprocess.Process
     url: str
     home: Path
     database_url: str
     environment: dict[str, str]
+    arguments: tuple[str, ...]
 
     @classmethod
-    async def start(cls, home: Path, database_url: str, redis_url: str, **settings: str) -> Seatline:
+    async def start(
+        cls,
+        home: Path,
+        database_url: str,
+        redis_url: str,
+        *,
+        arguments: tuple[str, ...] = ("up", "--no-seed"),
+        **settings: str,
+    ) -> Seatline:
         """Run ``seatline up`` on its own home with these services and wait until it is up."""
-        environment = {
-            **os.environ,
-            "SEATLINE_HOME": str(home),
-            "DATABASE_URL": database_url,
-            "REDIS_URL": redis_url,
-            **settings,
-        }
-        log = (home / "up.log").open("wb")
-        process = await asyncio.create_subprocess_exec(
-            *seatline_command(),
-            "up",
-            "--port",
-            "0",
-            "--no-seed",
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        environment = environment_of(home, database_url, redis_url, **settings)
+        process, url = await cls._launch(home, environment, arguments)
+        return cls(process, url, home, database_url, environment, arguments)
+
+    async def start_again(self) -> None:
+        """After its end: the same once more."""
+        self.process, self.url = await self._launch(self.home, self.environment, self.arguments)
+
+    @staticmethod
+    async def _launch(
+        home: Path, environment: dict[str, str], arguments: tuple[str, ...]
+    ) -> tuple[asyncio.subprocess.Process, str]:
+        with (home / "up.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *seatline_command(), *arguments, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
         async with asyncio.timeout(START_TIMEOUT_S):
             while (run := read_run_file(home)) is None:
                 assert process.returncode is None, (home / "up.log").read_text()
                 await asyncio.sleep(0.1)
-        return cls(process, run.url, home, database_url, environment)
+        return process, run.url
 
     async def stop(self) -> int:
         """Ctrl-C. Returns the exit code."""
@@ -101,6 +107,18 @@ class Seatline:
         """A client that can speak for any student."""
         settings = Settings(home=self.home)
         return Client(self.url, AccessTokens(jwt_secret(settings), 3600))
+
+
+def environment_of(home: Path, database_url: str, redis_url: str, **settings: str) -> dict[str, str]:
+    """What a Seatline of this home is started with; the system picks its port unless ``settings`` do."""
+    return {
+        **os.environ,
+        "SEATLINE_HOME": str(home),
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "PORT": "0",
+        **settings,
+    }
 
 
 def seatline_command() -> list[str]:

@@ -6,8 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,8 +15,9 @@ import psutil
 from redis.asyncio import Redis
 
 from cluster.embedded import EmbeddedServices
-from tests.acceptance.seatline import Seatline
+from tests.acceptance.seatline import Seatline, environment_of
 from tests.conftest import database
+from tests.faults.nodes import LocalCluster, Node
 from tests.faults.tcp_proxy import Link, TcpProxy
 
 SECTION_ACTOR, API_SERVER = "ray::SectionAct", "ray::ApiServer"
@@ -35,18 +35,20 @@ class Stand:
     postgres: TcpProxy
     redis: TcpProxy
     database_url: str
+    nodes: list[Node] = field(default_factory=list)
 
     def actor_pids(self) -> list[int]:
         """Processes of the section actors."""
-        return self.seatline.section_actor_pids()
+        return self.pids_of(SECTION_ACTOR)
 
     def api_pids(self) -> list[int]:
         """Processes of the API servers."""
         return self.pids_of(API_SERVER)
 
     def pids_of(self, name: str) -> list[int]:
-        """Processes below ``seatline up`` whose names begin so."""
-        return processes_below(self.seatline.process.pid, name)
+        """Processes of this Seatline and of its Ray nodes whose names begin so."""
+        roots = [self.seatline.process.pid, *(node.process.pid for node in self.nodes)]
+        return [pid for root in roots for pid in processes_below(root, name)]
 
     async def execute(self, statement: str, *arguments: object) -> None:
         """One statement as the database's owner, past the proxy."""
@@ -77,29 +79,42 @@ class Stand:
 
 @contextlib.asynccontextmanager
 async def open_stand(
-    services: EmbeddedServices, directory: Path, name: str, *, redis_db: int = 0, **settings: str
+    services: EmbeddedServices,
+    directory: Path,
+    name: str,
+    *,
+    cluster: LocalCluster | None = None,
+    **settings: str,
 ) -> AsyncIterator[Stand]:
-    """Start a Seatline of this name on its own database, and stop it at the end if it still runs."""
+    """Start a Seatline of this name on its own database, and stop it at the end if it still runs.
+
+    ``seatline up`` has a Ray of its own. With a ``cluster`` it is deployed on that one by ``seatline serve``: its
+    section actors on the first node, everything else on a second.
+    """
     await execute(services.database_url, f"CREATE DATABASE {name}")
     home = directory / name
     home.mkdir()
-    async with AsyncExitStack() as stack:
-        postgres = await stack.enter_async_context(TcpProxy(postgres_socket(services)))
-        redis = await stack.enter_async_context(TcpProxy(Path(urlsplit(services.redis_url).path)))
-        seatline = await Seatline.start(
-            home,
-            f"postgresql://seatline@127.0.0.1:{postgres.port}/{name}",
-            f"redis://127.0.0.1:{redis.port}/{redis_db}",
-            **{"SEATLINE_ACTORS_PER_NODE": "2", **settings},
-        )
-        stand = Stand(seatline, services, postgres, redis, database(services.database_url, name))
+    async with (
+        TcpProxy(postgres_socket(services)) as postgres,
+        TcpProxy(Path(urlsplit(services.redis_url).path)) as redis,
+    ):
+        urls = f"postgresql://seatline@127.0.0.1:{postgres.port}/{name}", f"redis://127.0.0.1:{redis.port}/0"
+        settings = {"SEATLINE_ACTORS_PER_NODE": "2", **settings}
+        arguments: tuple[str, ...] = ("up", "--no-seed")
+        if cluster is not None:
+            settings |= cluster.settings
+            arguments = ("serve",)
+            await cluster.place_actors(environment_of(home, *urls, **settings))
+        seatline = await Seatline.start(home, *urls, arguments=arguments, **settings)
+        database_url = database(services.database_url, name)
+        stand = Stand(seatline, services, postgres, redis, database_url, cluster.nodes if cluster else [])
         try:
             yield stand
         finally:
             postgres.heal()
             redis.heal()
-            if stand.seatline.process.returncode is None:
-                await stand.seatline.stop()
+            if seatline.process.returncode is None:
+                await seatline.stop()
 
 
 async def execute(database_url: str, statement: str, *arguments: object) -> None:

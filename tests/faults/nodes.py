@@ -1,0 +1,121 @@
+"""A Ray cluster of several nodes on one machine, each started as one would start it on a machine of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from cluster.deployment import RAY_ENVIRONMENT
+
+START_TIMEOUT_S = 60.0
+
+
+@dataclass
+class Node:
+    """A running ``ray start --block``."""
+
+    process: asyncio.subprocess.Process
+
+    @property
+    def raylet_pid(self) -> int:
+        """Its raylet."""
+        (pid,) = (one.pid for one in psutil.Process(self.process.pid).children() if one.name().startswith("raylet"))
+        return pid
+
+    async def stop(self) -> None:
+        """End it and all that it started, if it still runs."""
+        if self.process.returncode is None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(self.process.pid).children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        child.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(20):
+                    await self.process.wait()
+
+
+@dataclass
+class LocalCluster:
+    """A head without CPUs, so that nothing is placed on it, and nodes as they are added."""
+
+    address: str
+    environment: dict[str, str]
+    directory: Path
+    nodes: list[Node]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a process needs to be told to join."""
+        return {"RAY_ADDRESS": self.address, "RAY_AUTH_TOKEN_PATH": self.environment["RAY_AUTH_TOKEN_PATH"]}
+
+    async def place_actors(self, environment: dict[str, str]) -> None:
+        """The section actors on a node that they half fill; then a second node, which Ray prefers for what comes."""
+        await self.add_node(1)
+        placing = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.faults.place_actors", env=environment
+        )
+        assert await placing.wait() == 0
+        await self.add_node(8)
+
+    async def add_node(self, cpus: int) -> Node:
+        """Start one more node and wait until it has joined."""
+        return await self._start(f"node-{len(self.nodes)}", "--address", self.address, "--num-cpus", str(cpus))
+
+    async def _start(self, name: str, *arguments: str) -> Node:
+        log_path = self.directory / f"{name}.log"
+        with log_path.open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                str(Path(sys.executable).with_name("ray")),
+                "start",
+                *arguments,
+                "--block",
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        node = Node(process)
+        self.nodes.append(node)
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while "Ray runtime started" not in log_path.read_text():
+                assert process.returncode is None, log_path.read_text()
+                await asyncio.sleep(0.1)
+        return node
+
+
+@contextlib.asynccontextmanager
+async def local_cluster(directory: Path) -> AsyncIterator[LocalCluster]:
+    """Start a head; it and all nodes end with the block."""
+    directory.mkdir()
+    token = directory / "token"
+    token.write_text(secrets.token_urlsafe(48), encoding="ascii")
+    environment = {**os.environ, **RAY_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(token)}
+    port = free_port()
+    cluster = LocalCluster(f"127.0.0.1:{port}", environment, directory, [])
+    try:
+        await cluster._start(  # noqa: SLF001
+            "head", "--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false"
+        )
+        yield cluster
+    finally:
+        for node in reversed(cluster.nodes):
+            await node.stop()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
