@@ -6,9 +6,12 @@ import typer
 
 from bench.commands.ablation import ablation
 from bench.commands.latency import latency
+from bench.commands.micro import micro
 from bench.commands.overload import overload
 from bench.commands.replay_day import replay_day
+from bench.commands.report import report
 from bench.commands.scale import scale
+from bench.commands.short import short
 from bench.commands.spike import spike
 from bench.commands.throughput import throughput
 
@@ -18,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (throughput, latency, spike, overload, replay_day, ablation, scale):
+for command in (throughput, latency, spike, replay_day, micro, ablation, scale, overload, short, report):
     app.command()(command)
 
 if __name__ == "__main__":

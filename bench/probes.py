@@ -6,6 +6,7 @@ python -m bench.probes HOME      one call after the other to a section actor of 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -16,10 +17,27 @@ import asyncpg
 import orjson
 
 from bench.measured import histogram, percentiles_ms
+from cluster.http_client import AsyncConnection, Target, get
 from cluster.runfile import read_run_file
 
 CALLS = 500
 WARM_UP_CALLS = 50
+
+
+BATCH_LINE = re.compile(rb"^seatline_actor_batch_size_(sum|count)\{[^}]*\} ([0-9.e+]+)", re.MULTILINE)
+
+
+async def batches(target: Target) -> tuple[float, float]:
+    """Commands decided and turns taken so far by the section actors of the Seatline at ``target``."""
+    connection = AsyncConnection(target)
+    try:
+        body = (await connection.exchange(get(target, "/metrics"), 10.0)).body
+    finally:
+        connection.close()
+    totals = {b"sum": 0.0, b"count": 0.0}
+    for kind, value in BATCH_LINE.findall(body):
+        totals[kind] += float(value)
+    return totals[b"sum"], totals[b"count"]
 
 
 async def commit_latency(database_url: str) -> dict[str, float]:

@@ -144,7 +144,7 @@ def registration_curve(changes_file: Path, which: str) -> list[Change]:
     begins, ends = (at.timestamp() for at in PASSES[which])
     found: list[Change] = []
     before: dict[str, tuple[float, int, int]] = {}
-    for at, section, enrolled, waitlisted in _samples(changes_file):
+    for at, section, enrolled, waitlisted, _ in _samples(changes_file):
         last = before.get(section)
         before[section] = (at, enrolled, waitlisted)
         if last is None or not begins <= at < ends or _is_nightly(at):
@@ -155,6 +155,16 @@ def registration_curve(changes_file: Path, which: str) -> list[Change]:
     return sorted(found)
 
 
+def open_seats(changes_file: Path, which: str) -> dict[str, int]:
+    """Seats that were free in each section when a pass began, by the source's id."""
+    begins = PASSES[which][0].timestamp()
+    free: dict[str, int] = {}
+    for at, section, enrolled, _, total in _samples(changes_file):
+        if at <= begins or section not in free:
+            free[section] = max(0, total - enrolled)
+    return free
+
+
 def _steps(enrolled: int, waitlisted: int) -> Iterator[tuple[int, bool]]:
     for change, counts_falls in ((enrolled, True), (waitlisted, False)):
         if 0 < change < BATCH_STEP:
@@ -163,11 +173,12 @@ def _steps(enrolled: int, waitlisted: int) -> Iterator[tuple[int, bool]]:
             yield -change, False
 
 
-def _samples(path: Path) -> Iterator[tuple[float, str, int, int]]:
+def _samples(path: Path) -> Iterator[tuple[float, str, int, int, int]]:
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if row["section_id"]:
-                yield int(row["time_ms"]) / 1000, row["section_id"], int(row["enrolled"]), int(row["waitlisted"])
+                counts = int(row["enrolled"]), int(row["waitlisted"]), int(row["total"])
+                yield int(row["time_ms"]) / 1000, row["section_id"], *counts
 
 
 def _is_nightly(at: float) -> bool:

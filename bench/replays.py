@@ -16,7 +16,7 @@ from api.tokens import AccessTokens
 from bench.contestant import same_host
 from bench.load import outcome_of
 from bench.peers.environment import TOKEN_TTL_S
-from bench.real_demand import Change, course_requests, data_file, registration_curve
+from bench.real_demand import Change, course_requests, data_file, open_seats, registration_curve
 from bench.term import account_of
 from bench.workloads import ENROLLMENTS, delete
 from cluster.cli.tokens import find_students
@@ -162,6 +162,7 @@ class CurveDay(Day):
     """A pass of registration at UC San Diego in spring 2022: its adds and drops, compressed in time.
 
     The data has no students, so every add is a student of its own, and a drop is of some student who is in the section.
+    Sections begin with the seats that were free when the pass began.
     """
 
     def __init__(self, which: str) -> None:
@@ -181,6 +182,8 @@ class CurveDay(Day):
     def bundle(self) -> Bundle:
         """See ``Day``."""
         bundle = read_ucsd(_path(self.files[0]), semester=self.name)
+        free = open_seats(_path(self.files[1]), self.which)
+        bundle.sections = [one._replace(capacity=free.get(one.source_key, one.capacity)) for one in bundle.sections]
         for number in range(sum(one.adds for one in self.changes())):
             name = f"{self.name}-{number}"
             bundle.students.append(Student(name, Person(f"{name}@bench.seatline.example", name, "student")))

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from bench.contestant import SEATLINE
 from bench.rounds import Row
 from cluster.cli.common import err, out
+
+WIDE = 150
+"""Columns, where the output is a file and has none of its own."""
+
+
+def show_table(table: Table) -> None:
+    """A table, whole, also where there is no terminal."""
+    (out if out.is_terminal else Console(width=WIDE)).print(table)
 
 
 def show_round(row: Row) -> None:
@@ -45,7 +54,7 @@ def show_medians(medians: Mapping[str, Mapping[str, Row]], ratios: Mapping[str, 
                 f"{cost:,.0f}" if cost else "", f"{one['client_cpu_share']:.0%}",
             )  # fmt: skip
         table.add_section()
-    out.print(table)
+    show_table(table)
 
 
 def show_verified(verified: Mapping[str, Any]) -> None:
@@ -65,7 +74,7 @@ def show_rows(title: str, columns: list[str], rows: list[list[object]]) -> None:
             column.justify = "right"
     for row in rows:
         table.add_row(*(_text(value) for value in row))
-    out.print(table)
+    show_table(table)
 
 
 def _ms(latency: Mapping[str, float], point: str) -> str:

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.contestant import SEATLINE
+from bench.contestant import SEATLINE, Contestant
 from bench.measured import merged, percentiles_ms
 from bench.options import AsJson, Connections, Options, Peers, Rounds, Seconds, Sections, Seed, contestants
-from bench.probes import commit_latency, ray_latency
+from bench.probes import batches, commit_latency, ray_latency
 from bench.results import keep
 from bench.rounds import Field, Row, measure, open_field
 from bench.stand import open_stand
@@ -93,14 +93,22 @@ async def _round(field: Field, turn: int, shares: tuple[float, ...], options: Op
         for contestant in everybody:
             source = field.source(contestant, UNIFORM, first + number)
             rate = max(1.0, share * peaks[contestant.name])
+            before = await _batches(contestant)
             row = await measure(field.stand, contestant, source, options, rate=rate)
-            rows.append({"kind": "rate", "share": share, "round": turn, **row})
+            after = await _batches(contestant)
+            turns = after[1] - before[1]
+            mean = round((after[0] - before[0]) / turns, 2) if turns else None
+            rows.append({"kind": "rate", "share": share, "round": turn, **row, "batch_mean": mean})
     alone = replace(options, connections=1, seconds=min(IDLE_SECONDS, options.seconds))
     for contestant in everybody:
         source = field.source(contestant, UNIFORM, first + len(shares) + 1)
         row = await measure(field.stand, contestant, source, alone)
         rows.append({"kind": "idle", "share": None, "round": turn, **row})
     return rows
+
+
+async def _batches(contestant: Contestant) -> tuple[float, float]:
+    return await batches(contestant.target) if contestant.peer is None else (0.0, 0.0)
 
 
 def _points(rows: list[Row]) -> list[dict[str, Any]]:
@@ -116,12 +124,17 @@ def _points(rows: list[Row]) -> list[dict[str, Any]]:
                     "offered_per_s": round(median(row["offered_per_s"] for row in own), 1),
                     "achieved_per_s": round(median(row["achieved_per_s"] for row in own), 1),
                     "latency_ms": percentiles_ms(merged(row["latency_hdr"] for row in own)),
+                    "batch_mean": _median([row["batch_mean"] for row in own if row["batch_mean"] is not None]),
                     "shed": sum(row["shed"] for row in own),
                     "failed": sum(row["failed"] for row in own),
                     "unsent": sum(row["unsent"] for row in own),
                 }
             )
     return found
+
+
+def _median(values: list[float]) -> float | None:
+    return median(values) if values else None
 
 
 def _idle(rows: list[Row], floor: dict[str, dict[str, float]]) -> dict[str, Any]:
@@ -144,10 +157,10 @@ def finish(result: dict[str, Any], *, as_json: bool) -> None:
         points = ("p50", "p90", "p99", "p99.9")
         show_rows(
             "Open loop, from the intended start",
-            ["contestant", "of peak", "offered/s", "achieved/s", *(f"{point} ms" for point in points), "shed"],
+            ["contestant", "of peak", "offered/s", "achieved/s", *(f"{point} ms" for point in points), "shed", "batch"],
             [
                 [one["contestant"], one["share_of_peak"], one["offered_per_s"], one["achieved_per_s"],
-                 *(one["latency_ms"].get(point) for point in points), one["shed"]]
+                 *(one["latency_ms"].get(point) for point in points), one["shed"], one["batch_mean"]]
                 for one in result["points"]
             ],
         )  # fmt: skip

@@ -1,0 +1,52 @@
+"""``seatline bench short``: the short version of it all, which is what ``make bench`` runs."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Annotated
+
+import typer
+
+from bench.commands import latency, micro, spike, throughput
+from bench.commands.report import report
+from bench.options import Options, Peers, Rounds, Seed, contestants
+from bench.results import LATEST
+from bench.workloads import WORKLOADS
+from cluster.cli.common import err, out, run_async
+
+WORKLOADS_OF_THE_SHORT = ("uniform", "hot", "reads")
+SHARES = (0.25, 0.5, 0.75)
+STUDENTS = 3_000
+
+
+def short(
+    peers: Peers = "all",
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long to measure, each time.")] = 3.0,
+    rounds: Rounds = 3,
+    seed: Seed = 1,
+) -> None:
+    """Throughput against every peer, latency and spike against the strongest, microbenchmarks, a report. Ten minutes.
+
+    Each part verifies its databases and ends the run with exit code 5 if an invariant is broken.
+
+    Example:
+
+        seatline bench short --peers stored_function,echo
+    """
+    started = perf_counter()
+    names = contestants(peers)
+    strongest = [one for one in names if one in {"seatline", "stored_function"}]
+    options = Options(seconds, rounds, warmup_s=0.5, rate_max=7_000, seed=seed)
+    err.print("[bold]throughput[/]")
+    workloads = [WORKLOADS[name] for name in WORKLOADS_OF_THE_SHORT]
+    throughput.finish(run_async(throughput.compare(names, workloads, options, limits=True)), as_json=False)
+    err.print("[bold]latency[/]")
+    gentle = Options(seconds, rounds, connections=256, warmup_s=0.5, rate_max=7_000, seed=seed)
+    latency.finish(run_async(latency.measure_latency(strongest, SHARES, gentle)), as_json=False)
+    err.print("[bold]spike[/]")
+    patient = Options(60.0, rounds, connections=256, seed=seed)
+    spike.finish(run_async(spike.measure_spike(strongest, STUDENTS, patient)), as_json=False)
+    err.print("[bold]micro[/]")
+    micro.finish(micro.measure_micro(0.5, [], quiet=True), as_json=False)
+    report()
+    out.print(f"results: {LATEST}\nTook {perf_counter() - started:.0f} s.", highlight=False, soft_wrap=True)

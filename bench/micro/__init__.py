@@ -1,0 +1,1 @@
+"""Microbenchmarks, run by pytest-benchmark and kept apart from the tests: ``seatline bench micro``."""

@@ -1,0 +1,60 @@
+"""What the microbenchmarks work on: some sections, some students, a batch of requests."""
+
+from __future__ import annotations
+
+import itertools
+
+from allocator.catalogue import Meeting, SectionFacts, Term
+from allocator.commands import Enroll
+from allocator.inbox import Call, Entry
+from allocator.records import RecordKey, RegistrationRecord
+from allocator.section import Section, SectionState
+
+BATCH = 200
+SECTIONS = 50
+SEMESTER = 1
+CAPACITY = 1_000_000
+_keys = itertools.count(1)
+
+
+def facts_of(section_id: int) -> SectionFacts:
+    """Two meetings a week, at one of ten times."""
+    start = 480 + 60 * (section_id % 10)
+    meetings = tuple(Meeting(day, start, start + 50, 0x7FFF) for day in (0, 2))
+    return SectionFacts(section_id, 10_000 + section_id, "LE", 3, None, Term(SEMESTER, None, None), meetings, (), ())
+
+
+FACTS = {section_id: facts_of(section_id) for section_id in range(1, SECTIONS + 1)}
+
+
+def sections() -> dict[int, Section]:
+    """Active sections that never fill up."""
+    return {one: Section(SectionState(one, 1, 1, CAPACITY, 0, True, 0, ())) for one in FACTS}
+
+
+def records(count: int = BATCH) -> dict[RecordKey, RegistrationRecord]:
+    """Students who hold three sections that do not clash with the others."""
+    held = [1_001, 1_002, 1_003]
+    keys = [RecordKey(student_id, SEMESTER) for student_id in range(1, count + 1)]
+    return {key: RegistrationRecord(key, 3, 9, 1_000, held.copy(), []) for key in keys}
+
+
+HELD = {
+    one: SectionFacts(one, 20_000 + one, "LE", 3, None, Term(SEMESTER, None, None), (Meeting(4, 0, 60, 1),), (), ())
+    for one in (1_001, 1_002, 1_003)
+}
+EVERY_FACT = {**FACTS, **HELD}
+
+
+def commands(count: int = BATCH) -> list[Enroll]:
+    """One request of each student, with a key of the client's, over all sections."""
+    return [
+        Enroll(1 + student_id % SECTIONS, student_id, True, f"key-{next(_keys)}", True, True)
+        for student_id in range(1, count + 1)
+    ]
+
+
+def entries(count: int = BATCH) -> list[Entry]:
+    """The same, as they wait for a drain loop. Call it inside an event loop."""
+    call = Call(count)
+    return [Entry(command, 1e12, call, index) for index, command in enumerate(commands(count))]

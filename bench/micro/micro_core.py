@@ -1,0 +1,59 @@
+"""The pure core: rules, a decision, a whole batch of them, rows for the database."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from allocator.decision import Decision
+from allocator.inbox import Entry
+from allocator.rules import reasons_against_enrolling
+from bench.micro import campus
+from persistence.changes import encode_outcome, messages, new_enrollments
+from persistence.history import event_to_row
+
+
+def time_rules_of_one_request(benchmark: BenchmarkFixture) -> None:
+    """A student with three sections asks for a fourth."""
+    record = next(iter(campus.records(1).values()))
+    now = time.time()
+
+    assert benchmark(reasons_against_enrolling, campus.FACTS[1], record, campus.EVERY_FACT.__getitem__, now) == []
+
+
+def time_decide_a_batch_of_200(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
+    """Decide, and gather what is to be written."""
+
+    def decide(decision: Decision, waiting: list[Entry]) -> int:
+        decision.decide(waiting, {}, {})
+        return len(decision.changes().events)
+
+    def prepare() -> tuple[tuple[Decision, list[Entry]], dict[str, object]]:
+        return (runner.run(_decision()), {})
+
+    assert benchmark.pedantic(decide, setup=prepare, rounds=200) == campus.BATCH  # type: ignore[no-untyped-call]
+
+
+async def _decision() -> tuple[Decision, list[Entry]]:
+    decision = Decision(
+        campus.sections(), campus.EVERY_FACT.__getitem__, campus.records(), itertools.count(1), time.time()
+    )
+    return decision, campus.entries()
+
+
+def time_rows_of_a_batch_of_200(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
+    """What a decided batch writes, as rows."""
+    decision, waiting = runner.run(_decision())
+    decision.decide(waiting, {}, {})
+    changes = decision.changes()
+
+    def rows() -> int:
+        answers = [encode_outcome(answer.outcome) for answer in changes.answers]
+        history = [event_to_row(event, 1) for event in changes.events]
+        enrollments, outbox = list(new_enrollments(changes.events)), list(messages(changes.events))
+        return len(answers) + len(history) + len(enrollments) + len(outbox)
+
+    assert benchmark(rows) == 4 * campus.BATCH

@@ -1,0 +1,83 @@
+"""What crosses borders: packing, the gateway, tokens."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from allocator.outcomes import Code, Outcome
+from allocator.read_models import Account, Role
+from api.tokens import AccessTokens
+from bench.micro import campus
+from cluster.directory import Directory
+from cluster.gateway import Gateway, GatewayLimits
+from cluster.settings import Placement
+from cluster.wire import WireCodec
+
+CODEC = WireCodec()
+SECRET = "a secret of at least thirty-two bytes"  # noqa: S105
+PACKED = CODEC.encode_commands([(command, 5.0) for command in campus.commands()])
+OUTCOMES = [Outcome(Code.ENROLLED, 1, number) for number in range(campus.BATCH)]
+PACKED_OUTCOMES = CODEC.encode_outcomes(OUTCOMES)
+
+
+def time_pack_200_commands(benchmark: BenchmarkFixture) -> None:
+    """In the gateway, before a call."""
+    wanted = [(command, 5.0) for command in campus.commands()]
+
+    assert benchmark(CODEC.encode_commands, wanted)
+
+
+def time_unpack_200_commands(benchmark: BenchmarkFixture) -> None:
+    """In the section actor."""
+    assert len(benchmark(CODEC.decode_commands, PACKED)) == campus.BATCH
+
+
+def time_pack_200_outcomes(benchmark: BenchmarkFixture) -> None:
+    """In the section actor."""
+    assert benchmark(CODEC.encode_outcomes, OUTCOMES)
+
+
+def time_unpack_200_outcomes(benchmark: BenchmarkFixture) -> None:
+    """In the gateway, after a call."""
+    assert len(benchmark(CODEC.decode_outcomes, PACKED_OUTCOMES)) == campus.BATCH
+
+
+def time_200_requests_through_the_gateway(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
+    """From submit to outcome, with an actor that answers at once: all but Ray itself."""
+
+    async def answer(_name: str, packed: bytes) -> bytes:
+        commands = CODEC.decode_commands(packed)
+        return CODEC.encode_outcomes([Outcome(Code.ENROLLED, one.section_id, 1) for one, _ in commands])
+
+    async def submit_all(gateway: Gateway) -> int:
+        return len(await asyncio.gather(*(gateway.submit(command) for command in campus.commands())))
+
+    async def open_gateway() -> Gateway:
+        return Gateway(Directory(Placement.POOLED, ("a",)), answer, GatewayLimits())
+
+    gateway = runner.run(open_gateway())
+    assert benchmark(lambda: runner.run(submit_all(gateway))) == campus.BATCH
+    runner.run(gateway.close())
+
+
+def time_a_token_seen_before(benchmark: BenchmarkFixture) -> None:
+    """What nearly every request costs."""
+    tokens = AccessTokens(SECRET, 3600)
+    header = _header(tokens)
+
+    assert benchmark(tokens.principal, header).student_id == 1
+
+
+def time_a_token_never_seen(benchmark: BenchmarkFixture) -> None:
+    """What the first request of a student costs."""
+    tokens = AccessTokens(SECRET, 3600, cached_max=0)
+    header = _header(tokens)
+
+    assert benchmark(tokens.principal, header).student_id == 1
+
+
+def _header(tokens: AccessTokens) -> str:
+    account = Account(1, "", "", Role.STUDENT, None, False, 1, "1")
+    return f"Bearer {tokens.issue(account)}"

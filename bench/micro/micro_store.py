@@ -1,0 +1,101 @@
+"""A turn of the drain loop on each store: in memory, which is Python alone, and on Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from allocator.commands import Enroll
+from allocator.outcomes import Code
+from allocator.ports import Store
+from allocator.records import RecordKey, RegistrationRecord
+from allocator.service import Limits, SectionService
+from bench.micro import campus
+from bench.stand import Stand
+from bench.term import fill_term, read_term
+from cluster.host import SystemClock
+from persistence.importers.report import no_progress
+from persistence.memory_store import MemoryDatabase, MemoryStore
+from persistence.postgres_store import PostgresStore
+
+ROUNDS = 60
+STUDENTS = 2_000
+
+
+class NoLease:
+    """Everything is mine."""
+
+    async def acquire(self, section_ids: Sequence[int]) -> Mapping[int, str]:
+        """See ``allocator.ports.Lease``."""
+        return {}
+
+    async def release(self, section_ids: Sequence[int]) -> None:
+        """See ``allocator.ports.Lease``."""
+
+
+class NoCache:
+    """Nothing is cached."""
+
+    async def invalidate(self, section_ids: Iterable[int], student_ids: Iterable[int]) -> None:
+        """See ``allocator.ports.CacheInvalidator``."""
+
+
+def time_a_turn_of_200_in_memory(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
+    """The drain loop without a database."""
+    database = MemoryDatabase()
+    for facts in campus.FACTS.values():
+        database.add_section(facts._replace(meetings=()), campus.CAPACITY)
+    for student_id in range(1, STUDENTS + 1):
+        database.add_record(RegistrationRecord(RecordKey(student_id, campus.SEMESTER), 0, 0, 1_000, [], []))
+    _time_turns(benchmark, runner, MemoryStore(database), list(campus.FACTS), list(range(1, STUDENTS + 1)))
+
+
+def time_a_turn_of_200_on_postgres(benchmark: BenchmarkFixture, runner: asyncio.Runner, stand: Stand) -> None:
+    """The drain loop with a commit that is on disk."""
+
+    async def make() -> tuple[str, list[int], list[int]]:
+        await stand.make_template(
+            "micro", lambda url: fill_term(url, [campus.CAPACITY] * campus.SECTIONS, STUDENTS, no_progress)
+        )
+        url = stand.database_url("micro")
+        term = await read_term(url)
+        return url, term.section_ids, [one.student_id for one in term.students]
+
+    url, section_ids, student_ids = runner.run(make())
+    store = PostgresStore(url)
+    _time_turns(benchmark, runner, store, section_ids, student_ids)
+    runner.run(store.close())
+
+
+def _time_turns(
+    benchmark: BenchmarkFixture, runner: asyncio.Runner, store: Store, section_ids: list[int], student_ids: list[int]
+) -> None:
+    """A student asks for a section that clashes with nothing that they hold: one of another slot each time around."""
+
+    async def start() -> tuple[SectionService, asyncio.Task[None]]:
+        service = SectionService("bench", store, NoLease(), NoCache(), SystemClock(), Limits())
+        return service, asyncio.create_task(service.run())
+
+    service, loop = runner.run(start())
+    wanted = _wanted(section_ids, student_ids)
+
+    def prepare() -> tuple[tuple[list[tuple[Enroll, float]]], dict[str, object]]:
+        return ([(one, 30.0) for one in itertools.islice(wanted, campus.BATCH)],), {}
+
+    def turn(commands: list[tuple[Enroll, float]]) -> set[Code]:
+        return {outcome.code for outcome in runner.run(service.submit(commands))}
+
+    assert benchmark.pedantic(turn, setup=prepare, rounds=ROUNDS, warmup_rounds=5) == {Code.ENROLLED}  # type: ignore[no-untyped-call]
+    loop.cancel()
+
+
+def _wanted(section_ids: list[int], student_ids: list[int]) -> Iterable[Enroll]:
+    numbers = itertools.count(1)
+    for around in itertools.count():
+        for index, student_id in enumerate(student_ids):
+            # Eight slots: a student moves on by one slot with every time around.
+            section_id = section_ids[(index * 8 + around) % (len(section_ids) // 8 * 8)]
+            yield Enroll(section_id, student_id, True, f"key-{next(numbers)}", True, True)

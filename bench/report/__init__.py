@@ -1,0 +1,1 @@
+"""The kept results as one HTML page with SVG plots."""
