@@ -14,11 +14,13 @@ from typer.testing import CliRunner, Result
 from cluster.cli import app
 from cluster.doctor import State
 from cluster.doctor.services import look_at_postgres
+from cluster.embedded import EmbeddedServices
 from cluster.embedded.postgres import APP_USER
 from cluster.settings import read_settings, role_of, sqlalchemy_url
 from persistence.migrate import upgrade
-from persistence.roles import APP_RIGHTS
+from persistence.roles import APP_RIGHTS, KEEPS_HISTORY
 from persistence.tables import metadata
+from tests.conftest import database
 
 pytestmark = pytest.mark.services
 
@@ -213,6 +215,37 @@ async def test_a_role_that_is_not_there_is_named_with_the_statement_that_makes_i
 
     assert result.exit_code == 3
     assert 'CREATE ROLE "nonesuch" LOGIN' in result.output
+
+
+@pytest.fixture
+async def two_roles(services: EmbeddedServices) -> AsyncIterator[tuple[str, str]]:
+    """An empty database with two roles, neither a superuser, made as docs/configuration.md says: owner's and app's."""
+    admin = await asyncpg.connect(services.database_url)
+    await admin.execute("CREATE ROLE campus_owner LOGIN")
+    await admin.execute("CREATE ROLE campus_app LOGIN")
+    await admin.execute("CREATE DATABASE campus OWNER campus_owner")
+    url = database(services.database_url, "campus")
+    yield as_role(url, "campus_owner"), as_role(url, "campus_app")
+    await admin.execute("DROP DATABASE campus WITH (FORCE)")
+    await admin.execute("DROP ROLE campus_app")
+    await admin.execute("DROP ROLE campus_owner")
+    await admin.close()
+
+
+async def test_the_documented_set_up_needs_no_superuser(two_roles: tuple[str, str], tmp_path: Path) -> None:
+    owner_url, app_url = two_roles
+    both = {"DATABASE_URL": app_url, "SEATLINE_OWNER_DATABASE_URL": owner_url}
+
+    upgraded = await run(tmp_path, "db", "upgrade", **both)
+    seeded = await run(tmp_path, "seed", "--sections", "2", "--students", "1", **both)
+    verified = await run(tmp_path, "verify", "--no-memory", DATABASE_URL=app_url)
+
+    assert (upgraded.exit_code, seeded.exit_code, verified.exit_code) == (0, 0, 0), upgraded.output + verified.output
+    served = await asyncpg.connect(app_url)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await served.execute("DELETE FROM enrollment_history")
+    assert await served.fetchval(KEEPS_HISTORY)
+    await served.close()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
@@ -61,10 +60,3 @@ def test_postgres_and_valkey_listen_on_no_network(victim: Seatline) -> None:
     ]
 
     assert listening == []
-
-
-def test_no_process_that_serves_knows_the_owners_address(victim: Seatline) -> None:
-    for process in processes(victim)[1:]:
-        environment = Path(f"/proc/{process.pid}/environ")
-        if environment.exists() and os.access(environment, os.R_OK):
-            assert b"SEATLINE_OWNER_DATABASE_URL" not in environment.read_bytes(), process.name()

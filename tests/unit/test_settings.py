@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.settings import ConfigurationError, plain_postgres_url, read_settings, sqlalchemy_url
+from cluster.settings import ConfigurationError, plain_postgres_url, read_settings, sqlalchemy_url, without_owner
 
 PRODUCTION = {
     "SEATLINE_ENV": "production",
@@ -88,3 +88,22 @@ def test_every_postgres_scheme_is_understood(scheme: str) -> None:
     assert sqlalchemy_url(url) == "postgresql+asyncpg://user:p%40ss@host:5433/name?sslmode=require"
     with pytest.raises(ConfigurationError, match="postgresql://"):
         plain_postgres_url("mysql://host/name")
+
+
+def test_the_owners_address_is_masked_and_kept_from_what_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://app@db/seatline")
+    monkeypatch.setenv("SEATLINE_OWNER_DATABASE_URL", "postgresql://owner:hunter2@db/seatline")
+    settings = read_settings()
+
+    assert "hunter2" not in str(settings.model_dump(mode="json"))
+    assert "hunter2" not in repr(settings)
+    assert without_owner(settings).owner_database_url is None
+    assert without_owner(settings).database_url == settings.database_url
+
+
+def test_an_owner_without_a_database_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setenv("SEATLINE_OWNER_DATABASE_URL", "postgresql://owner@db/seatline")
+
+    with pytest.raises(ConfigurationError, match="needs DATABASE_URL"):
+        read_settings()
