@@ -1,6 +1,6 @@
 # Everything starts here. Each target makes .venv first when it is missing or out of date; needed: Python 3.11+.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint audit simulate bench lock clean bootstrap
+.PHONY: help run test lint audit simulate bench bench-compare lock clean bootstrap
 MAKEFLAGS += --no-print-directory
 
 # Ray would ship the working directory of a driver that uv started, and would send usage figures.
@@ -13,8 +13,8 @@ SEEDS ?= 1000
 
 help: ## Show the targets
 	@echo 'Usage: make TARGET [ARGS="..."] [PYTHON=/path/to/python3]'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
-		printf '  %-9s %s\n' $$target "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
+		printf '  %-13s %s\n' $$target "$$text"; done
 
 # exec: the shell steps aside, so that a signal from make or from the terminal meets Seatline itself. The launcher
 # asks the kernel to send it SIGTERM should make be killed.
@@ -35,8 +35,11 @@ audit: bootstrap ## Look for known vulnerabilities in requirements.lock (ARGS=--
 simulate: bootstrap ## Simulate with faults: SEEDS=10000 runs in simulated time (ARGS go to the simulator; try ARGS=--help)
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
-bench: bootstrap ## Measure the throughput of a running Seatline (ARGS go to `seatline bench throughput`)
-	@exec $(BIN)/seatline bench throughput $(ARGS)
+bench: bootstrap ## Compare with what else one could build, in ten minutes; see bench/results (ARGS go to `seatline bench short`)
+	@exec $(BIN)/seatline bench short $(ARGS)
+
+bench-compare: bootstrap ## Microbenchmarks beside the baseline of this machine, which the first run makes
+	@exec $(BIN)/seatline bench micro --compare $(ARGS)
 
 lock: ## Resolve the dependencies and write requirements.lock (ARGS=--upgrade takes newer versions)
 	@scripts/bootstrap --lock $(ARGS)
