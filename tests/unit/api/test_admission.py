@@ -74,15 +74,43 @@ def test_answers_that_waited_for_no_decision_say_nothing_of_the_queue() -> None:
     assert admission.limit < 1000, "a 401 at once does not make a queue short"
 
 
+def spend(budget: ShedBudget) -> int:
+    """Take all that there is."""
+    return sum(budget.take() for _ in range(100_000))
+
+
 def test_the_budget_for_turning_away_follows_decisions() -> None:
     clock = Clock()
     budget = ShedBudget(now=clock)
-    assert sum(budget.take() for _ in range(10_000)) == BURST
+    assert spend(budget) == BURST
     for _ in range(100):
         budget.decided()
-    assert sum(budget.take() for _ in range(10_000)) == 100 * PER_DECISION
-    clock.at += 0.05
-    assert sum(budget.take() for _ in range(10_000)) == pytest.approx(PER_S * 0.05, abs=1)
+    assert spend(budget) == 100 * PER_DECISION
+    clock.at += 1.0
+    for _ in range(10_000):
+        clock.at += 0.0001
+        budget.decided()
+        if clock.at < 1.5:
+            budget.take()
+    assert spend(budget) == BURST, "never more than that at once"
+
+
+def test_where_little_is_decided_the_budget_follows_time() -> None:
+    clock = Clock()
+    budget = ShedBudget(now=clock)
+    spend(budget)
+    clock.at += 0.2
+    assert spend(budget) == pytest.approx(PER_S * 0.2, abs=1)
+    for _ in range(50):
+        budget.decided()
+    clock.at += 0.2
+    assert spend(budget) == pytest.approx(PER_S * 0.2, abs=2), "decisions count towards it, not on top"
+    for _ in range(1_000_000):
+        budget.decided()
+    clock.at += 60.0
+    spend(budget)
+    clock.at += 0.2
+    assert spend(budget) == pytest.approx(PER_S * 0.2, abs=1), "a busy hour is no reason to be silent after it"
 
 
 @pytest.mark.parametrize(
