@@ -21,7 +21,7 @@ def environment_of(pid: int) -> bytes:
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads the environments of processes from /proc")
-def test_no_process_that_serves_was_given_the_owners_address(seatline: Seatline) -> None:
+async def test_no_process_that_serves_was_given_the_owners_address(seatline: Seatline) -> None:
     children = psutil.Process(seatline.process.pid).children(recursive=True)
 
     assert OWNER in environment_of(seatline.process.pid), "the command itself was"

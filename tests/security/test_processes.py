@@ -21,6 +21,11 @@ def processes(seatline: Seatline) -> list[psutil.Process]:
     return [parent, *parent.children(recursive=True)]
 
 
+def mode_of(path: Path) -> int:
+    """Who may do what with a file."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
 async def test_what_serves_requests_is_the_role_of_few_rights(victim: Seatline, campus: PostgresWorld) -> None:
     rows = await campus.connection.fetch(
         "SELECT DISTINCT usename::text FROM pg_stat_activity WHERE application_name LIKE 'seatline%'"
@@ -38,18 +43,18 @@ async def test_the_doctor_finds_nothing_to_warn_of_in_the_role(victim: Seatline)
     assert (row["state"], row["value"]) == ("ok", "seatline_app may only add to the history")
 
 
-def test_no_other_user_of_the_machine_can_read_secrets_or_reach_the_services(victim: Seatline) -> None:
+async def test_no_other_user_of_the_machine_can_read_secrets_or_reach_the_services(victim: Seatline) -> None:
     secrets = [path for path in (victim.home / "secrets").iterdir() if path.is_file()]
     assert {"jwt", "ray-token"} <= {path.name for path in secrets}
     sockets = Path(urls_of(victim).redis_url.removeprefix("unix://").partition("?")[0])
 
     for path in (*secrets, victim.home / "run" / "services.json"):
-        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
-    assert stat.S_IMODE((victim.home / "secrets").stat().st_mode) == 0o700
-    assert stat.S_IMODE(sockets.stat().st_mode) & 0o077 == 0
+        assert mode_of(path) & 0o077 == 0, path
+    assert mode_of(victim.home / "secrets") == 0o700
+    assert mode_of(sockets) & 0o077 == 0
 
 
-def test_postgres_and_valkey_listen_on_no_network(victim: Seatline) -> None:
+async def test_postgres_and_valkey_listen_on_no_network(victim: Seatline) -> None:
     servers = [one for one in processes(victim) if "postgres" in one.name() or "valkey" in one.name()]
     assert servers
     listening = [
