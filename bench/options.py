@@ -22,6 +22,15 @@ Seed = Annotated[int, typer.Option(help="Of every random choice.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
+def _nobody(peers: str) -> str:
+    if peers != "none":
+        raise typer.BadParameter("Seatline is compared with itself here: only `none` can be given")
+    return peers
+
+
+NoPeers = Annotated[str, typer.Option("--peers", callback=_nobody, help="Only `none`: no peer takes part here.")]
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """Args:

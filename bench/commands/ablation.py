@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.options import AsJson, Connections, Options, Rounds, Seconds, Sections, Seed
+from bench.options import AsJson, Connections, NoPeers, Options, Rounds, Seconds, Sections, Seed
 from bench.results import keep
 from bench.stand import open_stand
 from bench.tables import show_rows, show_verified
@@ -33,7 +33,7 @@ VARIANTS = {
 
 def ablation(
     variants: Annotated[str, typer.Option(help=f"Of them, by commas: {', '.join(VARIANTS)}.")] = ",".join(VARIANTS),
-    peers: Annotated[str, typer.Option(help="None take part: Seatline is compared with itself.", hidden=True)] = "none",
+    peers: NoPeers = "none",
     workloads: Annotated[str, typer.Option(help="Of them, by commas.")] = "uniform,hot",
     seconds: Seconds = 3.0,
     rounds: Rounds = 3,

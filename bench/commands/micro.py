@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from bench.options import AsJson, Seconds
+from bench.options import AsJson, NoPeers, Seconds
 from bench.results import DIRECTORY, keep
 from bench.tables import show_rows
 from cluster.cli.common import Exit, err, print_json
@@ -27,7 +27,7 @@ def micro(
     compare: Annotated[
         bool, typer.Option("--compare", help="Print them beside the baseline; made if lacking.")
     ] = False,
-    peers: Annotated[str, typer.Option(help="None take part.", hidden=True)] = "none",
+    peers: NoPeers = "none",
     as_json: AsJson = False,
 ) -> None:
     """Microbenchmarks of the core, of packing, of the gateway and of the store.

@@ -14,7 +14,7 @@ from bench.contestant import Contestant, same_host, start_seatline
 from bench.cpu import tree_memory_bytes
 from bench.demand import SLOTS, Ask, Demand, pairs_of
 from bench.load import Load
-from bench.options import AsJson, Connections, Options, Rounds, Seconds, Seed
+from bench.options import AsJson, Connections, NoPeers, Options, Rounds, Seconds, Seed
 from bench.results import keep
 from bench.rounds import Row, measure, verify_contestant
 from bench.stand import Stand, open_stand
@@ -44,7 +44,7 @@ SIZES = (Size("base", 1_000), Size("twice the students", 1_000, 2), Size("twice 
 def scale(
     sections: Annotated[int, typer.Option(min=1_000, max=20_000, help="Of the largest catalogue.")] = 10_000,
     students: Annotated[int, typer.Option(min=1_000, help="Least number of students of the largest.")] = 50_000,
-    peers: Annotated[str, typer.Option(help="None take part.", hidden=True)] = "none",
+    peers: NoPeers = "none",
     seconds: Seconds = 3.0,
     rounds: Rounds = 3,
     connections: Connections = 128,
