@@ -21,6 +21,10 @@ RAY_ENVIRONMENT = {
     # a second each, the calls to a restarted actor come seconds after it is there.
     "RAY_timeout_ms_task_wait_for_death_info": "100",
     "RAY_core_worker_internal_heartbeat_ms": "100",
+    # A node that died is given up after about five seconds, one that is frozen after twenty; Ray's own values make
+    # that fifteen and more than sixty. These matter where the head runs.
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
     # Said aloud: a process that joins decides on this when it imports Ray, before it could find a token.
     "RAY_AUTH_MODE": "token",
     # No port: Ray's autoscaler, idle in a local Ray, would show its figures to the whole network without a token.

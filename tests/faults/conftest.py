@@ -19,6 +19,7 @@ SEED = int(os.environ.get("SEATLINE_FAULT_SEED", "1"))
 _reports: list[RowReport] = []
 
 OpenRow = Callable[..., Row]
+NewReport = Callable[..., RowReport]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ async def stand(services: EmbeddedServices, short_tmp: Path, request: pytest.Fix
 
 
 @pytest.fixture
-def new_report() -> Callable[..., RowReport]:
+def new_report() -> NewReport:
     """Begin the report of a row; it is in the table whatever becomes of the test."""
 
     def begin(number: int, fault: str, *, nearest: str = "") -> RowReport:
@@ -43,7 +44,7 @@ def new_report() -> Callable[..., RowReport]:
 
 
 @pytest.fixture
-def open_row(new_report: Callable[..., RowReport]) -> OpenRow:
+def open_row(new_report: NewReport) -> OpenRow:
     """Begin a row with load on a stand."""
 
     def begin(

@@ -29,6 +29,7 @@ class Node:
     @property
     def raylet_pid(self) -> int:
         """Its raylet."""
+        pid: int
         (pid,) = (one.pid for one in psutil.Process(self.process.pid).children() if one.name().startswith("raylet"))
         return pid
 
@@ -97,20 +98,23 @@ class LocalCluster:
 @contextlib.asynccontextmanager
 async def local_cluster(directory: Path) -> AsyncIterator[LocalCluster]:
     """Start a head; it and all nodes end with the block."""
-    directory.mkdir()
-    token = directory / "token"
-    token.write_text(secrets.token_urlsafe(48), encoding="ascii")
+    token = _new_token(directory)
     environment = {**os.environ, **RAY_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(token)}
     port = free_port()
     cluster = LocalCluster(f"127.0.0.1:{port}", environment, directory, [])
     try:
-        await cluster._start(  # noqa: SLF001
-            "head", "--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false"
-        )
+        await cluster._start("head", "--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false")
         yield cluster
     finally:
         for node in reversed(cluster.nodes):
             await node.stop()
+
+
+def _new_token(directory: Path) -> Path:
+    directory.mkdir()
+    token = directory / "token"
+    token.write_text(secrets.token_urlsafe(48), encoding="ascii")
+    return token
 
 
 def free_port() -> int:

@@ -54,9 +54,7 @@ class Row:
 
     async def __aenter__(self) -> Self:
         self.campus = await PostgresWorld.create(self.stand.database_url)
-        for _ in range(self._section_count):
-            seats = self._random.randint(CAPACITY_MIN, CAPACITY_MAX)
-            self._starts[await self.campus.add_section(seats)] = seats
+        await self._make_sections(self._section_count)
         students = await students_of(self.campus, STUDENTS, credit_limit=NO_LIMIT)
         self.client = self.stand.seatline.client()
         self.load = Load(
@@ -138,11 +136,34 @@ class Row:
                 firsts[one.section_id] = min(one.answered_at, firsts.get(one.section_id, one.answered_at))
         return firsts
 
+    def waits_s(self, since: float) -> list[float]:
+        """Of each section the longest time without an answer since some moment."""
+        times: dict[int, list[float]] = {one: [since] for one in self._starts}
+        for one in sorted(self.load.served, key=lambda served: served.answered_at):
+            if one.answered_at >= since and one.section_id in times:
+                times[one.section_id].append(one.answered_at)
+        return [max((b - a for a, b in itertools.pairwise(of_one)), default=0.0) for of_one in times.values()]
+
     def longest_pause_s(self) -> float:
         """The longest time without any definite answer, from the first fault on."""
         times = sorted(one.answered_at for one in self.load.served)
         times = [self._injected_at or times[0], *(one for one in times if one >= self._injected_at)]
         return max((b - a for a, b in itertools.pairwise(times)), default=0.0)
+
+    async def add_sections(self, count: int) -> list[int]:
+        """Sections that nobody has asked for yet, for the load to ask for from now on."""
+        added = await self._make_sections(count)
+        self.load.sections = list(self._starts)
+        return added
+
+    async def _make_sections(self, count: int) -> list[int]:
+        made = []
+        for _ in range(count):
+            seats = self._random.randint(CAPACITY_MIN, CAPACITY_MAX)
+            section_id = await self.campus.add_section(seats)
+            self._starts[section_id] = seats
+            made.append(section_id)
+        return made
 
     async def _stop(self) -> None:
         await self.load.stop(patience_s=2.0)

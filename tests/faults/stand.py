@@ -133,8 +133,12 @@ def postgres_socket(services: EmbeddedServices) -> Path:
 
 def processes_below(pid: int, name: str) -> list[int]:
     """Descendants of a process whose names begin with ``name``."""
-    found = []
-    for child in psutil.Process(pid).children(recursive=True):
+    found: list[int] = []
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return found
+    for child in children:
         with contextlib.suppress(psutil.NoSuchProcess):
             if child.name().startswith(name):
                 found.append(child.pid)
