@@ -102,12 +102,13 @@ async def measure(
 
 
 def _cost(measured: Measured, used: Mapping[str, float]) -> Row:
-    """CPU of the server for each enrolment; for each answer where nobody enrols."""
+    """CPU of the server for each enrolment; for each answer where there are others, too."""
     enrolled = measured.outcomes["enrolled"] + measured.outcomes_outside["enrolled"]
-    divisor = enrolled or measured.everything
+    only_enrolments = enrolled > 0 and not measured.outcomes["ok"] + measured.outcomes_outside["ok"]
+    divisor = enrolled if only_enrolments else measured.everything
     if not divisor:
         return {"server_cpu_s": dict(used)}
-    name = "cpu_us_per_enrolment" if enrolled else "cpu_us_per_answer"
+    name = "cpu_us_per_enrolment" if only_enrolments else "cpu_us_per_answer"
     parts = {part: round(seconds / divisor * 1e6, 1) for part, seconds in used.items()}
     return {
         "server_cpu_s": {part: round(seconds, 3) for part, seconds in used.items()},

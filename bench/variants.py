@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
 from bench.contestant import Contestant, start_seatline
 from bench.options import Options
 from bench.peers.registry import RAY_SECTIONS
+from bench.replays import Tallied
 from bench.rounds import Row, measure, verify_contestant
 from bench.stand import Stand
 from bench.tables import show_round
@@ -20,6 +22,9 @@ from persistence.importers.report import Progress
 
 TEMPLATE = "bench_variants"
 BASE = "as it is"
+WARM_UP_MAX_S = 240.0
+PATIENT = {"SEATLINE_QUEUE_TARGET_MS": "5000"}
+"""A slow variant is to be measured, not relieved: nothing is turned away for how long the others wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ async def compare_variants(
     term = await read_term(stand.database_url(TEMPLATE))
     pairs = _Pairs(stand, options, Requests(plan, term, TokenBook(stand.jwt_secret, term.students)), workloads)
     base_url = await stand.clone("of_base", TEMPLATE)
-    async with start_seatline(stand, base_url, BASE) as base:
+    async with start_seatline(stand, base_url, BASE, PATIENT) as base:
         await pairs.warm_up(base, few=False)
         for number, variant in enumerate(variants):
             progress("variants", number, len(variants))
@@ -71,9 +76,10 @@ class _Pairs:
         self._workloads = workloads
 
     async def warm_up(self, contestant: Contestant, *, few: bool) -> None:
-        """Activate its sections."""
-        requests = self._requests.prepared(WARM_UP, 0, few=few)
-        await measure(self._stand, contestant, requests[: len(requests) // 2], self._options)
+        """Activate its sections: a process for each takes its time, so what is turned away is sent again."""
+        requests = self._requests.prepared(WARM_UP, 0, few=few)[: self._options.per_round // 4]
+        patient = replace(self._options, warmup_s=0.0, seconds=WARM_UP_MAX_S)
+        await measure(self._stand, contestant, Tallied(deque(enumerate(requests))), patient)
 
     async def run(self, base: Contestant, variant: Variant, first_turn: int) -> None:
         """Start the variant, take turns, verify it."""
@@ -81,7 +87,8 @@ class _Pairs:
         url = await self._stand.clone(database, TEMPLATE)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._stand.drop, database)
-            other = await stack.enter_async_context(start_seatline(self._stand, url, variant.name, variant.settings))
+            settings = {**PATIENT, **variant.settings}
+            other = await stack.enter_async_context(start_seatline(self._stand, url, variant.name, settings))
             await self.warm_up(other, few=variant.few)
             for workload in self._workloads:
                 for turn in range(self._options.rounds):

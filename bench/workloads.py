@@ -80,15 +80,12 @@ class Plan:
     students: int = 0
 
     def __post_init__(self) -> None:
-        demands = Demand(self.seed), Demand(self.seed + 1)
+        demand = Demand(self.seed)  # one for both, so that one contestant may be sent both
         for workload in (WARM_UP, *self.workloads):
             for turn in range(1 if workload is WARM_UP else self.rounds):
-                for asks, demand, sections, share in (
-                    (self.many_asks, demands[0], self.sections, 1.0),
-                    (self.few_asks, demands[1], self.few, 0.5),
-                ):
+                for asks, sections, share in ((self.many_asks, self.sections, 1.0), (self.few_asks, self.few, 0.5)):
                     asks[workload.name, turn] = self._draw(demand, workload, turn, sections, share)
-        self.students = max(demand.students for demand in demands)
+        self.students = demand.students
 
     def _draw(self, demand: Demand, workload: Workload, turn: int, sections: int, share: float) -> list[Ask]:
         if workload.name in {"reads", "churn"}:
@@ -115,7 +112,7 @@ class Plan:
         many, few = (
             Counter(ask.section for asks in one.values() for ask in asks) for one in (self.many_asks, self.few_asks)
         )
-        seats = [max(many[section], few[section], 1) for section in range(self.sections)]
+        seats = [max(many[section] + few[section], 1) for section in range(self.sections)]
         return seats + [CHURN_SEATS] * len(self.churn_sections)
 
 
