@@ -31,19 +31,23 @@ TOUCH_TIMEOUT_S = 120.0
 
 
 class Size(NamedTuple):
-    """How many sections, and how many times the students that the load takes."""
+    """How many sections, and how many students at least: the load may take more."""
 
     name: str
     sections: int
-    students_factor: int = 1
+    students: int
 
 
-SIZES = (Size("base", 1_000), Size("twice the students", 1_000, 2), Size("twice the sections", 2_000))
+SIZES = (
+    Size("base", 1_000, 20_000),
+    Size("twice the students", 1_000, 40_000),
+    Size("twice the sections", 2_000, 20_000),
+)
 
 
 def scale(
     sections: Annotated[int, typer.Option(min=1_000, max=20_000, help="Of the largest catalogue.")] = 10_000,
-    students: Annotated[int, typer.Option(min=1_000, help="Least number of students of the largest.")] = 50_000,
+    students: Annotated[int, typer.Option(min=1_000, help="Students of the largest.")] = 50_000,
     peers: NoPeers = "none",
     seconds: Seconds = 3.0,
     rounds: Rounds = 3,
@@ -65,14 +69,13 @@ def scale(
 
 async def measure_scale(largest: int, students: int, options: Options) -> dict[str, Any]:
     """Every size with a Seatline of its own, in turn."""
-    sizes = (*SIZES, Size("largest", largest))
+    sizes = (*SIZES, Size("largest", largest, students))
     rows: list[Row] = []
     async with open_stand() as stand, contextlib.AsyncExitStack() as stack:
         with progress_bars() as progress:
             runs = []
             for size in sizes:
-                least = students if size.name == "largest" else 0
-                runs.append(await _start(stand, stack, size, options, least, progress))
+                runs.append(await _start(stand, stack, size, options, progress))
             for turn in range(options.rounds):
                 for run in runs[turn % len(runs) :] + runs[: turn % len(runs)]:
                     requests = run.requests(turn)
@@ -111,12 +114,12 @@ class Run:
 
 
 async def _start(
-    stand: Stand, stack: contextlib.AsyncExitStack, size: Size, options: Options, least: int, progress: Progress
+    stand: Stand, stack: contextlib.AsyncExitStack, size: Size, options: Options, progress: Progress
 ) -> Run:
     demand = Demand(options.seed)
     asks = [demand.draw(range(size.sections), options.per_round) for _ in range(options.rounds)]
     asks.append(_each_once(demand, size.sections))
-    students = max(least, demand.students * size.students_factor)
+    students = max(size.students, demand.students)
     name = f"scale_{size.name.replace(' ', '_')}"
     seats = [options.per_round * options.rounds * SLOTS // size.sections + 100] * size.sections
     await stand.make_template(name, lambda url: fill_term(url, seats, students, progress))

@@ -87,7 +87,7 @@ PEERS = {
         ),
         Peer(
             "redis_lua",
-            "Redis Lua,\nwrite-behind",
+            "Redis Lua, write-behind\n(not durable)",
             "NOT durable: acknowledged from the memory of one Redis; Postgres is written later. That work is counted.",
             ("-m", "bench.peers.redis_lua"),
             durable=False,
