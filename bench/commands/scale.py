@@ -73,9 +73,7 @@ async def measure_scale(largest: int, students: int, options: Options) -> dict[s
     rows: list[Row] = []
     async with open_stand() as stand, contextlib.AsyncExitStack() as stack:
         with progress_bars() as progress:
-            runs = []
-            for size in sizes:
-                runs.append(await _start(stand, stack, size, options, progress))
+            runs = [await _start(stand, stack, size, options, progress) for size in sizes]
             for turn in range(options.rounds):
                 for run in runs[turn % len(runs) :] + runs[: turn % len(runs)]:
                     requests = run.requests(turn)
