@@ -284,7 +284,7 @@ def config_show(as_json: Annotated[bool, typer.Option("--json")] = False) -> Non
 
 
 def bench(context: typer.Context) -> None:
-    """Measure a running Seatline: `seatline bench --help` shows what, and how."""
+    """Measure Seatline beside what else one could build: `seatline bench --help` shows what, and how."""
     # A process of its own: the product may not import the benchmarks (DESIGN section 10).
     os.execv(sys.executable, [sys.executable, "-m", "bench", *context.args])  # noqa: S606
 
