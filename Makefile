@@ -1,6 +1,6 @@
 # Everything starts here. Each target makes .venv first when it is missing or out of date; needed: Python 3.11+.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint audit simulate bench bench-compare lock clean bootstrap
+.PHONY: help run test lint audit faults soak simulate bench bench-compare lock clean bootstrap
 MAKEFLAGS += --no-print-directory
 
 # Ray would ship the working directory of a driver that uv started, and would send usage figures.
@@ -10,6 +10,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 BIN := .venv/bin
 ARGS ?=
 SEEDS ?= 1000
+MINUTES ?= 15
 
 help: ## Show the targets
 	@echo 'Usage: make TARGET [ARGS="..."] [PYTHON=/path/to/python3]'
@@ -31,6 +32,12 @@ lint: bootstrap ## Check style, format and types
 
 audit: bootstrap ## Look for known vulnerabilities in requirements.lock (ARGS=--strict fails if nobody can be asked)
 	@$(BIN)/python scripts/audit.py $(ARGS)
+
+faults: bootstrap ## Break a running Seatline in 25 ways, for about a quarter of an hour (ARGS go to pytest)
+	$(BIN)/python -m pytest -m faults tests/faults -s --timeout 900 $(ARGS)
+
+soak: bootstrap ## Random faults under steady load for MINUTES=15 (ARGS go to the soak; try ARGS=--help)
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(ARGS)
 
 simulate: bootstrap ## Simulate with faults: SEEDS=10000 runs in simulated time (ARGS go to the simulator; try ARGS=--help)
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
