@@ -188,6 +188,6 @@ async def free_without_promoting(world: World, section_id: int, enrollment_id: i
     """What an actor leaves behind that dies between freeing a seat and promoting."""
     dying = make_service(world.store(), "dying")
     async with running(dying):
-        dying._promotions.note = lambda _section_id: None  # type: ignore[method-assign]
+        dying._promotions.note = lambda section_id: None  # type: ignore[method-assign]
         outcome = await ask(dying, drop(student_id, section_id, enrollment_id))
         assert outcome.code is Code.DROPPED
