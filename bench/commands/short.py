@@ -21,7 +21,7 @@ STUDENTS = 3_000
 
 def short(
     peers: Peers = "all",
-    seconds: Annotated[float, typer.Option(min=0.5, help="How long to measure, each time.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long to measure, each time.")] = 2.5,
     rounds: Rounds = 3,
     seed: Seed = 1,
 ) -> None:
