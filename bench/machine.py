@@ -6,6 +6,7 @@ import asyncio
 import platform
 import re
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,12 @@ FSYNC_SECONDS = 1
 FSYNC_LINE = re.compile(r"^\s*(open_datasync|fdatasync|fsync|open_sync)\s+([\d.]+) ops/sec\s+([\d.]+) usecs/op", re.M)
 
 
+@cache
 def describe() -> dict[str, Any]:
-    """The commit, the machine, and the versions of everything that takes part."""
+    """The commit, the machine, and the versions of everything that takes part, as they were when first asked for.
+
+    What runs is what was imported then, whatever is committed meanwhile.
+    """
     return {"commit": commit(), "machine": machine(), "versions": versions()}
 
 

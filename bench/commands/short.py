@@ -9,6 +9,7 @@ import typer
 
 from bench.commands import latency, micro, spike, throughput
 from bench.commands.report import report
+from bench.machine import describe
 from bench.options import Options, Peers, Rounds, Seed, contestants
 from bench.results import LATEST
 from bench.workloads import WORKLOADS
@@ -34,6 +35,7 @@ def short(
         seatline bench short --peers stored_function,echo
     """
     started = perf_counter()
+    describe()  # the commit that runs is the one of now
     names = contestants(peers)
     strongest = [one for one in names if one in {"seatline", "stored_function"}]
     options = Options(seconds, rounds, warmup_s=0.5, rate_max=7_000, seed=seed)
