@@ -125,8 +125,8 @@ class Deployment:
         factory = self._config.host_factory()
         actors = [create_section_actor(name, factory) for name in self._config.pooled]
         pings = asyncio.create_task(self._wait([actor.ping.remote() for actor in actors]))
-        for index in range(self._settings.api_servers_per_node):
-            await self._start_api_server(f"api-{index}")
+        for name in self._api_names():
+            await self._start_api_server(name)
         await pings
         step = f"section actors ({len(actors)}) and API servers ({len(self._api_servers)})"
         self._progress(step, perf_counter() - started)
@@ -147,21 +147,35 @@ class Deployment:
             self._settings, config.database_url, config.redis_url, config.jwt_secret, ActorConnector(config)
         )
         self._api_servers[name] = server
-        (port,) = await self._wait([server.start.remote()])
+        try:
+            (port,) = await self._wait([server.start.remote()])
+        except BaseException:  # it may be alive, and must not pass for one that listens
+            ray.kill(self._api_servers.pop(name))
+            raise
         self._settings = self._settings.model_copy(update={"port": port})  # all others share it
+
+    def _api_names(self) -> list[str]:
+        return [f"api-{index}" for index in range(self._settings.api_servers_per_node)]
 
     async def keep_up(self) -> None:
         """Start API servers anew that died, until cancelled. Section actors come back by themselves."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
-            for name, server in list(self._api_servers.items()):
-                try:
-                    await asyncio.wait_for(_awaited(server.ping.remote()), PING_TIMEOUT_S)
-                except ray.exceptions.ActorDiedError:
+            for name in self._api_names():
+                if await self._is_dead(name):
                     log.warning("%s died; starting it anew", name)
+                    # The name of a dead actor is free once nobody has a handle of it any more.
+                    self._api_servers.pop(name, None)
                     await self._restart_api_server(name)
-                except (ray.exceptions.RayError, TimeoutError) as error:
-                    log.warning("%s does not answer: %s", name, error)
+
+    async def _is_dead(self, name: str) -> bool:
+        try:
+            await asyncio.wait_for(_awaited(self._api_servers[name].ping.remote()), PING_TIMEOUT_S)
+        except (ray.exceptions.ActorDiedError, KeyError):  # KeyError: it could not be started the last time
+            return True
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            log.warning("%s does not answer: %s", name, error)
+        return False
 
     async def _restart_api_server(self, name: str) -> None:
         try:

@@ -94,19 +94,26 @@ class Seatline:
 
     def section_actor_pids(self) -> list[int]:
         """Processes of the section actors of this Seatline."""
+        return self._pids_of("ray::SectionAct")
+
+    def api_server_pids(self) -> list[int]:
+        """Processes of its API servers."""
+        return self._pids_of("ray::ApiServer")
+
+    def _pids_of(self, name: str) -> list[int]:
         found = []
         for child in psutil.Process(self.process.pid).children(recursive=True):
             try:
-                if child.name().startswith("ray::SectionAct"):
+                if child.name().startswith(name):
                     found.append(child.pid)
             except psutil.NoSuchProcess:
                 continue
         return found
 
-    def client(self) -> Client:
+    def client(self, token_ttl_s: int = 3600) -> Client:
         """A client that can speak for any student."""
         settings = Settings(home=self.home)
-        return Client(self.url, AccessTokens(jwt_secret(settings), 3600))
+        return Client(self.url, AccessTokens(jwt_secret(settings), token_ttl_s))
 
 
 def environment_of(home: Path, database_url: str, redis_url: str, **settings: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+import aiohttp
 import pytest
 
 from cluster.embedded import EmbeddedServices
@@ -128,6 +129,22 @@ async def test_with_postgres_frozen_every_request_is_answered_by_its_deadline(
         while (await campus.seats(section_id)).enrolled != len(students):
             await asyncio.sleep(0.05)
     await verified(seatline)
+
+
+async def test_an_api_server_that_is_killed_comes_back(seatline: Seatline, client: Client) -> None:
+    (pid,) = seatline.api_server_pids()
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while seatline.api_server_pids() in ([], [pid]) or not await is_healthy(client):
+            await asyncio.sleep(0.1)
+
+
+async def is_healthy(client: Client) -> bool:
+    """Whether somebody answers for the API."""
+    try:
+        return (await client.request("GET", "/health")).status == 200
+    except aiohttp.ClientError:
+        return False
 
 
 def frozen_processes(postmaster: int) -> list[int]:

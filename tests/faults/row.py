@@ -20,6 +20,9 @@ from tests.worlds import PostgresWorld
 SECTIONS = 20
 STUDENTS = 400
 STEADY_S = 2.0
+TOKEN_TTL_S = 4 * 3600
+"""Longer than any row, also one that moves the clock by an hour."""
+
 RECOVERY_MAX_S = 30.0
 NO_LIMIT = 999
 """Credits: nothing but seats may keep a student out, so that the checker may be strict."""
@@ -56,7 +59,7 @@ class Row:
         self.campus = await PostgresWorld.create(self.stand.database_url)
         await self._make_sections(self._section_count)
         students = await students_of(self.campus, STUDENTS, credit_limit=NO_LIMIT)
-        self.client = self.stand.seatline.client()
+        self.client = self.stand.seatline.client(TOKEN_TTL_S)
         self.load = Load(
             self.client,
             students,

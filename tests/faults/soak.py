@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -158,7 +159,8 @@ class Soak:
                     await asyncio.sleep(chance.uniform(*REST_S))
                 self.load_s += time.monotonic() - started
         except Exception as error:  # noqa: BLE001  (whatever it is, the report must say so, and the soak go on)
-            self.broken.append(f"spell {self.spells} (seed {seed}): {type(error).__name__}: {error}"[:4000])
+            self.broken.append(f"spell {self.spells + 1} (seed {seed}): {type(error).__name__}: {error}"[:4000])
+            console.print(f"\n{self.broken[-1]}", markup=False)
         self.spells += 1
         self.requests += report.requests
         self.acknowledged += report.acknowledged
@@ -169,6 +171,7 @@ class Soak:
         """One fault, sometimes two at once; then all sections must answer again."""
         chosen = breaker.chance.sample(FAULTS, 2 if breaker.chance.random() < 0.2 else 1)
         names = " and ".join(one.__name__.replace("_", " ") for one in chosen)
+        console.print(f"  {self.load_s + time.monotonic() - self._began:6.0f} s  {names}", end="")
         await asyncio.gather(*(one(breaker) for one in chosen))
         breaker.stand.postgres.heal()
         breaker.stand.redis.heal()
@@ -223,12 +226,14 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=15.0, help="how long to hold the load (15)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32), help="of all chance")
     options = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="sl-", ignore_cleanup_errors=True) as name,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-    ):
-        Path(name).chmod(0o711)  # as root, Postgres runs as another user and must get through
-        result = runner.run(soak(options.minutes, options.seed, Path(name)))
+    directory = Path(tempfile.mkdtemp(prefix="sl-"))
+    directory.chmod(0o711)  # as root, Postgres runs as another user and must get through
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        result = runner.run(soak(options.minutes, options.seed, directory))
+    if result.broken:
+        console.print(f"the logs are kept in {directory}")
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
     result.show()
     console.print(f"written to {result.write()}")
     return 1 if result.broken else 0

@@ -84,15 +84,15 @@ async def test_wall_clock_moved(clock_stand: tuple[Stand, Path], open_row: OpenR
         closing = await semester_that_closes_in(stand, HOUR_S / 2)
         sees = {0: await enrolls(row, closing)}
         epochs = await sum_of_epochs(row)
-        for offset_s in (HOUR_S, -HOUR_S, 0):
-            row.injects(f"wall clock {offset_s:+d} s")
+        for offset_s in (HOUR_S, 0):
+            row.injects("the clock an hour ahead" if offset_s else "and back")
             clock.write_text(str(offset_s), encoding="ascii")
             await row.steady(CLOCK_NOTICED_S)
             sees[offset_s] = await enrolls(row, closing)
             await row.steady(4.0)
         row.healed()
         await row.recovers()
-        assert sees == {0: 201, HOUR_S: 409, -HOUR_S: 201}, "the processes do not see the clock that was set"
+        assert sees == {0: 201, HOUR_S: 409}, "the processes do not see the clock that was set"
         assert await sum_of_epochs(row) == epochs, "a lease was lost though only the wall clock moved"
         assert row.load.counts.by_code.total() == 0, "somebody noticed"
         row.note("what has a date followed the clock; no section changed hands, no request had to wait")
