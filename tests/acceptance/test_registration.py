@@ -46,7 +46,7 @@ async def verified(seatline: Seatline) -> None:
 async def test_a_thousand_students_and_thirty_seats(seatline: Seatline, client: Client, campus: PostgresWorld) -> None:
     section_id = await campus.add_section(30)
     students = await students_of(campus, 1000)
-    answers = await asyncio.gather(*(client.enroll(one, section_id) for one in students))
+    answers = await asyncio.gather(*(client.enroll(one, section_id, patient=True) for one in students))
     assert {answer.status for answer in answers} == {201}
     enrolled = [(s, a.body["id"]) for s, a in zip(students, answers, strict=True) if a.body["status"] == "enrolled"]
     waiting = {a.body["place"]: s for s, a in zip(students, answers, strict=True) if a.body["status"] == "waitlisted"}
