@@ -168,6 +168,17 @@ class Row:
             made.append(section_id)
         return made
 
+    async def conclude(self) -> checks.Findings:
+        """Stop the load once it has all its answers, wait until the sections are quiet, and compare."""
+        await self.load.stop()
+        await self.client.__aexit__(None, None, None)
+        self.campus.connection.terminate()  # a fault may have ended it
+        counts = self.load.counts
+        self.report.requests, self.report.acknowledged = counts.requests, counts.acknowledged
+        self.report.unknown, self.report.answers = counts.unknown, dict(counts.by_code)
+        await checks.settle(self.stand.database_url)
+        return await checks.examine(self.stand.database_url, self.load.recorder.by_section(), self._starts)
+
     async def _stop(self) -> None:
         await self.load.stop(patience_s=2.0)
         await self.client.__aexit__(None, None, None)
@@ -176,14 +187,8 @@ class Row:
     async def _finish(self) -> None:
         report, counts = self.report, self.load.counts
         await self.steady()
-        await self.load.stop()
-        await self.client.__aexit__(None, None, None)
-        report.requests, report.acknowledged, report.unknown = counts.requests, counts.acknowledged, counts.unknown
-        report.answers = dict(counts.by_code)
+        found = await self.conclude()
         report.pause_s = self.longest_pause_s()
-        await checks.settle(self.stand.database_url)
-        found = await checks.examine(self.stand.database_url, self.load.recorder.by_section(), self._starts)
-        self.campus.connection.terminate()
         report.history = (
             f"{found.operations:,} operations on {found.sections} sections: {len(found.lost)} lost, "
             f"{len(found.doubled)} doubled, {len(found.impossible)} sections not linearizable"

@@ -1,242 +1,255 @@
-"""Random faults under steady load, for as long as one likes: ``python -m tests.faults.soak --minutes 15``."""
+"""Minutes or hours of load with one random fault after the other, and every check at the end of every era.
+
+``python -m tests.faults.soak --minutes 15 --seed 7``. The seed decides faults and load; what the machine makes of them
+differs from run to run. Sections and students are new in every era, so that no history becomes too long to check; an
+era is checked while the next one runs.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import contextlib
-import os
+import itertools
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
-import uvloop
-from rich.console import Console
-from rich.table import Table
 
 from cluster.embedded import EmbeddedServices
-from tests.faults import moments
+from tests.faults import checks
+from tests.faults.nodes import free_port
+from tests.faults.random_faults import FAULTS, Fault, title
 from tests.faults.report import DIRECTORY, RowReport, machine
 from tests.faults.row import Row
-from tests.faults.stand import Stand, frozen, open_stand
-from tests.faults.tcp_proxy import Link, Trap
+from tests.faults.stand import Stand, open_stand
+from tests.faults.takeover import ACTORS
 
-SPELL_S = 60.0
-SPRING_MAX_S = 10.0
-REST_S = (1.0, 4.0)
-BROKEN_MAX = 3
-
-console = Console(stderr=True, highlight=False)
-
-Fault = Callable[["Breaker"], Awaitable[None]]
+ERA_S = 45.0
+RECOVERY_MAX_S = 60.0
+QUIET_S = (0.5, 3.0)
 
 
-class Breaker:
-    """The faults of the soak: each breaks something, mends it, and returns."""
+class Longest(NamedTuple):
+    """A time and the fault in which it was so long."""
 
-    def __init__(self, stand: Stand, chance: random.Random) -> None:
-        self.stand = stand
-        self.chance = chance
+    seconds: float
+    fault: str
 
-    async def kill_a_section_actor(self) -> None:
-        os.kill(self.chance.choice(await self._pids(self.stand.actor_pids)), signal.SIGKILL)
-
-    async def freeze_a_section_actor(self) -> None:
-        with frozen(self.chance.choice(await self._pids(self.stand.actor_pids))):
-            await asyncio.sleep(self.chance.uniform(0.5, 7.0))
-
-    async def kill_the_api_server(self) -> None:
-        os.kill((await self._pids(self.stand.api_pids))[0], signal.SIGKILL)
-
-    async def kill_an_actor_before_commit(self) -> None:
-        await self._spring(moments.before_commit(moments.killing(self.stand, then_lost=True)))
-
-    async def kill_an_actor_after_commit(self) -> None:
-        await self._spring(moments.after_commit(self.stand, moments.killing(self.stand, then_lost=True)))
-
-    async def lose_the_reply_to_a_commit(self) -> None:
-        async def mute(link: Link) -> None:
-            link.is_muted = True
-
-        await self._spring(moments.after_commit(self.stand, mute))
-
-    async def reset_connections_to_postgres(self) -> None:
-        for _ in range(self.chance.randint(1, 10)):
-            self.stand.postgres.reset_all()
-            await asyncio.sleep(0.2)
-
-    async def silence_postgres(self) -> None:
-        self.stand.postgres.black_hole()
-        await asyncio.sleep(self.chance.uniform(0.5, 6.0))
-        self.stand.postgres.heal()
-
-    async def slow_postgres(self) -> None:
-        self.stand.postgres.delay_s = 0.05
-        await asyncio.sleep(4.0)
-        self.stand.postgres.heal()
-
-    async def stop_postgres_at_once(self) -> None:
-        old = self.stand.services.pids["postgres"]
-        os.kill(old, signal.SIGQUIT)
-        async with asyncio.timeout(30):
-            while self.stand.services.pids["postgres"] == old:
-                await asyncio.sleep(0.05)
-
-    async def kill_redis(self) -> None:
-        os.kill(self.stand.services.pids["valkey"], signal.SIGKILL)
-
-    async def slow_redis(self) -> None:
-        self.stand.redis.delay_s = 2.0
-        await asyncio.sleep(5.0)
-        self.stand.redis.heal()
-
-    async def flush_redis(self) -> None:
-        await self.stand.flush_redis()
-
-    async def _pids(self, alive: Callable[[], list[int]]) -> list[int]:
-        """Processes of a kind, once there is one: the fault before may have ended the last."""
-        async with asyncio.timeout(30):
-            while not (pids := alive()):
-                await asyncio.sleep(0.05)
-        return pids
-
-    async def _spring(self, trap: Trap) -> None:
-        self.stand.postgres.trap = trap
-        with contextlib.suppress(TimeoutError):  # with another fault at work there may be no commit to meet
-            await asyncio.wait_for(trap.sprung.wait(), SPRING_MAX_S)
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s ({self.fault})"
 
 
-FAULTS: tuple[Fault, ...] = (
-    Breaker.kill_a_section_actor,
-    Breaker.freeze_a_section_actor,
-    Breaker.kill_the_api_server,
-    Breaker.kill_an_actor_before_commit,
-    Breaker.kill_an_actor_after_commit,
-    Breaker.lose_the_reply_to_a_commit,
-    Breaker.reset_connections_to_postgres,
-    Breaker.silence_postgres,
-    Breaker.slow_postgres,
-    Breaker.stop_postgres_at_once,
-    Breaker.kill_redis,
-    Breaker.slow_redis,
-    Breaker.flush_redis,
-)
+NEVER = Longest(0.0, "never")
 
 
 @dataclass
-class Soak:
-    """What came of it. A spell is a minute of load on fresh sections, at whose end everything is checked."""
+class SoakReport:
+    """What came of it.
 
+    Args:
+        unavailable: the longest time without any definite answer.
+        section_silent: the longest time in which some section gave no definite answer.
+        recovery: the longest time from the end of a fault until every section had answered.
+    """
+
+    minutes: float
     seed: int
-    load_s: float = 0.0
-    spells: int = 0
-    broken: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
+    eras: int = 0
+    sections: int = 0
     requests: int = 0
     acknowledged: int = 0
     unknown: int = 0
-    pauses_s: list[float] = field(default_factory=list)
-    recoveries_s: list[float] = field(default_factory=list)
-    _began: float = 0.0
+    answers: Counter[str] = field(default_factory=Counter)
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    impossible: list[str] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
+    not_recovered: list[str] = field(default_factory=list)
+    unavailable: Longest = NEVER
+    section_silent: Longest = NEVER
+    recovery: Longest = NEVER
+    verify: str = "not run"
+    load_per_s: float = 0.0
 
-    async def spell(self, stand: Stand, chance: random.Random) -> None:
-        """One minute."""
-        report = RowReport(self.spells, "soak")
-        seed = chance.randrange(2**32)
-        started = self._began = time.monotonic()
+    @property
+    def wrong(self) -> list[str]:
+        """All that should not be."""
+        return [*self.lost, *self.doubled, *self.impossible, *self.odd, *self.not_recovered]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.wrong and self.verify.endswith("memory compared")
+
+    def lines(self) -> list[str]:
+        """For a person to read."""
+        verdict = "passed" if self.passed else "BROKEN"
+        return [
+            f"soak of {self.minutes:g} minutes with seed {self.seed}: {verdict}; {machine()}",
+            f"  load held                      {self.load_per_s:,.0f} acknowledged operations a second",
+            f"  faults survived                {self.faults.total()}, of {len(self.faults)} kinds",
+            f"  requests                       {self.requests:,}",
+            f"  acknowledged                   {self.acknowledged:,}",
+            f"  without an answer at the end   {self.unknown}",
+            f"  lost                           {len(self.lost)}",
+            f"  doubled                        {len(self.doubled)}",
+            f"  not linearizable               {len(self.impossible)} of {self.sections} sections",
+            f"  verify                         {self.verify}",
+            f"  longest without any answer     {self.unavailable}",
+            f"  longest silence of a section   {self.section_silent}",
+            f"  longest recovery after a fault {self.recovery}",
+            *(f"  {text}" for text in self.wrong[:20]),
+        ]
+
+
+class Soak:
+    """The run: eras of load, faults, checks.
+
+    Args:
+        stand: what is tried.
+        report: is filled in.
+    """
+
+    def __init__(self, stand: Stand, report: SoakReport) -> None:
+        self._stand = stand
+        self._report = report
+        self._random = random.Random(report.seed)
+        self._checks: list[asyncio.Task[None]] = []
+        self._started = time.monotonic()
+
+    async def run(self) -> None:
+        """Until the time is over."""
+        end = self._started + self._report.minutes * 60
+        faults = self._faults()
+        while time.monotonic() < end:
+            async with self._era() as era:
+                era_end = min(end, time.monotonic() + ERA_S)
+                while time.monotonic() < era_end:
+                    await self._one_fault(next(faults), era)
+        await asyncio.gather(*self._checks)
+        self._report.load_per_s = self._report.acknowledged / (end - self._started)
         try:
-            async with Row(report, stand, seed=seed, is_timely=False) as row:
-                while time.monotonic() - started < SPELL_S:
-                    await self._strike(row, Breaker(stand, chance))
-                    await asyncio.sleep(chance.uniform(*REST_S))
-                self.load_s += time.monotonic() - started
-        except Exception as error:  # noqa: BLE001  (whatever it is, the report must say so, and the soak go on)
-            self.broken.append(f"spell {self.spells + 1} (seed {seed}): {type(error).__name__}: {error}"[:4000])
-            console.print(f"\n{self.broken[-1]}", markup=False)
-        self.spells += 1
-        self.requests += report.requests
-        self.acknowledged += report.acknowledged
-        self.unknown += report.unknown
-        self.pauses_s.append(report.pause_s or 0.0)
+            self._report.verify = await checks.verify(self._stand.seatline)
+        except AssertionError as error:
+            self._report.verify = str(error)
 
-    async def _strike(self, row: Row, breaker: Breaker) -> None:
-        """One fault, sometimes two at once; then all sections must answer again."""
-        chosen = breaker.chance.sample(FAULTS, 2 if breaker.chance.random() < 0.2 else 1)
-        names = " and ".join(one.__name__.replace("_", " ") for one in chosen)
-        console.print(f"  {self.load_s + time.monotonic() - self._began:6.0f} s  {names}", end="")
-        await asyncio.gather(*(one(breaker) for one in chosen))
-        breaker.stand.postgres.heal()
-        breaker.stand.redis.heal()
-        row.healed()
-        recovery_s = await row.recovers()
-        self.recoveries_s.append(recovery_s)
-        self.faults.update(one.__name__.replace("_", " ") for one in chosen)
-        console.print(
-            f"  {self.load_s + time.monotonic() - self._began:6.0f} s  {names}: {recovery_s:.1f} s to recover"
-        )
+    def _faults(self) -> Iterator[Fault]:
+        """All in random order, again and again."""
+        while True:
+            yield from self._random.sample(FAULTS, len(FAULTS))
 
-    def show(self) -> None:
-        """For the terminal."""
-        table = Table(title="Soak", title_justify="left", show_header=False)
-        recoveries = sorted(self.recoveries_s) or [0.0]
-        faults = ", ".join(f"{count} x {name}" for name, count in self.faults.most_common())
-        table.add_row("seed", str(self.seed))
-        table.add_row("under load", f"{self.load_s / 60:.1f} min in {self.spells} spells")
-        table.add_row("load held", f"{self.acknowledged / max(self.load_s, 1):.0f} definite answers a second")
-        table.add_row("faults survived", f"{sum(self.faults.values())}: {faults}")
-        table.add_row("requests", f"{self.requests:,}, {self.acknowledged:,} acknowledged, {self.unknown} unknown")
-        table.add_row("lost, doubled, broken", "0, 0, 0" if not self.broken else "; ".join(self.broken))
-        table.add_row("longest unavailability", f"{max(self.pauses_s, default=0.0):.1f} s without any definite answer")
-        table.add_row(
-            "all sections back", f"{recoveries[len(recoveries) // 2]:.1f} s median, {recoveries[-1]:.1f} s at most"
-        )
-        Console(width=140).print(table)
+    @contextlib.asynccontextmanager
+    async def _era(self) -> AsyncIterator[Row]:
+        """Load on new sections; what clients saw is checked while the next era runs."""
+        self._report.eras += 1
+        era = Row(RowReport(0, "soak"), self._stand, seed=self._random.randrange(1 << 30), is_timely=False)
+        async with asyncio.timeout(RECOVERY_MAX_S):
+            await era.__aenter__()
+        yield era
+        self._checks.append(asyncio.create_task(self._check(era)))
 
-    def write(self) -> Path:
-        """Everything, as JSON."""
-        DIRECTORY.mkdir(exist_ok=True)
-        path = DIRECTORY / "soak-report.json"
-        known = {name: value for name, value in vars(self).items() if not name.startswith("_")}
-        path.write_bytes(orjson.dumps({"machine": machine(), **known}, option=orjson.OPT_INDENT_2))
-        return path
+    async def _one_fault(self, fault: Fault, era: Row) -> None:
+        report, started = self._report, time.monotonic()
+        report.faults[title(fault)] += 1
+        with contextlib.suppress(TimeoutError):  # a trap that was not stepped into in time
+            await fault(self._stand, self._random)
+        self._stand.postgres.heal()
+        self._stand.redis.heal()
+        era.healed()
+        try:
+            recovery_s = await era.recovers(RECOVERY_MAX_S)
+            await self._processes_are_back()
+        except TimeoutError:
+            report.not_recovered.append(f"{title(fault)}: not recovered after {RECOVERY_MAX_S:.0f} s")
+            recovery_s = RECOVERY_MAX_S
+        await era.steady(self._random.uniform(*QUIET_S))
+        silent_s, pause_s = max(era.waits_s(started)), longest_gap_s(era, started)
+        report.unavailable = max(report.unavailable, Longest(pause_s, title(fault)))
+        report.section_silent = max(report.section_silent, Longest(silent_s, title(fault)))
+        report.recovery = max(report.recovery, Longest(recovery_s, title(fault)))
+        self._say(f"{title(fault):36} silent {pause_s:5.1f} s, a section {silent_s:5.1f} s")
+
+    async def _processes_are_back(self) -> None:
+        async with asyncio.timeout(RECOVERY_MAX_S):
+            while len(self._stand.actor_pids()) < len(ACTORS) or not self._stand.api_pids():
+                await asyncio.sleep(0.1)
+
+    async def _check(self, era: Row) -> None:
+        found, report, counts = await era.conclude(), self._report, era.load.counts
+        report.sections += found.sections
+        report.requests += counts.requests
+        report.acknowledged += counts.acknowledged
+        report.unknown += counts.unknown
+        report.answers.update(counts.by_code)
+        report.lost += found.lost
+        report.doubled += found.doubled
+        report.impossible += found.impossible
+        report.odd += counts.odd
+        wrong = len(found.lost) + len(found.doubled) + len(found.impossible)
+        self._say(f"era of {found.operations:,} operations checked: {wrong} wrong; {report.acknowledged:,} in all")
+
+    def _say(self, text: str) -> None:
+        print(f"{time.monotonic() - self._started:7.1f} s  {text}", file=sys.stderr, flush=True)
 
 
-async def soak(minutes: float, seed: int, directory: Path) -> Soak:
-    """Spells until there were so many minutes under load."""
-    chance = random.Random(seed)
-    result = Soak(seed)
-    async with EmbeddedServices(directory / "home") as services, open_stand(services, directory, "soak") as stand:
-        while result.load_s < minutes * 60 and len(result.broken) < BROKEN_MAX:
-            console.print(f"spell {result.spells + 1}, {result.load_s / 60:.1f} of {minutes:g} min, seed {seed}")
-            await result.spell(stand, chance)
-    return result
+def longest_gap_s(era: Row, since: float) -> float:
+    """The longest time without any definite answer since some moment."""
+    times = [since, *sorted(one.answered_at for one in era.load.served if one.answered_at > since)]
+    return max((b - a for a, b in itertools.pairwise(times)), default=0.0)
+
+
+@contextlib.contextmanager
+def short_directory() -> Iterator[Path]:
+    """A directory with a short path, for sockets live in it; gone at the end."""
+    path = Path(tempfile.mkdtemp(prefix="sl-"))
+    path.chmod(0o711)  # as root, Postgres runs as another user and must get through
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+async def soak(minutes: float, seed: int) -> SoakReport:
+    """Run one on services of its own, which leave nothing behind."""
+    report = SoakReport(minutes, seed)
+    with short_directory() as directory:
+        async with (
+            EmbeddedServices(directory / "home") as services,
+            open_stand(services, directory, "soak", PORT=str(free_port())) as stand,
+        ):
+            await Soak(stand, report).run()
+    return report
 
 
 def main() -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=15.0, help="how long to hold the load (15)")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32), help="of all chance")
-    options = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="sl-"))
-    directory.chmod(0o711)  # as root, Postgres runs as another user and must get through
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        result = runner.run(soak(options.minutes, options.seed, directory))
-    if result.broken:
-        console.print(f"the logs are kept in {directory}")
-    else:
-        shutil.rmtree(directory, ignore_errors=True)
-    result.show()
-    console.print(f"written to {result.write()}")
-    return 1 if result.broken else 0
+    """Exit code 0 if all is well."""
+    arguments = argparse.ArgumentParser(description="Random faults under steady load, and every check.")
+    arguments.add_argument("--minutes", type=float, default=15.0)
+    arguments.add_argument("--seed", type=int, default=None, help="of faults and load; chosen if not given")
+    chosen = arguments.parse_args()
+    seed = random.SystemRandom().randrange(1 << 30) if chosen.seed is None else chosen.seed
+    print(f"soak of {chosen.minutes:g} minutes, seed {seed}", file=sys.stderr)
+    report = asyncio.run(soak(chosen.minutes, seed))
+    DIRECTORY.mkdir(exist_ok=True)
+    text = "\n".join(report.lines())
+    (DIRECTORY / "soak-report.txt").write_text(text + "\n", encoding="utf-8")
+    (DIRECTORY / "soak-report.json").write_bytes(orjson.dumps(vars(report), default=_plain, option=orjson.OPT_INDENT_2))
+    print(text)
+    return 0 if report.passed else 1
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Counter) else str(value)
 
 
 if __name__ == "__main__":
