@@ -259,7 +259,8 @@ async def test_the_catalogue_is_forgotten_and_nothing_else(redis: Redis, redis_u
             await redis.set(f"{COURSES}{number}", b"page")
         await caches.get_or_load(f"{SLOTS}1", 30, load)
         await caches.forget_catalogue()
-        assert await redis.keys() == [f"{SLOTS}1".encode()]
+        assert await redis.keys(f"{COURSES}*") == []
+        assert await redis.keys(f"{SLOTS}*") == [f"{SLOTS}1".encode()]
 
 
 @pytest.mark.parametrize("silent", [False, True])

@@ -177,7 +177,7 @@ def test_no_mutilated_token_is_accepted_and_none_is_an_error(garbage: str, at: i
         f"Bearer {token[:at]}{garbage}",
         f"Bearer {token[:at]}{token[at + 1 :]}",
     ):
-        if forged != f"Bearer {token}":
+        if forged.split() != ["Bearer", token]:  # space around it is no part of a token
             with pytest.raises(InvalidTokenError):
                 issuer.principal(forged)
 
