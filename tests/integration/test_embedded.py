@@ -28,9 +28,11 @@ from cluster.settings import sqlalchemy_url
 pytestmark = pytest.mark.services
 
 SUPERVISOR = """
-import asyncio, json, sys
+import asyncio, json, signal, sys
 from pathlib import Path
 from cluster.embedded import EmbeddedServices
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background ignores it
 
 async def main():
     async with EmbeddedServices(Path(sys.argv[1])) as services:
