@@ -45,8 +45,9 @@ class Link:
         self.is_cut = True
         for writer in (self.client, self.server):
             sock = writer.get_extra_info("socket")
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if sock is not None:
+                with contextlib.suppress(OSError, ValueError):  # it has ended already
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
 
