@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -178,3 +178,6 @@ class CommandGateway(Protocol):
         Never raises for a broken dependency: the outcome is then ``OVERLOADED`` or ``UNAVAILABLE`` (it had no
         effect) or ``UNKNOWN`` (it may have had one).
         """
+
+    def send(self, command: Command, tell: Callable[[Outcome], None]) -> None:
+        """The same without a coroutine: ``tell`` is called once, with the outcome, within the configured deadline."""

@@ -10,8 +10,10 @@ from aiohttp.typedefs import Middleware
 
 from api import docs
 from api.admission import Admission
+from api.answered import RequestIds
 from api.audit import LINES_BURST, LINES_PER_S
 from api.background import Background
+from api.express import Express
 from api.limits import LocalLimiter
 from api.metrics import Metrics
 from api.middleware import HSTS, make_edge
@@ -30,6 +32,7 @@ from api.state import (
     METRICS,
     PASSWORDS,
     READINESS,
+    REQUEST_IDS,
     SERVICES,
     SHEDDER,
 )
@@ -47,8 +50,10 @@ def build_app(services: Services, *, passwords: Passwords | None = None) -> web.
         passwords: how passwords are checked; tests pass a quicker one.
     """
     config = services.config
-    app = web.Application(middlewares=_middlewares(config), client_max_size=BODY_BYTES_MAX)
+    request_ids = RequestIds()
+    app = web.Application(middlewares=_middlewares(config, request_ids), client_max_size=BODY_BYTES_MAX)
     app[SERVICES] = services
+    app[REQUEST_IDS] = request_ids
     app[ACCESS_TOKENS] = AccessTokens(
         config.jwt_secret, config.access_token_ttl_s, cached_max=config.checked_tokens_max
     )
@@ -68,14 +73,23 @@ def build_app(services: Services, *, passwords: Passwords | None = None) -> web.
     return app
 
 
+def make_express(app: web.Application) -> Express:
+    """The express lane of an application."""
+    return Express(app, _headers_of_all(app[SERVICES].config))
+
+
+def _headers_of_all(config: ApiConfig) -> dict[str, str]:
+    return {"Strict-Transport-Security": HSTS} if config.is_production else {}
+
+
 def _make_shedder(config: ApiConfig) -> Shedder:
     admission = Admission(config.in_flight_max, config.queue_target_s)
-    headers = {"Strict-Transport-Security": HSTS} if config.is_production else None
-    return Shedder(admission, headers=headers, cors_origins=config.cors_origins)
+    return Shedder(admission, headers=_headers_of_all(config), cors_origins=config.cors_origins)
 
 
-def _middlewares(config: ApiConfig) -> list[Middleware]:
-    middlewares = [make_edge(is_production=config.is_production, slow_request_s=config.slow_request_s)]
+def _middlewares(config: ApiConfig, request_ids: RequestIds) -> list[Middleware]:
+    edge = make_edge(request_ids, is_production=config.is_production, slow_request_s=config.slow_request_s)
+    middlewares = [edge]
     if config.trusted_proxies:
         middlewares.append(make_proxy_middleware(config.trusted_proxies))
     return middlewares

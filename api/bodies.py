@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import orjson
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 from api import problems
 from api.errors import ApiError
@@ -33,7 +35,7 @@ class JsonBody(Generic[T]):
         """
         self.schema = schema
         self.keywords = keywords
-        self._decode = msgspec.json.Decoder(schema).decode
+        self.decode: Callable[[bytes], T] = msgspec.json.Decoder(schema).decode
 
     async def read(self, request: web.Request) -> T:
         """The body of ``request``.
@@ -44,7 +46,7 @@ class JsonBody(Generic[T]):
         _require_plain_json(request)
         body = await _read_all(request)
         try:
-            return self._decode(body)
+            return self.decode(body)
         except msgspec.ValidationError as error:
             # msgspec stops at the first thing that is not as the type says, which may come before a broken end.
             _require_well_formed(body)
@@ -79,9 +81,13 @@ class RequestKey(NamedTuple):
     is_clients: bool
 
 
-def read_request_key(request: web.Request) -> RequestKey:
-    """The Idempotency-Key; without one, a key that was never used."""
-    given = request.headers.getall("Idempotency-Key", None)
+def read_request_key(headers: CIMultiDictProxy[str]) -> RequestKey:
+    """The Idempotency-Key; without one, a key that was never used.
+
+    Raises:
+        ApiError: 400, if it is there and cannot be used.
+    """
+    given = headers.getall("Idempotency-Key", None)
     if given is None:
         return RequestKey(secrets.token_hex(16), is_clients=False)
     if len(given) != 1 or not _fit_for_a_key(given[0]):

@@ -28,7 +28,7 @@ from api.schemas.enrollments import (
     EnrollmentReply,
     EnrollRequest,
 )
-from api.state import BACKGROUND, ENROLLMENT_LIMIT, SERVICES, SHEDDER
+from api.state import BACKGROUND, ENROLLMENT_LIMIT, METRICS, SERVICES, SHEDDER
 
 MY_TTL_S = 60.0
 
@@ -46,32 +46,22 @@ async def enroll(request: web.Request) -> web.Response:
     """
     student_id = student_id_of(request)
     limit_writes(request, student_id)
-    key = read_request_key(request)
+    key = read_request_key(request.headers)
     wanted = await ENROLL.read(request)
-    command = Enroll(
-        wanted.section_id,
-        student_id,
-        wanted.join_waitlist,
-        key.value,
-        keep_answer=key.is_clients,
-        maybe_tried=key.is_clients,
-    )
-    outcome = await request.app[SERVICES].gateway.submit(command)
-    count_outcome(request, outcome)
-    require_done(outcome, not_found="There is no such section.")
-    enrollment_id = cast(int, outcome.enrollment_id)
-    headers = {"Location": f"/api/enrollments/{enrollment_id}/status", **replay_header(outcome)}
-    return json_reply(EnrolledReply.of(outcome, enrollment_id), status=201, headers=headers)
+    outcome = await request.app[SERVICES].gateway.submit(enroll_command(wanted, student_id, key))
+    count_outcome(request.app[METRICS].traffic, outcome)
+    reply, headers = enrolled(outcome)
+    return json_reply(reply, status=201, headers=headers)
 
 
 async def drop(request: web.Request) -> web.Response:
     """Give up a seat or a place. Dropping what is dropped already is answered the same."""
     student_id = student_id_of(request)
     limit_writes(request, student_id)
-    key = read_request_key(request)
+    key = read_request_key(request.headers)
     view = await own_enrollment(request, student_id)
     outcome = await request.app[SERVICES].gateway.submit(_drop_command(view, key))
-    count_outcome(request, outcome)
+    count_outcome(request.app[METRICS].traffic, outcome)
     require_done(outcome, not_found="There is no such enrolment.")
     _recheck_waitlists(request, outcome, student_id)
     return json_reply(DroppedReply(view.id), headers=replay_header(outcome))
@@ -130,6 +120,30 @@ def limit_writes(request: web.Request, student_id: int) -> None:
 def replay_header(outcome: Outcome) -> dict[str, str]:
     """Says so if this is the stored answer of an earlier try."""
     return {"Idempotent-Replayed": "true"} if outcome.replayed else {}
+
+
+def enroll_command(wanted: EnrollRequest, student_id: int, key: RequestKey) -> Enroll:
+    """What the student asks of the section."""
+    return Enroll(
+        wanted.section_id,
+        student_id,
+        wanted.join_waitlist,
+        key.value,
+        keep_answer=key.is_clients,
+        maybe_tried=key.is_clients,
+    )
+
+
+def enrolled(outcome: Outcome) -> tuple[EnrolledReply, dict[str, str]]:
+    """The reply to an enrolment and its headers.
+
+    Raises:
+        ApiError: if it came to nothing.
+    """
+    require_done(outcome, not_found="There is no such section.")
+    enrollment_id = cast(int, outcome.enrollment_id)
+    headers = {"Location": f"/api/enrollments/{enrollment_id}/status", **replay_header(outcome)}
+    return EnrolledReply.of(outcome, enrollment_id), headers
 
 
 def _drop_command(view: EnrollmentView, key: RequestKey) -> Drop:

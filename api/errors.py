@@ -61,19 +61,28 @@ def reply_to(error: Exception, request: web.Request) -> web.Response:
 
 def reply_with(error: ApiError, request: web.Request) -> web.Response:
     """The problem document of ``error``."""
-    kind, headers = error.kind, error.headers
-    if kind.retry_after_s is not None:
-        headers = {"Retry-After": str(kind.retry_after_s), **headers}
-    problem = ProblemReply(
+    problem = problem_of(error, request[REQUEST_ID])
+    return problem_reply(problem, status=problem.status, headers=headers_of(error))
+
+
+def problem_of(error: ApiError, request_id: str) -> ProblemReply:
+    """What the client is told of ``error``."""
+    kind = error.kind
+    return ProblemReply(
         type=f"urn:seatline:problem:{kind.code}",
         title=kind.title,
         status=kind.status,
         code=kind.code,
         detail=error.detail,
-        request_id=request[REQUEST_ID],
+        request_id=request_id,
         reasons=[ReasonReply.of(one) for one in error.reasons] or UNSET,
     )
-    return problem_reply(problem, status=kind.status, headers=headers)
+
+
+def headers_of(error: ApiError) -> dict[str, str]:
+    """The headers that the reply to ``error`` has beside the usual ones."""
+    retry_after_s = error.kind.retry_after_s
+    return error.headers if retry_after_s is None else {"Retry-After": str(retry_after_s), **error.headers}
 
 
 def _known(error: Exception, request: web.Request) -> ApiError | None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from aiohttp import web
-
 from allocator.outcomes import Code, Outcome
 from api import problems
 from api.errors import ApiError
+from api.metrics import Traffic
 from api.problems import Kind
-from api.state import METRICS
 
 DONE = frozenset({Code.ENROLLED, Code.WAITLISTED, Code.DROPPED, Code.CHANGED})
 
@@ -39,7 +37,7 @@ def require_done(outcome: Outcome, *, not_found: str) -> None:
     raise ApiError(_PROBLEMS[outcome.code], detail, headers=headers)
 
 
-def count_outcome(request: web.Request, outcome: Outcome) -> None:
+def count_outcome(traffic: Traffic, outcome: Outcome) -> None:
     """Count the outcome of a student's command, a refusal by its first reason."""
     code = outcome.reasons[0].code.value if outcome.code is Code.REFUSED else outcome.code.value
-    request.app[METRICS].traffic.outcomes[code] += 1
+    traffic.outcomes[code] += 1

@@ -4,6 +4,8 @@ An enrolment that must be turned away is answered here, without parser, task or 
 a hundred. Only when nothing else is under way on the connection, and only if it is certain where the request ends
 (`api/framing.py`); everything else takes the usual way, and a connection that ever sent something odd is left to
 aiohttp for good. So an answer never overtakes another, and no byte is read twice or not at all.
+
+An enrolment that is let in takes the express lane (`api/express.py`) if the parser found nothing odd in it.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ import asyncio
 from typing import Any, cast
 
 from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
-from api.framing import read_frame
+from api.express import Express
+from api.framing import Frame, read_frame
 from api.shedding import Shedder
 
 ENROLL_LINE = b"POST /api/enrollments HTTP/1.1\r\n"
@@ -31,6 +35,8 @@ class SheddingProtocol(RequestHandler):
         "_body_left",
         "_came_early",
         "_entered_at",
+        "_express",
+        "_is_by_express",
         "_is_enrollment",
         "_is_plain",
         "_is_under_way",
@@ -38,9 +44,11 @@ class SheddingProtocol(RequestHandler):
         "_swallowing",
     )
 
-    def __init__(self, manager: web.Server, shedder: Shedder, **options: Any) -> None:
+    def __init__(self, manager: web.Server, shedder: Shedder, express: Express, **options: Any) -> None:
         super().__init__(manager, **options)
         self._shedder = shedder
+        self._express = express
+        self._is_by_express = False  # the request whose answer is not written yet
         self._is_plain = True  # every request so far was one whose end we knew
         self._body_left = 0  # of the request that the parser reads
         self._came_early: bytes | None = None  # set while an answer is due later
@@ -76,7 +84,47 @@ class SheddingProtocol(RequestHandler):
                 return
             self._is_enrollment = True
         self._body_left = frame.length - len(data)
+        if self._is_enrollment and not self._body_left:
+            self._take_whole(data, frame)
+            return
         super().data_received(data)
+        self._note_parsed()
+
+    def _take_whole(self, data: bytes, frame: Frame) -> None:
+        """An enrolment that is all here: by the express lane if it takes it, else to the handler."""
+        waiter, self._waiter = self._waiter, None  # the task of this connection sleeps on, unless it is needed
+        super().data_received(data)
+        self._waiter = waiter
+        self._note_parsed()
+        if self._is_under_way and self._goes_by_express(data[len(frame.head) + 2 :]):
+            return
+        if self._messages and waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _goes_by_express(self, body: bytes) -> bool:
+        message = self._messages[0][0]
+        if not isinstance(message, RawRequestMessage) or self._request_in_progress:
+            return False
+        # Before it is taken: the answer may come at once.
+        early, self._came_early, self._is_by_express, self._request_in_progress = self._came_early, b"", True, True
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        taken = self._messages.popleft()
+        if self._express.take(message, body, self._answer_by_express):
+            if self._parser is not None:
+                self._parser.message_consumed()
+            return True
+        self._messages.appendleft(taken)
+        self._came_early, self._is_by_express, self._request_in_progress = early, False, False
+        return False
+
+    def _answer_by_express(self, status: int, answer: bytes) -> None:
+        self._is_by_express = self._is_under_way = self._request_in_progress = False
+        self._leave(was_decided=status in TELLING)
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)
+        self.answer(answer)
+
+    def _note_parsed(self) -> None:
         if not self._messages:  # the parser saw no request here, and it is the parser that is right
             self._is_plain = self._is_enrollment = False
             return
@@ -155,6 +203,8 @@ class SheddingProtocol(RequestHandler):
         """A request under way goes on without its client, and makes room only when it is done."""
         task = self._task_handler
         super().connection_lost(exc)
+        if self._is_by_express:
+            return  # it leaves when it is answered
         if task is None or task.done():
             self._leave(was_decided=False)
         else:
@@ -195,11 +245,12 @@ class TurnedAway(asyncio.Protocol):
 class SheddingServer(web.Server):
     """Makes the protocols of new connections, up to a number of them."""
 
-    def __init__(self, server: web.Server, shedder: Shedder, connections_max: int) -> None:
+    def __init__(self, server: web.Server, shedder: Shedder, express: Express, connections_max: int) -> None:
         super().__init__(
             server.request_handler, request_factory=server.request_factory, loop=server._loop, **server._kwargs
         )
         self._shedder = shedder
+        self._express = express
         self._connections_max = connections_max
 
     def __call__(self) -> RequestHandler:
@@ -207,24 +258,27 @@ class SheddingServer(web.Server):
         if len(self._connections) >= self._connections_max:
             self._shedder.shed["connections"] += 1
             return cast("RequestHandler", TurnedAway(self._shedder.too_many_connections))
-        return SheddingProtocol(self, self._shedder, loop=self._loop, **self._kwargs)
+        return SheddingProtocol(self, self._shedder, self._express, loop=self._loop, **self._kwargs)
 
 
 class SheddingRunner(web.AppRunner):
     """An ``AppRunner`` whose server sheds.
 
     Args:
-        shedder: of the application.
+        shedder, express: of the application.
         connections_max: connections that may be open at once.
         options: those of ``AppRunner``.
     """
 
-    __slots__ = ("_connections_max", "_shedder")
+    __slots__ = ("_connections_max", "_express", "_shedder")
 
-    def __init__(self, app: web.Application, shedder: Shedder, connections_max: int, **options: Any) -> None:
+    def __init__(
+        self, app: web.Application, shedder: Shedder, express: Express, connections_max: int, **options: Any
+    ) -> None:
         super().__init__(app, **options)
         self._shedder = shedder
+        self._express = express
         self._connections_max = connections_max
 
     async def _make_server(self) -> web.Server:
-        return SheddingServer(await super()._make_server(), self._shedder, self._connections_max)
+        return SheddingServer(await super()._make_server(), self._shedder, self._express, self._connections_max)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from http import HTTPStatus
 
 import msgspec
 from aiohttp import web
+from aiohttp.helpers import rfc822_formatted_time
 from multidict import CIMultiDict
 
 SECURITY_HEADERS = {
@@ -59,3 +61,36 @@ def _reply(body: bytes | None, status: int, base: CIMultiDict[str], more: Mappin
     if more is not None:
         headers.update(more)
     return web.Response(body=body, status=status, headers=headers)
+
+
+class WireReplies:
+    """Whole answers as bytes, for what is answered without aiohttp's response (`api/express.py`).
+
+    Args:
+        headers: what every answer has beside its own.
+    """
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+        self._beginnings: dict[int, bytes] = {}
+
+    def json(self, value: object, status: int, headers: Mapping[str, str]) -> bytes:
+        """As ``json_reply``, or as ``problem_reply`` where the status says that it is one."""
+        body = _encode(value)
+        more = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        return b"%b%bDate: %b\r\nContent-Length: %d\r\n\r\n%b" % (
+            self._beginning(status),
+            more.encode("ascii"),
+            rfc822_formatted_time().encode("ascii"),
+            len(body),
+            body,
+        )
+
+    def _beginning(self, status: int) -> bytes:
+        beginning = self._beginnings.get(status)
+        if beginning is None:
+            base = {**(_PROBLEM_HEADERS if status >= 400 else _JSON_HEADERS), **self._headers}
+            lines = "".join(f"{name}: {value}\r\n" for name, value in base.items())
+            beginning = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{lines}".encode("ascii")
+            self._beginnings[status] = beginning
+        return beginning

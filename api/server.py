@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from allocator.ports import CommandGateway
-from api.app import build_app
+from api.app import build_app, make_express
 from api.audit import keep_audit_lines
 from api.logs import quiet_bad_requests
 from api.protocol import SheddingRunner
@@ -145,6 +145,7 @@ class ApiServer:
         runner = SheddingRunner(
             app,
             app[SHEDDER],
+            make_express(app),
             self._settings.connections_max,
             access_log=None,
             keepalive_timeout=KEEP_ALIVE_S,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from api.answered import RequestIds
 from api.background import Background
 from api.limits import LocalLimiter
 from api.metrics import Metrics
@@ -22,6 +23,7 @@ ENROLLMENT_LIMIT = web.AppKey("ENROLLMENT_LIMIT", LocalLimiter)
 BACKGROUND = web.AppKey("BACKGROUND", Background)
 SHEDDER = web.AppKey("SHEDDER", Shedder)
 READINESS = web.AppKey("READINESS", Readiness)
+REQUEST_IDS = web.AppKey("REQUEST_IDS", RequestIds)
 
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 PRINCIPAL = web.RequestKey("PRINCIPAL", Principal)

@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 CallActor = Callable[[str, bytes], Awaitable[bytes]]
 """Sends one packed batch to the named actor. Raises ``ActorLostError`` if no answer came."""
 
+Tell = Callable[[Outcome], None]
+"""Is told an outcome, once."""
+
 NO_EFFECT = frozenset({Code.OVERLOADED, Code.UNAVAILABLE})
 """What an actor says of a try that had no effect. It says nothing of an earlier try that got no answer."""
 
@@ -57,20 +60,36 @@ class GatewayLimits:
 
 
 class _Request:
-    """One command under way. ``in_doubt``: a call with it got no answer, so that it may have had its effect."""
+    """One command under way. ``in_doubt``: a call with it got no answer, so that it may have had its effect.
 
-    __slots__ = ("answer", "command", "deadline", "hops", "in_doubt")
+    It stands in ``unanswered`` until it is answered or nobody waits for its answer any more.
+    """
 
-    def __init__(self, command: Command, deadline: float, answer: asyncio.Future[Outcome]) -> None:
+    __slots__ = ("command", "deadline", "hops", "in_doubt", "tell", "unanswered")
+
+    def __init__(self, command: Command, deadline: float, tell: Tell, unanswered: dict[_Request, None]) -> None:
         self.command = command
         self.deadline = deadline
-        self.answer = answer
         self.hops = 0
         self.in_doubt = False
+        self.tell: Tell | None = tell
+        self.unanswered = unanswered
+        unanswered[self] = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.tell is None
 
     def resolve(self, outcome: Outcome) -> None:
-        if not self.answer.done():
-            self.answer.set_result(outcome)
+        tell = self.tell
+        if tell is not None:
+            self.abandon()
+            tell(outcome)
+
+    def abandon(self) -> None:
+        """Nobody is to be told any more."""
+        self.tell = None
+        self.unanswered.pop(self, None)
 
     def give_up(self, *, sent: bool) -> None:
         code = Code.UNKNOWN if sent or self.in_doubt else Code.UNAVAILABLE
@@ -114,16 +133,31 @@ class Gateway:
 
     async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
         """See ``allocator.ports.CommandGateway``."""
-        deadline = self._loop.time() + (self._limits.deadline_s if deadline_s is None else deadline_s)
-        if len(self._unanswered) >= self._limits.unanswered_max:
-            return Outcome(Code.OVERLOADED, command.section_id)
-        request = _Request(command, deadline, self._loop.create_future())
-        self._unanswered[request] = None
+        answer: asyncio.Future[Outcome] = self._loop.create_future()
+
+        def tell(outcome: Outcome) -> None:
+            if not answer.done():  # cancelled a moment ago
+                answer.set_result(outcome)
+
+        request = self._take_on(command, tell, deadline_s)
         try:
-            self._route(request, self._directory.owner(command.section_id))
-            return await request.answer
+            return await answer
         finally:
-            del self._unanswered[request]
+            request.abandon()
+
+    def send(self, command: Command, tell: Tell) -> None:
+        """See ``allocator.ports.CommandGateway``."""
+        self._take_on(command, tell, None)
+
+    def _take_on(self, command: Command, tell: Tell, deadline_s: float | None) -> _Request:
+        deadline = self._loop.time() + (self._limits.deadline_s if deadline_s is None else deadline_s)
+        has_room = len(self._unanswered) < self._limits.unanswered_max
+        request = _Request(command, deadline, tell, self._unanswered)
+        if has_room:
+            self._route(request, self._directory.owner(command.section_id))
+        else:
+            request.resolve(Outcome(Code.OVERLOADED, command.section_id))
+        return request
 
     async def close(self) -> None:
         """Stop. What still waits is answered as unavailable or unknown."""
@@ -172,7 +206,7 @@ class Gateway:
         batch: list[_Request] = []
         while lane.pending and len(batch) < self._limits.batch_max:
             request = lane.pending.popleft()
-            if request.answer.done():
+            if request.is_over:
                 continue
             if request.deadline <= now:
                 request.give_up(sent=False)
@@ -312,7 +346,7 @@ class Gateway:
 
 
 def _give_up(requests: Iterable[_Request], *, sent: bool) -> None:
-    for request in requests:
+    for request in list(requests):
         request.give_up(sent=sent)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 import aiohttp
 import pytest
@@ -32,6 +32,10 @@ class SlowActors:
         self.asked.set()
         await self.go.wait()
         return Outcome(Code.ENROLLED, command.section_id, 100)
+
+    def send(self, command: Command, tell: Callable[[Outcome], None]) -> None:
+        submitted = asyncio.ensure_future(self.submit(command))
+        submitted.add_done_callback(lambda done: tell(done.result()))
 
     async def connect(self) -> ActorLink:
         return ActorLink(self, self._collect, self._ping, self._close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -94,6 +95,10 @@ class FakeGateway:
     async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
         self.commands.append(command)
         return self.outcome._replace(section_id=command.section_id)
+
+    def send(self, command: Command, tell: Callable[[Outcome], None]) -> None:
+        submitted = asyncio.ensure_future(self.submit(command))
+        submitted.add_done_callback(lambda done: tell(done.result()))
 
 
 class FakeCatalogue:

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from allocator.commands import Command, Enroll
 from allocator.outcomes import Code, Outcome
-from api.app import build_app
+from api.app import build_app, make_express
 from api.protocol import SheddingRunner
 from api.services import ApiConfig
 from api.state import ACCESS_TOKENS, SHEDDER
@@ -110,7 +110,9 @@ async def door(connections_max: int = 100, **config: Any) -> AsyncIterator[Door]
     gateway = HeldGateway()
     world.gateway = gateway
     app = build_app(world.services(ApiConfig(SECRET, **config)))
-    runner = SheddingRunner(app, app[SHEDDER], connections_max, access_log=None, shutdown_timeout=1.0)
+    runner = SheddingRunner(
+        app, app[SHEDDER], make_express(app), connections_max, access_log=None, shutdown_timeout=1.0
+    )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield Door(app, gateway, runner.addresses[0][1])
