@@ -85,6 +85,7 @@ class SectionService:
         self._failures = 0
         self._ids = EnrollmentIds(store)
         self._turn_lock = asyncio.Lock()
+        self._telling: set[asyncio.Task[None]] = set()
 
     # What others call
 
@@ -107,6 +108,8 @@ class SectionService:
             self._forget(released)
             for entry in self._inbox.withdraw(released):
                 entry.move()
+            if self._telling:
+                await asyncio.wait(self._telling)
             await self._lease.release(sorted(released))
 
     def snapshot(self) -> list[SectionState]:
@@ -202,7 +205,7 @@ class SectionService:
                 await turn.commit(changes)
                 self.stats.commit_s.observe(self._clock.monotonic() - committing)
         try:
-            await self._accept(decision, [record.key.student_id for record in changes.records])
+            self._accept(decision, [record.key.student_id for record in changes.records])
         except Exception as error:  # a bug, but it was committed: the answers must be looked up, not decided again
             log.exception("a committed turn could not be accepted")
             raise CommitUnknownError(str(error)) from error
@@ -210,8 +213,11 @@ class SectionService:
         self._inbox.put_back(decision.deferred)
         self._inbox.put_back(stepped_aside)
 
-    async def _accept(self, decision: Decision, changed_students: list[int]) -> None:
-        """After COMMIT: the drafts are the truth; caches forget; then, and only then, the answers go out."""
+    def _accept(self, decision: Decision, changed_students: list[int]) -> None:
+        """After COMMIT: the drafts are the truth; caches forget; then, and only then, the answers go out.
+
+        The next turn does not wait for the caches.
+        """
         changed = decision.changed_sections()
         for draft in changed:
             self.stats.count_promotions(draft.events)
@@ -220,9 +226,18 @@ class SectionService:
         for section_id in decision.drafts:
             self._promotions.note(section_id)
         if changed:
-            await self._cache.invalidate([draft.section_id for draft in changed], changed_students)
-        for entry, outcome in decision.outcomes:
-            entry.answer(outcome)
+            telling = asyncio.create_task(self._tell(decision, [one.section_id for one in changed], changed_students))
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
+        else:
+            _answer(decision)
+
+    async def _tell(self, decision: Decision, section_ids: list[int], student_ids: list[int]) -> None:
+        try:
+            await self._cache.invalidate(section_ids, student_ids)
+        except Exception:  # a bug, but what was decided is true and committed
+            log.exception("caches could not be told")
+        _answer(decision)
 
     # Loading
 
@@ -351,6 +366,11 @@ class SectionService:
     def _pause(self) -> float:
         self._failures = min(self._failures + 1, 10)
         return min(0.01 * 2.0**self._failures, self._limits.backoff_max_s)
+
+
+def _answer(decision: Decision) -> None:
+    for entry, outcome in decision.outcomes:
+        entry.answer(outcome)
 
 
 def _keys_to_look_up(entries: list[Entry]) -> list[tuple[int, str]]:

@@ -57,18 +57,20 @@ SELECT course_id, required_course_id, kind::text, min_grade FROM prerequisites
 
 # Everything that a turn writes. The caller compares the two arrays that come back with what it sent: a section that
 # is missing has another owner by now, and the transaction must be rolled back.
+# The rows to write are joined once, on the way to their locks: the planner expects few rows of an array, and would
+# compare each with each in a second join.
 COMMIT_CHANGES = """
 WITH fence AS MATERIALIZED (
   SELECT s.section_id
     FROM unnest($1::bigint[], $2::bigint[]) AS mine(section_id, epoch)
     JOIN section_seats s ON s.section_id = mine.section_id AND s.epoch = mine.epoch),
 write AS MATERIALIZED (
-  SELECT * FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::int[], $8::int[], $9::int[],
-                       $10::bigint[], $11::bool[])
-    AS w(section_id, epoch, seq_before, seq, capacity, enrolled, waitlisted, last_place, is_open)),
-locked AS MATERIALIZED (
-  SELECT s.section_id FROM write JOIN section_seats s USING (section_id)
-   ORDER BY s.section_id FOR NO KEY UPDATE OF s),
+  SELECT w.*
+    FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::int[], $8::int[], $9::int[],
+                $10::bigint[], $11::bool[])
+      AS w(section_id, epoch, seq_before, seq, capacity, enrolled, waitlisted, last_place, is_open)
+    JOIN section_seats s USING (section_id)
+   ORDER BY section_id FOR NO KEY UPDATE OF s),
 seats AS (
   UPDATE section_seats s
      SET seq = w.seq, capacity = w.capacity, enrolled = w.enrolled, waitlisted = w.waitlisted,
@@ -77,7 +79,7 @@ seats AS (
          over_capacity = CASE WHEN w.capacity = s.capacity
                               THEN least(s.over_capacity, greatest(0, w.enrolled - w.capacity))
                               ELSE greatest(0, s.enrolled - w.capacity) END
-    FROM write w JOIN locked USING (section_id)
+    FROM write w
    WHERE s.section_id = w.section_id AND s.epoch = w.epoch AND s.seq = w.seq_before
   RETURNING s.section_id),
 taken AS (

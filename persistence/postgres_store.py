@@ -90,8 +90,7 @@ class PostgresTurn:
     async def commit(self, changes: Changes) -> None:
         """See ``allocator.ports.Turn``."""
         row = (await self._fetch(sql.COMMIT_CHANGES, *_commit_arguments(changes)))[0]
-        missing = {section_id for section_id, _ in changes.fences}.difference(row[0])
-        missing.update({write.section_id for write in changes.seats}.difference(row[1]))
+        missing = {section_id for section_id, _ in changes.fences}.difference(row[0], row[1])
         if missing:
             raise StaleEpochError(missing)
         self.finished = True
@@ -221,11 +220,13 @@ def _columns(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:
 
 def _commit_arguments(changes: Changes) -> list[list[Any]]:
     epochs = dict(changes.fences)
+    written = {write.section_id for write in changes.seats}
+    unchanged = [fence for fence in changes.fences if fence[0] not in written]  # writing has a fence of its own
     events: list[Event] = changes.events
     record_rows = [(*r.key, r.version, r.credits, _array(r.enrolled), _array(r.waitlisted)) for r in changes.records]
     answer_rows = [(a.student_id, a.key, a.request, encode_outcome(a.outcome)) for a in changes.answers]
     return [
-        *_columns(changes.fences, 2),
+        *_columns(unchanged, 2),
         *_columns(changes.seats, 9),
         *_columns(new_enrollments(events), len(NewEnrollment._fields)),
         *_columns(enrollment_updates(events), len(EnrollmentUpdate._fields)),
