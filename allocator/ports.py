@@ -153,10 +153,10 @@ class Lease(Protocol):
 
 
 class CacheInvalidator(Protocol):
-    """Forgets cached reads that a commit made old."""
+    """Makes cached reads as new as a commit."""
 
-    async def invalidate(self, section_ids: Iterable[int], student_ids: Iterable[int]) -> None:
-        """Drop the cached seat counts and enrolments. Never raises and never takes long."""
+    async def invalidate(self, seats: Sequence[SeatWrite], student_ids: Iterable[int]) -> None:
+        """Tell the new counts of sections, drop the enrolments of students. Never raises and never takes long."""
 
 
 class Clock(Protocol):

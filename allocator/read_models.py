@@ -100,7 +100,7 @@ class RoomedMeeting:
 
 @dataclass(frozen=True, slots=True)
 class SectionView:
-    """A section with its seats and meetings."""
+    """A section with its seats and meetings. ``seq`` is that of its last event: of two views the higher is newer."""
 
     id: int
     course_id: int
@@ -118,6 +118,7 @@ class SectionView:
     is_open: bool
     teacher: str | None
     meetings: tuple[RoomedMeeting, ...]
+    seq: int = 0
 
     @property
     def available(self) -> int:

@@ -19,6 +19,7 @@ from allocator.inbox import Entry, Inbox
 from allocator.outcomes import Code, Outcome
 from allocator.ports import (
     CacheInvalidator,
+    Changes,
     Clock,
     CommitUnknownError,
     Lease,
@@ -205,7 +206,7 @@ class SectionService:
                 await turn.commit(changes)
                 self.stats.commit_s.observe(self._clock.monotonic() - committing)
         try:
-            self._accept(decision, [record.key.student_id for record in changes.records])
+            self._accept(decision, changes)
         except Exception as error:  # a bug, but it was committed: the answers must be looked up, not decided again
             log.exception("a committed turn could not be accepted")
             raise CommitUnknownError(str(error)) from error
@@ -213,28 +214,27 @@ class SectionService:
         self._inbox.put_back(decision.deferred)
         self._inbox.put_back(stepped_aside)
 
-    def _accept(self, decision: Decision, changed_students: list[int]) -> None:
+    def _accept(self, decision: Decision, changes: Changes) -> None:
         """After COMMIT: the drafts are the truth; caches forget; then, and only then, the answers go out.
 
         The next turn does not wait for the caches.
         """
-        changed = decision.changed_sections()
-        for draft in changed:
+        for draft in decision.changed_sections():
             self.stats.count_promotions(draft.events)
             draft.events = []
             self._sections[draft.section_id] = draft
         for section_id in decision.drafts:
             self._promotions.note(section_id)
-        if changed:
-            telling = asyncio.create_task(self._tell(decision, [one.section_id for one in changed], changed_students))
+        if changes.seats:
+            telling = asyncio.create_task(self._tell(decision, changes))
             self._telling.add(telling)
             telling.add_done_callback(self._telling.discard)
         else:
             _answer(decision)
 
-    async def _tell(self, decision: Decision, section_ids: list[int], student_ids: list[int]) -> None:
+    async def _tell(self, decision: Decision, changes: Changes) -> None:
         try:
-            await self._cache.invalidate(section_ids, student_ids)
+            await self._cache.invalidate(changes.seats, [record.key.student_id for record in changes.records])
         except Exception:  # a bug, but what was decided is true and committed
             log.exception("caches could not be told")
         _answer(decision)

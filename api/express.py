@@ -1,37 +1,85 @@
-"""The express lane: enrolments as nearly every client sends them, without a task, a request and a response for each.
+"""The express lane: what a rush is made of, without a task, a request and a response for each.
 
-aiohttp's parser has read the request; what is left is a few look-ups, a command to the gateway, and bytes to write when
-its outcome is there. All rules are those of the handler (`api/enrollments.py`), by the same functions, and whatever is
-not plain sailing (no token, a body that is no JSON, a limit reached, another origin) is left to the handler: only it
-says no before the gateway does. The contract tests run over both ways.
+That is enrolments and looks at a section, as nearly every client sends them. aiohttp's parser has read the request;
+what is left is a few look-ups, a command to the gateway or a glance at the board, and bytes to write when the answer is
+there. All rules are those of the handlers (`api/enrollments.py`, `api/sections.py`), by the same functions, and what is
+not plain sailing (no token, a body that is no JSON, a limit reached, another origin) is left to the handlers: only they
+say no before the gateway does. The tests of the API run over both ways.
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 from aiohttp import hdrs, web
 from aiohttp.http_parser import RawRequestMessage
+from multidict import CIMultiDictProxy
 
 from allocator.outcomes import Outcome
-from api.answered import RequestIds, note_answer
+from allocator.read_models import SectionView
+from api.answered import note_answer
 from api.bodies import read_request_key
 from api.enrollments import ENROLL, enroll_command, enrolled
 from api.errors import ApiError, headers_of, problem_of
+from api.metrics import Traffic
 from api.outcomes import count_outcome
-from api.replies import WireReplies
+from api.replies import WireReplies, encode, tag_of
+from api.schemas.catalogue import SectionReply
 from api.schemas.enrollments import EnrolledReply
 from api.schemas.problem import ProblemReply
 from api.state import ACCESS_TOKENS, ENROLLMENT_LIMIT, METRICS, REQUEST_IDS, SERVICES
 from api.tokens import InvalidTokenError
 
-Answer = Callable[[int, bytes], None]
-"""Writes an answer: its status and all its bytes."""
-
 ENROLLMENTS = "/api/enrollments"
+SECTION = "/api/sections/{id}"
 JSON = "application/json"
+REQUEST_ID = "X-Request-Id"
+SHOWN_MAX = 50_000
+
+_section_path = re.compile(r"/api/sections/([1-9][0-9]{0,17})").fullmatch
+_one_tag = re.compile(r'"[^",]*"').fullmatch
+
+
+class Client(Protocol):
+    """Who is told."""
+
+    def answer_express(self, status: int, answer: bytes) -> None:
+        """Write an answer."""
+
+    def hand_back(self) -> None:
+        """Let the handler do it after all."""
+
+
+class _Shown:
+    """A section as it was last shown."""
+
+    __slots__ = ("body", "tag", "view")
+
+    def __init__(self, view: SectionView) -> None:
+        self.view = view
+        self.body = encode(SectionReply.of(view))
+        self.tag = tag_of(self.body)
+
+
+class _Note:
+    """What is kept of a request until it is answered."""
+
+    __slots__ = ("_method", "_route", "_slow_s", "_started_at", "_traffic", "request_id")
+
+    def __init__(self, traffic: Traffic, method: str, route: str, request_id: str, slow_s: float) -> None:
+        self._traffic = traffic
+        self._method = method
+        self._route = route
+        self._slow_s = slow_s
+        self._started_at = time.perf_counter()
+        self.request_id = request_id
+
+    def answered(self, status: int) -> None:
+        seconds = time.perf_counter() - self._started_at
+        note_answer(self._traffic, self._method, self._route, status, seconds, self.request_id, self._slow_s)
 
 
 class Express:
@@ -45,24 +93,32 @@ class Express:
     def __init__(self, app: web.Application, headers: dict[str, str]) -> None:
         services = app[SERVICES]
         self._gateway = services.gateway
+        self._board = services.seats
         self._slow_s = services.config.slow_request_s
         self._has_origins = bool(services.config.cors_origins)
         self._tokens = app[ACCESS_TOKENS]
         self._limit = app[ENROLLMENT_LIMIT]
         self._traffic = app[METRICS].traffic
-        self._request_ids: RequestIds = app[REQUEST_IDS]
+        self._request_ids = app[REQUEST_IDS]
         self._replies = WireReplies(headers)
+        self._shown: dict[int, _Shown] = {}
 
-    def take(self, message: RawRequestMessage, body: bytes, answer: Answer) -> bool:
-        """Take on an enrolment that is all here: ``answer`` is called, once. If it says False, nothing happened."""
+    def take(self, message: RawRequestMessage, body: bytes, client: Client) -> bool:
+        """Take on a request that is here as a whole: the client is told, once. If it says False, nothing happened."""
         headers = message.headers
-        if (
-            message.path != ENROLLMENTS
-            or message.should_close
-            or headers.get(hdrs.CONTENT_TYPE) != JSON
-            or hdrs.CONTENT_ENCODING in headers
-            or (self._has_origins and hdrs.ORIGIN in headers)
-        ):
+        if message.should_close or (self._has_origins and hdrs.ORIGIN in headers):
+            return False
+        if message.method == hdrs.METH_POST and message.path == ENROLLMENTS:
+            return self._enroll(headers, body, client)
+        if message.method == hdrs.METH_GET and not body:
+            section = _section_path(message.path)
+            return section is not None and self._show(int(section[1]), headers, client)
+        return False
+
+    # Enrolments
+
+    def _enroll(self, headers: CIMultiDictProxy[str], body: bytes, client: Client) -> bool:
+        if headers.get(hdrs.CONTENT_TYPE) != JSON or hdrs.CONTENT_ENCODING in headers:
             return False
         try:
             student_id = self._tokens.principal(headers.get(hdrs.AUTHORIZATION)).student_id
@@ -72,23 +128,49 @@ class Express:
             return False
         if student_id is None or self._limit.hit(student_id) is not None:
             return False
-        started_at = time.perf_counter()
-        request_id = self._request_ids.of(headers)
-        self._gateway.send(
-            enroll_command(wanted, student_id, key),
-            lambda outcome: self._tell(outcome, answer, started_at, request_id),
-        )
+        note = self._note(hdrs.METH_POST, ENROLLMENTS, headers)
+        command = enroll_command(wanted, student_id, key)
+        self._gateway.send(command, lambda outcome: self._tell_outcome(outcome, client, note))
         return True
 
-    def _tell(self, outcome: Outcome, answer: Answer, started_at: float, request_id: str) -> None:
+    def _tell_outcome(self, outcome: Outcome, client: Client, note: _Note) -> None:
         count_outcome(self._traffic, outcome)
         reply: EnrolledReply | ProblemReply
         try:
             reply, headers = enrolled(outcome)
             status = 201
         except ApiError as error:
-            reply, headers = problem_of(error, request_id), headers_of(error)
+            reply, headers = problem_of(error, note.request_id), headers_of(error)
             status = reply.status
-        answer(status, self._replies.json(reply, status, {**headers, "X-Request-Id": request_id}))
-        seconds = time.perf_counter() - started_at
-        note_answer(self._traffic, hdrs.METH_POST, ENROLLMENTS, status, seconds, request_id, self._slow_s)
+        client.answer_express(status, self._replies.json(reply, status, {**headers, REQUEST_ID: note.request_id}))
+        note.answered(status)
+
+    # Sections
+
+    def _show(self, section_id: int, headers: CIMultiDictProxy[str], client: Client) -> bool:
+        known = headers.get(hdrs.IF_NONE_MATCH)
+        if known is not None and not _one_tag(known):
+            return False
+        note = self._note(hdrs.METH_GET, SECTION, headers)
+
+        def tell(view: SectionView | None) -> None:
+            if view is None:
+                client.hand_back()
+                return
+            shown = self._shown_as(view)
+            status, body = (304, None) if known == shown.tag else (200, shown.body)
+            client.answer_express(status, self._replies.tagged(body, shown.tag, {REQUEST_ID: note.request_id}))
+            note.answered(status)
+
+        return self._board.look(section_id, tell)
+
+    def _shown_as(self, view: SectionView) -> _Shown:
+        shown = self._shown.get(view.id)
+        if shown is None or shown.view is not view:
+            if len(self._shown) >= SHOWN_MAX:
+                self._shown.clear()
+            shown = self._shown[view.id] = _Shown(view)
+        return shown
+
+    def _note(self, method: str, route: str, headers: CIMultiDictProxy[str]) -> _Note:
+        return _Note(self._traffic, method, route, self._request_ids.of(headers), self._slow_s)

@@ -50,6 +50,19 @@ class CatalogueReader(Protocol):
         """One section, as it is at this moment."""
 
 
+class SeatBoard(Protocol):
+    """Sections with their seats, as they are now: no reader sees less than what was acknowledged before it came."""
+
+    async def section(self, section_id: int) -> SectionView | None:
+        """The section; None if there is none."""
+
+    def look(self, section_id: int, tell: Callable[[SectionView | None], None]) -> bool:
+        """The same without a coroutine, if the section is at hand; False if it is not.
+
+        ``tell`` is called once, later, with None if the section is not at hand any more.
+        """
+
+
 class EnrollmentReader(Protocol):
     """Enrolments of students."""
 

@@ -5,7 +5,8 @@ a hundred. Only when nothing else is under way on the connection, and only if it
 (`api/framing.py`); everything else takes the usual way, and a connection that ever sent something odd is left to
 aiohttp for good. So an answer never overtakes another, and no byte is read twice or not at all.
 
-An enrolment that is let in takes the express lane (`api/express.py`) if the parser found nothing odd in it.
+An enrolment that is let in, and a look at a section, take the express lane (`api/express.py`) if the parser found
+nothing odd in them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from api.framing import Frame, read_frame
 from api.shedding import Shedder
 
 ENROLL_LINE = b"POST /api/enrollments HTTP/1.1\r\n"
+SECTION_LINE = b"GET /api/sections/"
 TELLING = frozenset({201, 409, 503})
 """Statuses of answers that waited for a decision: how long they took says how long the queue is."""
 TURN_AWAY_TIMEOUT_S = 5.0
@@ -33,10 +35,10 @@ class SheddingProtocol(RequestHandler):
 
     __slots__ = (
         "_body_left",
+        "_by_express",
         "_came_early",
         "_entered_at",
         "_express",
-        "_is_by_express",
         "_is_enrollment",
         "_is_plain",
         "_is_under_way",
@@ -48,7 +50,7 @@ class SheddingProtocol(RequestHandler):
         super().__init__(manager, **options)
         self._shedder = shedder
         self._express = express
-        self._is_by_express = False  # the request whose answer is not written yet
+        self._by_express: Any = None  # the request that the express lane has
         self._is_plain = True  # every request so far was one whose end we knew
         self._body_left = 0  # of the request that the parser reads
         self._came_early: bytes | None = None  # set while an answer is due later
@@ -84,45 +86,59 @@ class SheddingProtocol(RequestHandler):
                 return
             self._is_enrollment = True
         self._body_left = frame.length - len(data)
-        if self._is_enrollment and not self._body_left:
+        if not self._body_left and (self._is_enrollment or data.startswith(SECTION_LINE)) and not self.writing_paused:
             self._take_whole(data, frame)
             return
         super().data_received(data)
         self._note_parsed()
 
     def _take_whole(self, data: bytes, frame: Frame) -> None:
-        """An enrolment that is all here: by the express lane if it takes it, else to the handler."""
+        """A request that is all here: by the express lane if it takes it, else to its handler."""
         waiter, self._waiter = self._waiter, None  # the task of this connection sleeps on, unless it is needed
         super().data_received(data)
         self._waiter = waiter
         self._note_parsed()
-        if self._is_under_way and self._goes_by_express(data[len(frame.head) + 2 :]):
-            return
-        if self._messages and waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if not (self._is_under_way and self._goes_by_express(data[len(frame.head) + 2 :])):
+            self._wake()
 
     def _goes_by_express(self, body: bytes) -> bool:
         message = self._messages[0][0]
         if not isinstance(message, RawRequestMessage) or self._request_in_progress:
             return False
-        # Before it is taken: the answer may come at once.
-        early, self._came_early, self._is_by_express, self._request_in_progress = self._came_early, b"", True, True
+        # Before it is taken, since the answer may come at once.
+        self._by_express = self._messages.popleft()
+        self._came_early, self._request_in_progress = b"", True
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        taken = self._messages.popleft()
-        if self._express.take(message, body, self._answer_by_express):
-            if self._parser is not None:
-                self._parser.message_consumed()
+        if self._express.take(message, body, self):
             return True
-        self._messages.appendleft(taken)
-        self._came_early, self._is_by_express, self._request_in_progress = early, False, False
+        self._messages.appendleft(self._by_express)
+        self._by_express, self._came_early, self._request_in_progress = None, None, False
         return False
 
-    def _answer_by_express(self, status: int, answer: bytes) -> None:
-        self._is_by_express = self._is_under_way = self._request_in_progress = False
+    def answer_express(self, status: int, answer: bytes) -> None:
+        """See ``api.express.Client``."""
+        self._by_express, self._is_under_way, self._request_in_progress = None, False, False
+        if self._parser is not None:
+            self._parser.message_consumed()
         self._leave(was_decided=status in TELLING)
         if self._handler_waiter is not None and not self._handler_waiter.done():
-            self._handler_waiter.set_result(None)
+            self._handler_waiter.set_result(None)  # a shutdown waits for this answer
         self.answer(answer)
+
+    def hand_back(self) -> None:
+        """See ``api.express.Client``."""
+        if self._by_express is not None:
+            self._messages.appendleft(self._by_express)
+        self._by_express, self._request_in_progress = None, False
+        came_early, self._came_early = self._came_early, None
+        if came_early and self.transport is not None:
+            self.transport.resume_reading()
+            self.data_received(came_early)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._messages and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _note_parsed(self) -> None:
         if not self._messages:  # the parser saw no request here, and it is the parser that is right
@@ -203,7 +219,7 @@ class SheddingProtocol(RequestHandler):
         """A request under way goes on without its client, and makes room only when it is done."""
         task = self._task_handler
         super().connection_lost(exc)
-        if self._is_by_express:
+        if self._by_express is not None:
             return  # it leaves when it is answered
         if task is None or task.done():
             self._leave(was_decided=False)

@@ -49,11 +49,16 @@ def empty_reply() -> web.Response:
 
 def tagged_reply(request: web.Request, body: bytes) -> web.Response:
     """A reply that may be stored but must be asked about again; 304 if the client has this very one."""
-    tag = hashlib.blake2b(body, digest_size=12).hexdigest()
+    tag = tag_of(body)
     known = request.if_none_match or ()
-    if any(one.value in {tag, "*"} for one in known):
-        return _reply(None, 304, _CATALOGUE_HEADERS, {"ETag": f'"{tag}"'})
-    return _reply(body, 200, _CATALOGUE_HEADERS, {"ETag": f'"{tag}"'})
+    if any(one.value in {tag.strip('"'), "*"} for one in known):
+        return _reply(None, 304, _CATALOGUE_HEADERS, {"ETag": tag})
+    return _reply(body, 200, _CATALOGUE_HEADERS, {"ETag": tag})
+
+
+def tag_of(body: bytes) -> str:
+    """The entity tag of a body, in its quotes."""
+    return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
 
 
 def _reply(body: bytes | None, status: int, base: CIMultiDict[str], more: Mapping[str, str] | None) -> web.Response:
@@ -72,25 +77,28 @@ class WireReplies:
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
-        self._beginnings: dict[int, bytes] = {}
+        self._beginnings: dict[tuple[int, int], bytes] = {}
 
     def json(self, value: object, status: int, headers: Mapping[str, str]) -> bytes:
         """As ``json_reply``, or as ``problem_reply`` where the status says that it is one."""
-        body = _encode(value)
-        more = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        return b"%b%bDate: %b\r\nContent-Length: %d\r\n\r\n%b" % (
-            self._beginning(status),
-            more.encode("ascii"),
-            rfc822_formatted_time().encode("ascii"),
-            len(body),
-            body,
-        )
+        return self._whole(status, _JSON_HEADERS if status < 400 else _PROBLEM_HEADERS, headers, _encode(value))
 
-    def _beginning(self, status: int) -> bytes:
-        beginning = self._beginnings.get(status)
+    def tagged(self, body: bytes | None, tag: str, headers: Mapping[str, str]) -> bytes:
+        """As ``tagged_reply``; 304 without a body."""
+        return self._whole(304 if body is None else 200, _CATALOGUE_HEADERS, {"ETag": tag, **headers}, body)
+
+    def _whole(self, status: int, base: CIMultiDict[str], headers: Mapping[str, str], body: bytes | None) -> bytes:
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        length = "" if body is None else f"Content-Length: {len(body)}\r\n"
+        more = f"{lines}Date: {rfc822_formatted_time()}\r\n{length}\r\n"
+        return b"".join((self._beginning(status, base), more.encode("ascii"), body or b""))
+
+    def _beginning(self, status: int, base: CIMultiDict[str]) -> bytes:
+        key = status, id(base)
+        beginning = self._beginnings.get(key)
         if beginning is None:
-            base = {**(_PROBLEM_HEADERS if status >= 400 else _JSON_HEADERS), **self._headers}
-            lines = "".join(f"{name}: {value}\r\n" for name, value in base.items())
+            all_headers = {**base, **self._headers}
+            lines = "".join(f"{name}: {value}\r\n" for name, value in all_headers.items())
             beginning = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{lines}".encode("ascii")
-            self._beginnings[status] = beginning
+            self._beginnings[key] = beginning
         return beginning

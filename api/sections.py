@@ -8,7 +8,6 @@ from allocator.read_models import Role
 from api import problems
 from api.audit import record
 from api.bodies import path_id
-from api.cache import read_through
 from api.errors import ApiError
 from api.replies import encode, json_reply, tagged_reply
 from api.routing import Access, Answer, Route
@@ -16,21 +15,15 @@ from api.schemas.catalogue import SectionReply
 from api.schemas.staff import RosterReply
 from api.state import PRINCIPAL, SERVICES
 
-SLOTS_TTL_S = 30.0
-
 
 async def show_section(request: web.Request) -> web.Response:
     """One section with its seats, as they were after its last change."""
     section_id = path_id(request)
 
-    async def load() -> bytes:
-        section = await request.app[SERVICES].catalogue.section(section_id)
-        return b"" if section is None else encode(SectionReply.of(section))
-
-    body = await read_through(request, "section:slots", f"section:slots:{section_id}", SLOTS_TTL_S, load)
-    if not body:
+    section = await request.app[SERVICES].seats.section(section_id)
+    if section is None:
         raise no_such_section()
-    return tagged_reply(request, body)
+    return tagged_reply(request, encode(SectionReply.of(section)))
 
 
 async def show_roster(request: web.Request) -> web.Response:

@@ -35,6 +35,7 @@ from persistence.queries.enrollments import EnrollmentQueries
 from persistence.queries.refresh_tokens import RefreshTokens
 from persistence.queries.rosters import RosterQueries
 from persistence.rate_limit import RedisRateLimiter
+from persistence.seat_board import SeatBoard
 
 KEEP_ALIVE_S = 75.0
 """Longer than the 60 s of an ALB, which must be the one to close idle connections."""
@@ -124,12 +125,16 @@ class ApiServer:
         opening.push_async_callback(limiter.close)
         redis = Redis.from_url(self._redis_url, socket_timeout=1.0, socket_connect_timeout=1.0)
         opening.push_async_callback(redis.aclose)
+        catalogue = CatalogueQueries(engine)
+        seats = SeatBoard(self._redis_url, catalogue.section)
+        opening.push_async_callback(seats.close)
         link = await self._connect_actors()
         opening.push_async_callback(link.close)
         return Services(
             config=api_config(self._settings, self._jwt_secret),
             gateway=link.gateway,
-            catalogue=CatalogueQueries(engine),
+            catalogue=catalogue,
+            seats=seats,
             enrollments=EnrollmentQueries(engine),
             rosters=RosterQueries(engine),
             accounts=AccountQueries(engine),

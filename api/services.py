@@ -16,6 +16,7 @@ from api.ports import (
     Probe,
     RateLimiter,
     RosterReader,
+    SeatBoard,
     TokenStore,
 )
 
@@ -62,6 +63,7 @@ class Services:
     config: ApiConfig
     gateway: CommandGateway
     catalogue: CatalogueReader
+    seats: SeatBoard
     enrollments: EnrollmentReader
     rosters: RosterReader
     accounts: Accounts

@@ -1,6 +1,7 @@
 """Cached reads in Redis, and how a commit makes them forget.
 
-Three families: ``courses:semester:{id}`` (300 s), ``section:slots:{id}`` (30 s), ``student:enrollments:{id}`` (60 s).
+Two families: ``courses:semester:{id}`` (300 s) and ``student:enrollments:{id}`` (60 s). Counts of seats are not kept
+here but published, for every API process keeps sections itself (`persistence/seat_board.py`).
 
 A commit does not delete a cached value, it puts a *tombstone* over it, for longer than any load takes. A reader that
 finds one reads Postgres and does not cache. So a slow reader that saw the state before the commit cannot fill the cache
@@ -13,22 +14,22 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from redis.asyncio import Redis
 
+from allocator.ports import SeatWrite
 from persistence.redis_breaker import TIMEOUT_S, RedisAwayError, RedisBreaker
+from persistence.seat_board import channel_of, pack_seats
 
 log = logging.getLogger(__name__)
 
 COURSES = "courses:semester:"
-SLOTS = "section:slots:"
 ENROLLMENTS = "student:enrollments:"
 
 COURSES_TTL_S = 300.0
-SLOTS_TTL_S = 30.0
 ENROLLMENTS_TTL_S = 60.0
 
 TOMBSTONE = b"\x00"  # no JSON begins so
@@ -39,9 +40,12 @@ LOAD_MAX_S = 2.5
 OWED_MAX = 20_000
 """Invalidations kept for a Redis that is away. Beyond it the cached values' own TTL has to do."""
 
-# KEYS: what to bury. ARGV: tombstone, its life in ms. One script, because a pipeline of as many SETs costs the actor
-# ten times the CPU.
-BURY = "for _, key in ipairs(KEYS) do redis.call('SET', key, ARGV[1], 'PX', ARGV[2]) end return 0"
+# KEYS: what to bury. ARGV: tombstone, its life in ms, a channel and what to publish there. One script, because a
+# pipeline of as many SETs costs the actor ten times the CPU.
+BURY = """
+for _, key in ipairs(KEYS) do redis.call('SET', key, ARGV[1], 'PX', ARGV[2]) end
+if ARGV[4] ~= '' then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
+return 0"""
 
 SETTLE_S = 0.05
 """How often what is owed is tried again. Cheap: most tries end at the open breaker."""
@@ -66,9 +70,11 @@ class RedisCaches:
         self.hits = 0
         self.misses = 0
         self._redis = RedisBreaker(redis_url, "caches", timeout_s=timeout_s)
+        self._channel = channel_of(self._redis.client)
         self._bury = self._redis.client.register_script(BURY)
         self._flights: dict[str, _Flight] = {}
         self._owed: dict[str, None] = {}
+        self._owed_seats: dict[int, SeatWrite] = {}  # the latest of each section
         self._settling: asyncio.Task[None] | None = None
 
     async def get_or_load(self, key: str, ttl_s: float, load: Load) -> bytes:
@@ -91,24 +97,24 @@ class RedisCaches:
         self.hits += 1
         return value if isinstance(value, bytes) else value.encode()
 
-    async def invalidate(self, section_ids: Iterable[int], student_ids: Iterable[int]) -> None:
-        """Bury the seats of the sections and the enrolments of the students. Never raises, takes 100 ms at most.
+    async def invalidate(self, seats: Sequence[SeatWrite], student_ids: Iterable[int]) -> None:
+        """Publish the seats of sections, bury the enrolments of students. Never raises, takes 100 ms at most.
 
-        What cannot be buried now, because Redis does not answer, is buried when it does again.
+        What cannot be told now, because Redis does not answer, is told when it does again.
         """
-        keys = [f"{SLOTS}{section_id}" for section_id in section_ids]
-        keys += [f"{ENROLLMENTS}{student_id}" for student_id in student_ids]
-        if not keys:
+        keys = [f"{ENROLLMENTS}{student_id}" for student_id in student_ids]
+        if not keys and not seats:
             return
         try:
-            await self._bury_now(keys)
+            await self._tell_now(keys, seats)
         except RedisAwayError:
-            self._owe(keys)
+            self._owe(keys, seats)
 
     async def forget_catalogue(self) -> None:
-        """Drop every cached page of courses. Never raises: at worst they live out their TTL."""
+        """Drop all that is cached of the catalogue, everywhere. Never raises: at worst it lives out its TTL."""
         with suppress(RedisAwayError):
             await self._redis.call(_unlink_catalogue)
+            await self._redis.call(lambda redis: redis.publish(self._channel, pack_seats([])))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -145,27 +151,33 @@ class RedisCaches:
                 await self._redis.call(lambda redis: redis.set(key, value, px=milliseconds, nx=True))
         return value
 
-    async def _bury_now(self, keys: list[str]) -> None:
-        await self._redis.call(lambda _: self._bury(keys=keys, args=[TOMBSTONE, TOMBSTONE_MS]))
+    async def _tell_now(self, keys: list[str], seats: Sequence[SeatWrite]) -> None:
+        news = pack_seats(seats) if seats else b""
+        await self._redis.call(lambda _: self._bury(keys=keys, args=[TOMBSTONE, TOMBSTONE_MS, self._channel, news]))
 
-    def _owe(self, keys: list[str]) -> None:
+    def _owe(self, keys: list[str], seats: Sequence[SeatWrite]) -> None:
         if len(self._owed) + len(keys) <= OWED_MAX:
             self._owed.update(dict.fromkeys(keys))
         else:
             log.warning("too many cached values to forget while Redis is away: some may be stale for a minute")
+        self._owed_seats.update((counts.section_id, counts) for counts in seats)
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle(), name="invalidations owed to Redis")
 
     async def _settle(self) -> None:
-        while self._owed:
+        while self._owed or self._owed_seats:
             keys = list(self._owed)[:KEYS_PER_CALL]
+            seats = list(self._owed_seats.values())[:KEYS_PER_CALL]
             try:
-                await self._bury_now(keys)
+                await self._tell_now(keys, seats)
             except RedisAwayError:
                 await asyncio.sleep(SETTLE_S)
                 continue
             for key in keys:
                 self._owed.pop(key, None)
+            for counts in seats:
+                if self._owed_seats.get(counts.section_id) is counts:
+                    del self._owed_seats[counts.section_id]
 
 
 async def _unlink_catalogue(redis: Redis) -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from allocator.commands import ChangeCapacity, Command, Drop, Enroll
 from allocator.outcomes import Outcome
-from allocator.ports import Store
+from allocator.ports import SeatWrite, Store
 from allocator.service import Limits, SectionService
 
 _keys = itertools.count(1)
@@ -65,8 +65,8 @@ class RecordingCache:
         self.sections: set[int] = set()
         self.students: set[int] = set()
 
-    async def invalidate(self, section_ids: Iterable[int], student_ids: Iterable[int]) -> None:
-        self.sections.update(section_ids)
+    async def invalidate(self, seats: Sequence[SeatWrite], student_ids: Iterable[int]) -> None:
+        self.sections.update(one.section_id for one in seats)
         self.students.update(student_ids)
 
 

@@ -10,7 +10,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from allocator.commands import Enroll
 from allocator.outcomes import Code
-from allocator.ports import Store
+from allocator.ports import SeatWrite, Store
 from allocator.records import RecordKey, RegistrationRecord
 from allocator.service import Limits, SectionService
 from bench.micro import campus
@@ -39,7 +39,7 @@ class NoLease:
 class NoCache:
     """Nothing is cached."""
 
-    async def invalidate(self, section_ids: Iterable[int], student_ids: Iterable[int]) -> None:
+    async def invalidate(self, seats: Sequence[SeatWrite], student_ids: Iterable[int]) -> None:
         """See ``allocator.ports.CacheInvalidator``."""
 
 

@@ -43,6 +43,7 @@ def select_sections() -> sa.Select[Any]:
             course_sections.c.waitlist_limit,
             section_seats.c.is_open,
             users.c.name.label("teacher"),
+            section_seats.c.seq,
         )
         .select_from(course_sections)
         .join(section_seats, section_seats.c.section_id == course_sections.c.id)

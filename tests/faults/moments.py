@@ -15,7 +15,7 @@ COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"
 """Postgres' reply to it, to the byte the same for every client that sends no semicolon."""
 
-FORGET_CACHE = b"section:slots:"
+FORGET_CACHE = b"seatline:seats:"
 """What an actor tells Redis between the commit of a turn and its answers."""
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
+from redis.asyncio import Redis
 
 from cluster.embedded import EmbeddedServices
 from tests.conftest import database
@@ -37,3 +38,12 @@ async def empty_database_url(services: EmbeddedServices) -> AsyncIterator[str]:
     """A database without a single table."""
     async with _new_database(services, "template1") as url:
         yield url
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client of a Redis that holds nothing."""
+    client = Redis.from_url(redis_url)
+    await client.flushall()
+    yield client
+    await client.aclose()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from allocator.actor import Host, SectionActor
 from allocator.commands import Command, Drop, Enroll, RecheckHead
 from allocator.outcomes import Outcome
+from allocator.ports import SeatWrite
 from allocator.service import Limits, SectionService
 from cluster.directory import Directory
 from cluster.gateway import ActorLostError, Gateway, GatewayLimits
@@ -28,7 +29,7 @@ WATCH_INTERVAL_S = 3.0
 class NoCache:
     """Reads are not simulated."""
 
-    async def invalidate(self, section_ids: Iterable[int], student_ids: Iterable[int]) -> None:
+    async def invalidate(self, seats: Sequence[SeatWrite], student_ids: Iterable[int]) -> None:
         """See ``allocator.ports.CacheInvalidator``."""
 
 

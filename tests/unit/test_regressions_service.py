@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from allocator.commands import Enroll
 from allocator.outcomes import Code
-from allocator.ports import Changes, CommitUnknownError, StoreUnavailableError, Turn
+from allocator.ports import Changes, CommitUnknownError, SeatWrite, StoreUnavailableError, Turn
 from allocator.service import Limits, SectionService
 from persistence.memory_store import MemoryStore
 from tests.running import LocalLease, NoLease, RecordingCache, TestClock, ask, capacity, enroll, make_service, running
@@ -70,9 +70,9 @@ async def test_nor_when_another_actor_took_the_lease() -> None:
 
 async def test_a_failure_after_the_commit_does_not_make_a_second_effect_or_a_false_refusal() -> None:
     class FailingCache(RecordingCache):
-        async def invalidate(self, section_ids: Iterable[int], student_ids: Iterable[int]) -> None:
+        async def invalidate(self, seats: Sequence[SeatWrite], student_ids: Iterable[int]) -> None:
             if not self.sections:
-                self.sections.update(section_ids)
+                self.sections.update(one.section_id for one in seats)
                 raise RuntimeError("it said that it never raises")
 
     world = MemoryWorld()

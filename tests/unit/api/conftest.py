@@ -14,10 +14,11 @@ from argon2 import PasswordHasher
 from pytest_aiohttp import AiohttpClient
 
 from allocator.read_models import Account
-from api.app import build_app
+from api.app import build_app, make_express
 from api.passwords import Passwords
+from api.protocol import SheddingRunner
 from api.services import ApiConfig
-from api.state import ACCESS_TOKENS
+from api.state import ACCESS_TOKENS, SHEDDER
 from tests.unit.api.fakes import SECRET, STUDENT, World
 
 QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -88,14 +89,29 @@ async def read(response: ClientResponse) -> Answer:
 MakeApi = Callable[..., Awaitable[Api]]
 
 
+class ExpressServer(TestServer):
+    """As ``api/server.py`` serves: with the protocol that sheds and has an express lane."""
+
+    async def _make_runner(self, **options: Any) -> web.AppRunner:
+        options.pop("handler_cancellation", None)
+        return SheddingRunner(self.app, self.app[SHEDDER], make_express(self.app), 100, **options)
+
+
+@pytest.fixture(params=[TestServer, ExpressServer], ids=["aiohttp", "express"])
+def server_class(request: pytest.FixtureRequest) -> type[TestServer]:
+    """Both ways on which a request may go."""
+    kind: type[TestServer] = request.param
+    return kind
+
+
 @pytest.fixture
-def make_api(aiohttp_client: AiohttpClient) -> MakeApi:
+def make_api(aiohttp_client: AiohttpClient, server_class: type[TestServer]) -> MakeApi:
     """Makes an API with the given settings."""
 
     async def make(**config: Any) -> Api:
         world = World()
         app = build_app(world.services(ApiConfig(SECRET, **config)), passwords=Passwords(hasher=QUICK_HASHER))
-        server = TestServer(app)
+        server = server_class(app)
         await server.start_server(access_log=None, auto_decompress=False)
         return Api(await aiohttp_client(server), app, world)
 

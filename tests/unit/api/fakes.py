@@ -101,6 +101,24 @@ class FakeGateway:
         submitted.add_done_callback(lambda done: tell(done.result()))
 
 
+class FakeBoard:
+    """Has what the catalogue has, at hand once it was read."""
+
+    def __init__(self, catalogue: FakeCatalogue) -> None:
+        self._catalogue = catalogue
+        self._at_hand: dict[int, SectionView | None] = {}
+
+    async def section(self, section_id: int) -> SectionView | None:
+        self._at_hand[section_id] = await self._catalogue.section(section_id)
+        return self._at_hand[section_id]
+
+    def look(self, section_id: int, tell: Callable[[SectionView | None], None]) -> bool:
+        if self._at_hand.get(section_id) is None:
+            return False
+        asyncio.get_running_loop().call_soon(tell, self._at_hand[section_id])
+        return True
+
+
 class FakeCatalogue:
     """One section of many courses. ``error``, if set, is raised by every read."""
 
@@ -281,6 +299,7 @@ class World:
         self.tokens = FakeTokens(self.accounts)
         self.audit = FakeAudit()
         self.cache = FakeCache()
+        self.board = FakeBoard(self.catalogue)
         self.limiter = FakeLimiter()
         self.away: set[str] = set()
         self.actor_stats: list[dict[str, object]] = []
@@ -295,6 +314,7 @@ class World:
             accounts=self.accounts,
             refresh_tokens=self.tokens,
             audit=self.audit,
+            seats=self.board,
             cache=self.cache,
             rate_limiter=self.limiter,
             collect_actor_stats=self._collect,

@@ -114,7 +114,6 @@ async def test_a_section_shows_seats_and_meetings(api: Api) -> None:
     assert shown["meetings"] == [
         {"weekday": 0, "start": "09:00", "end": "10:15", "weeks": [1, 2, 4], "room": "Hall 1"},
     ]
-    assert api.world.cache.values["section:slots:7"][0] == 30.0
 
 
 async def test_a_section_over_its_capacity_has_no_seats_rather_than_fewer(api: Api) -> None:

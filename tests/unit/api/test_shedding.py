@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,6 +82,7 @@ class Door:
     app: web.Application
     gateway: HeldGateway
     port: int
+    stop: Callable[[], Awaitable[None]]
 
     @contextlib.asynccontextmanager
     async def wire(self) -> AsyncIterator[Wire]:
@@ -115,7 +116,7 @@ async def door(connections_max: int = 100, **config: Any) -> AsyncIterator[Door]
     )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield Door(app, gateway, runner.addresses[0][1])
+    yield Door(app, gateway, runner.addresses[0][1], runner.cleanup)
     gateway.go.set()
     await runner.cleanup()
 

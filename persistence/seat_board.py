@@ -1,0 +1,245 @@
+"""Sections as an API process shows them: read from Postgres once, then kept true by what the section actors publish.
+
+Whoever commits a change of seats publishes the new counts before the change is acknowledged (`persistence/caches.py`).
+Every API process listens. A reader first sends a PING down the connection on which it listens: Redis answers in order,
+so when the PONG is there, so is everything that was published before the reader came. Students thus read their own
+writes from any process. One PING serves all readers that came before it was sent.
+
+Without Redis nothing is kept, and every reader goes to Postgres.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from allocator.ports import SeatWrite
+from allocator.read_models import SectionView
+from persistence.redis_breaker import PAUSE_MAX_S, PAUSE_MIN_S, TIMEOUT_S
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "seatline:seats:"
+"""And the number of the Redis database: channels, unlike keys, are shared by all databases of a server."""
+
+TTL_S = 30.0
+"""What is not in a change of seats (a room, a teacher) is read again after this."""
+KEPT_MAX = 50_000
+CONNECT_TIMEOUT_S = 1.0
+
+Load = Callable[[int], Awaitable[SectionView | None]]
+Passed = Callable[[], object]
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[SeatWrite]).decode
+
+
+def channel_of(redis: Redis) -> str:
+    """Where those who use this database of Redis publish changes of seats."""
+    return f"{CHANNEL}{redis.connection_pool.connection_kwargs.get('db') or 0}"
+
+
+def pack_seats(seats: Sequence[SeatWrite]) -> bytes:
+    """What is published. No seats at all mean that anything may have changed."""
+    return _encode(seats)
+
+
+class _Entry:
+    __slots__ = ("until", "view")
+
+    def __init__(self, view: SectionView) -> None:
+        self.view = view
+        self.until = time.monotonic() + TTL_S * random.uniform(0.9, 1.1)  # noqa: S311  (not all at once)
+
+
+class SeatBoard:
+    """Implements ``api.ports.SeatBoard``.
+
+    Args:
+        redis_url: where changes are published.
+        load: reads a section from Postgres.
+    """
+
+    def __init__(self, redis_url: str, load: Load) -> None:
+        # The next message comes when it comes: only connecting has a limit.
+        self._redis = Redis.from_url(
+            redis_url, socket_timeout=None, socket_connect_timeout=1.0, protocol=2, driver_info=None
+        )
+        self._load = load
+        self._entries: dict[int, _Entry] = {}
+        self._loads: dict[int, asyncio.Task[SectionView | None]] = {}
+        self._news: dict[int, SeatWrite] = {}  # of sections that are being loaded
+        self._is_live = False
+        self._arriving: list[Passed] = []
+        self._asking: list[Passed] = []  # those whose PING is under way
+        self._arrived = asyncio.Event()
+        self._answered = asyncio.Event()
+        self._task = asyncio.create_task(self._run(), name="seat-board")
+
+    async def section(self, section_id: int) -> SectionView | None:
+        """The section as it is now, or later; None if there is none."""
+        passed = asyncio.Event()
+        if self._when_all_is_heard(passed.set):
+            await passed.wait()
+        if not self._is_live:
+            return await self._load(section_id)
+        entry = self._fresh(section_id)
+        return entry.view if entry is not None else await self._load_once(section_id)
+
+    def look(self, section_id: int, tell: Callable[[SectionView | None], None]) -> bool:
+        """The same without a coroutine, if the section is at hand.
+
+        ``tell`` is called once, later, with None if the section is not at hand any more.
+        """
+
+        def passed() -> None:
+            entry = self._fresh(section_id)
+            tell(None if entry is None else entry.view)
+
+        return self._fresh(section_id) is not None and self._when_all_is_heard(passed)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        tasks = [self._task, *self._loads.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._redis.aclose()
+
+    def _fresh(self, section_id: int) -> _Entry | None:
+        entry = self._entries.get(section_id)
+        return entry if entry is not None and entry.until > time.monotonic() else None
+
+    # Loading
+
+    async def _load_once(self, section_id: int) -> SectionView | None:
+        """All who miss at once share one load. What is heard while it lasts is added to it at its end."""
+        task = self._loads.get(section_id)
+        if task is None:
+            task = self._loads[section_id] = asyncio.create_task(self._load_and_keep(section_id))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # Shielded: one reader that gives up must not take the load from the others.
+        return await asyncio.shield(task)
+
+    async def _load_and_keep(self, section_id: int) -> SectionView | None:
+        try:
+            view = await self._load(section_id)
+            news = self._news.get(section_id)
+            if view is not None and news is not None:
+                view = _newer(view, news)
+            if view is not None and section_id in self._loads:  # else changes may have gone by unheard
+                if len(self._entries) >= KEPT_MAX:
+                    self._entries.clear()
+                self._entries[section_id] = _Entry(view)
+            return view
+        finally:
+            if self._loads.get(section_id) is asyncio.current_task():
+                del self._loads[section_id]
+                self._news.pop(section_id, None)
+
+    # Listening
+
+    def _when_all_is_heard(self, passed: Passed) -> bool:
+        """Call ``passed`` when everything that was published before now is here; False if nobody listens."""
+        if self._is_live:
+            self._arriving.append(passed)
+            self._arrived.set()
+        return self._is_live
+
+    async def _run(self) -> None:
+        pause_s = 0.0
+        while True:
+            try:
+                await self._listen_and_ask()
+            except* (RedisError, OSError, TimeoutError) as errors:
+                if self._is_live or not pause_s:
+                    log.warning("changes of seats are not heard, sections are read from Postgres: %r", errors)
+                pause_s = PAUSE_MIN_S if self._is_live else min(max(pause_s * 2, PAUSE_MIN_S), PAUSE_MAX_S)
+            finally:
+                self._begin_anew(is_live=False)
+            await asyncio.sleep(pause_s)
+
+    async def _listen_and_ask(self) -> None:
+        async with self._redis.pubsub() as pubsub:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await pubsub.subscribe(channel_of(self._redis))
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._listen(pubsub))
+                both.create_task(self._ask(pubsub))
+
+    async def _listen(self, pubsub: PubSub) -> None:
+        async for message in pubsub.listen():
+            match message["type"]:
+                case "message":
+                    self._hear(message["data"])
+                case "pong":
+                    self._pass_all()
+                    self._answered.set()
+                case "subscribe":  # the first time, or after a connection was lost, and messages with it
+                    self._begin_anew(is_live=True)
+        raise ConnectionError("the subscription ended")
+
+    async def _ask(self, pubsub: PubSub) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            self._answered.clear()
+            self._asking, self._arriving = self._arriving, []
+            async with asyncio.timeout(TIMEOUT_S):
+                await pubsub.ping()
+                await self._answered.wait()
+
+    def _hear(self, packed: bytes) -> None:
+        try:
+            seats = _decode(packed)
+        except msgspec.DecodeError:
+            log.exception("what was published as changes of seats is none")
+            seats = []
+        if not seats:
+            self._begin_anew(is_live=self._is_live)
+        for counts in seats:
+            entry = self._entries.get(counts.section_id)
+            if entry is not None:
+                entry.view = _newer(entry.view, counts)
+            elif counts.section_id in self._loads:
+                known = self._news.get(counts.section_id)
+                if known is None or counts.seq > known.seq:
+                    self._news[counts.section_id] = counts
+
+    def _begin_anew(self, *, is_live: bool) -> None:
+        """Something may have gone by unheard: what was kept is forgotten, and who waits looks for themselves."""
+        self._is_live = is_live
+        self._entries.clear()
+        self._loads.clear()
+        self._news.clear()
+        self._pass_all()
+        arriving, self._arriving = self._arriving, []
+        for passed in arriving:
+            passed()
+
+    def _pass_all(self) -> None:
+        asking, self._asking = self._asking, []
+        for passed in asking:
+            passed()
+
+
+def _newer(view: SectionView, counts: SeatWrite) -> SectionView:
+    if counts.seq <= view.seq:
+        return view
+    return replace(
+        view,
+        seq=counts.seq,
+        capacity=counts.capacity,
+        enrolled=counts.enrolled,
+        waitlisted=counts.waitlisted,
+        is_open=counts.is_open,
+    )
