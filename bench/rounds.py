@@ -63,7 +63,8 @@ class Field:
             return self.requests.churn()
         few = contestant.peer is not None and contestant.peer.sections_max is not None
         prepared = self.requests.prepared(workload, turn, few=few)
-        return prepared if contestant.decides else Again(prepared)
+        changes_nothing = workload.needs == {"read"} or not contestant.decides
+        return Again(prepared) if changes_nothing else prepared
 
     async def verify(self) -> dict[str, Any]:
         """What ``verify`` finds in every database that it can judge; in Seatline's actors too."""
