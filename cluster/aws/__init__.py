@@ -1,0 +1,1 @@
+"""Seatline on AWS."""
