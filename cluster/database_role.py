@@ -1,6 +1,6 @@
-"""The database role that serves requests, made by the owner with the password that Secrets Manager has.
+"""The database role that serves requests, made by the owner with the password that its address has.
 
-    python -m cluster.aws.database_role
+    python -m cluster.database_role
 
 It reads the same settings as ``seatline db upgrade``, which then gives the role its rights. Again it changes nothing
 but the password, so that a new one takes effect.
