@@ -105,6 +105,7 @@ def statements(stack: str) -> Iterator[dict[str, Any]]:
 def test_rights_are_on_things_wherever_aws_allows_it() -> None:
     without_resources = {
         "cloudwatch:PutMetricData",
+        "elasticloadbalancing:DescribeTargetGroups",
         "elasticloadbalancing:DescribeTargetHealth",
         "ec2:DescribeInstances",
         "ec2:DescribeInstanceTypes",
