@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def environment(name: str) -> dict[str, str]:
     config = raw()
     commands = "\n".join([*config["setup_commands"], *config["head_setup_commands"]])
     found = dict(ENVIRONMENTS.findall(commands))
-    return dict(line.split("=", 1) for line in found[name].splitlines())
+    return dict(line.split("=", 1) for line in found[name].splitlines() if not line.startswith("#"))
 
 
 def start_command(config: Config, kind: str) -> str:
@@ -97,6 +98,26 @@ def test_every_start_asks_for_the_token() -> None:
         starts = [index for index, one in enumerate(commands) if "ray start" in one]
         assert fetches < starts
         assert all(". ~/seatline/environment" in commands[index] for index in starts)
+    assert environment("environment")["RAY_AUTH_MODE"] == "token"
+
+
+def test_the_files_that_set_up_writes_are_shell(tmp_path: Path) -> None:
+    """Every environment file can be read by a shell, and the script for operators runs what it is given."""
+    config = raw()
+    home = tmp_path / "home"
+    (home / "seatline").mkdir(parents=True)
+    commands = [*config["setup_commands"], *config["head_setup_commands"]]
+    written = [one for one in commands if one.startswith("cat > ~/seatline/")]
+    assert len(written) == 4
+    script = "\n".join(["set -eu", *written, "~/seatline/with sh -c 'echo $SEATLINE_ENV $RAY_AUTH_MODE'"])
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "production token\n", "")
 
 
 def test_no_secret_is_in_the_file() -> None:
