@@ -36,6 +36,7 @@ ENV PATH=/opt/seatline/bin:$PATH \
     RAY_core_worker_internal_heartbeat_ms=100 \
     RAY_health_check_period_ms=1000 \
     RAY_health_check_timeout_ms=3000 \
+    RAY_gcs_rpc_server_reconnect_timeout_s=600 \
     AUTOSCALER_METRIC_PORT=-1 \
     SEATLINE_HOME=/home/seatline/home
 USER seatline
