@@ -1,6 +1,6 @@
 # Everything starts here. Each target makes .venv first when it is missing or out of date; needed: Python 3.11+.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint audit faults soak simulate bench bench-compare lock clean bootstrap
+.PHONY: help run test lint audit faults soak simulate bench bench-compare lock wheel clean bootstrap
 MAKEFLAGS += --no-print-directory
 
 # Ray would ship the working directory of a driver that uv started, and would send usage figures.
@@ -50,6 +50,11 @@ bench-compare: bootstrap ## Microbenchmarks beside the baseline of this machine,
 
 lock: ## Resolve the dependencies and write requirements.lock (ARGS=--upgrade takes newer versions)
 	@scripts/bootstrap --lock $(ARGS)
+
+wheel: bootstrap ## Build what nodes install into dist/: Seatline, and the exact packages that it needs there
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build -t wheel -d dist
+	@cp requirements-nodes.lock dist/
 
 clean: ## Remove the environment, tools and caches; the data in .local stays
 	rm -rf .venv .tools dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis

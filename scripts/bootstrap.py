@@ -249,6 +249,10 @@ def write_locks(more: list[str], env: dict[str, str]) -> None:
             [uv, "pip", "compile", *options, "--all-extras", "pyproject.toml", "-o", "requirements.lock"],
             environment,
         )
+    with step("pick what nodes install from it"):
+        # No tests, no benchmarks, no embedded services; the versions are those of requirements.lock.
+        nodes = ["--extra", "aws", "--constraints", "requirements.lock", "--no-annotate"]
+        run([uv, "pip", "compile", *options, *nodes, "pyproject.toml", "-o", "requirements-nodes.lock"], environment)
 
 
 def main(arguments: list[str]) -> None:
