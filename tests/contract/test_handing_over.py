@@ -11,6 +11,8 @@ import pytest
 from allocator import service as service_module
 from allocator.commands import Command
 from allocator.outcomes import Code, Outcome
+from allocator.ports import StoreUnavailableError
+from allocator.section import SectionState
 from allocator.service import SectionService
 from allocator.tombstones import TOMBSTONE_S
 from tests.running import LocalLease, TestClock, ask, capacity, drop, enroll, make_service, running
@@ -195,6 +197,31 @@ async def test_between_portions_of_a_large_take_others_have_their_turn(
         assert (await ask(both.a, enroll(student_id, first))).code is Code.ENROLLED
         assert not taking.done()
         assert await taking == len(rest)
+
+
+async def test_several_that_take_at_once_count_what_each_of_them_took(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "TAKE_PORTION", 2)
+    sections = [await world.add_section(5) for _ in range(12)]
+    async with pair(world) as both:
+        taken = await asyncio.gather(both.a.take(sections[:7]), both.a.take(sections[5:]))
+    assert sum(taken) == len(sections)
+
+
+async def test_a_store_that_is_away_leaves_sections_to_their_first_request(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section_id, student_id = await world.add_section(5), await world.add_student()
+
+    async def away(_section_ids: Sequence[int], _owner: str) -> list[SectionState]:
+        raise StoreUnavailableError("away")
+
+    async with pair(world) as both:
+        with monkeypatch.context() as broken:
+            broken.setattr(both.a._store, "activate", away)
+            assert await both.a.take([section_id]) == 0
+        assert (await ask(both.a, enroll(student_id, section_id))).code is Code.ENROLLED
 
 
 async def test_a_change_without_a_key_moves_without_a_doubt(world: World) -> None:
