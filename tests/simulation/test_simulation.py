@@ -6,9 +6,12 @@ import asyncio
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from cluster.gateway import ACTOR_MARGIN_S
+from tests.simulation.cluster import DEADLINE_S
 from tests.simulation.loop import DeadlockError, run_simulated
 from tests.simulation.mutations import Mutation
 from tests.simulation.plan import Fault, Plan
@@ -17,6 +20,15 @@ from tests.simulation.run import shrink, simulate
 SEEDS = 200
 CHUNK = 20
 HUNT = 1000
+MOVES = 100
+MOVING = (
+    Fault.MEMBERS_CHANGE,
+    Fault.PINNED,
+    Fault.VIEW_LATE,
+    Fault.SECTIONS_RELEASED,
+    Fault.SECTIONS_IDLE,
+)
+"""All that moves sections while nothing is broken."""
 
 
 @pytest.mark.parametrize("start", range(0, SEEDS, CHUNK))
@@ -27,7 +39,22 @@ def test_everything_holds(start: int) -> None:
         assert run.operations > 0
 
 
-@pytest.mark.parametrize("mutation", Mutation)
+@pytest.mark.parametrize("faults", [MOVING, (*MOVING, Fault.CONTROLLER_KILLED)], ids=["", "the controller dies"])
+def test_moving_sections_alone_turns_nobody_away(faults: tuple[Fault, ...]) -> None:
+    for seed in range(MOVES):
+        run = simulate(replace(Plan.of(seed), faults=faults))
+        assert run.broken is None, f"seed {seed}: {run.broken}"
+        assert run.turned_away == 0, f"seed {seed}"
+        assert run.waited_s < DEADLINE_S - ACTOR_MARGIN_S, f"seed {seed}"
+
+
+def test_tombstones_that_stay_would_turn_somebody_away() -> None:
+    faults = (Fault.MEMBERS_CHANGE, Fault.PINNED, Fault.CONTROLLER_KILLED)
+    plans = (replace(Plan.of(seed), faults=faults) for seed in range(HUNT))
+    assert any(simulate(plan, Mutation.TOMBSTONE_ENDS).turned_away for plan in plans)
+
+
+@pytest.mark.parametrize("mutation", [one for one in Mutation if one is not Mutation.TOMBSTONE_ENDS])
 def test_a_missing_safeguard_is_found(mutation: Mutation) -> None:
     assert any(simulate(Plan.of(seed), mutation).broken for seed in range(HUNT))
 
