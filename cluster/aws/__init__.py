@@ -1,0 +1,1 @@
+"""AWS, where it is configured; nothing else in Seatline knows it. See docs/configuration.md, "AWS"."""

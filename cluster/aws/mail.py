@@ -1,0 +1,51 @@
+"""Mail through SES."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.aws.clients import AwsClients
+from cluster.aws.errors import AwsAwayError, AwsError, AwsRefusedError
+from cluster.notifications.mailers import MailerAwayError, MailRefusedError
+
+SERVICE = "sesv2"
+OF_THIS_MAIL = frozenset({"MessageRejected", "BadRequestException"})
+"""What SES says of one mail. Everything else that it refuses (our sender, our account) goes for all of them."""
+
+
+class SesMailer:
+    """Implements ``cluster.notifications.mailers.Mailer``.
+
+    Args:
+        sender: an address that SES has verified, or of a domain that it has.
+    """
+
+    def __init__(self, clients: AwsClients, sender: str) -> None:
+        self._clients = clients
+        self._sender = sender
+
+    async def send(self, message: bytes, address: str, event_id: str) -> None:
+        """Have SES take one message."""
+
+        def send(client: Any) -> Any:
+            return client.send_email(
+                FromEmailAddress=self._sender,
+                Destination={"ToAddresses": [address]},
+                Content={"Raw": {"Data": message}},
+            )
+
+        try:
+            await self._clients.call(SERVICE, send)
+        except AwsRefusedError as error:
+            if error.code in OF_THIS_MAIL:
+                raise MailRefusedError(error.code) from error
+            raise MailerAwayError(str(error)) from error
+        except AwsAwayError as error:
+            raise MailerAwayError(str(error)) from error
+
+    async def check(self) -> None:
+        """Ask SES whether it would take anything, so that nothing is taken from the queue in vain."""
+        try:
+            await self._clients.call(SERVICE, lambda client: client.list_email_identities(PageSize=1))
+        except AwsError as error:
+            raise MailerAwayError(str(error)) from error
