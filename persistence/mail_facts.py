@@ -78,6 +78,6 @@ async def load_mail_facts(connection: asyncpg.Connection, wanted: Sequence[Wante
     for section_id, *meeting in await connection.fetch(MEETINGS, list({row[7] for row in rows})):
         meetings[section_id].append(MeetingFacts(*meeting))
     return {
-        event_id: MailFacts(*who_and_what, position or None, tuple(meetings[who_and_what[6]]))
+        event_id: MailFacts._make((*who_and_what, position or None, tuple(meetings[who_and_what[6]])))
         for event_id, *who_and_what, position in rows
     }

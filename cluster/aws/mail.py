@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email.utils import parseaddr
+from functools import partial
 from typing import Any
 
 from cluster.aws.clients import AwsClients
@@ -44,8 +46,33 @@ class SesMailer:
             raise MailerAwayError(str(error)) from error
 
     async def check(self) -> None:
-        """Ask SES whether it would take anything, so that nothing is taken from the queue in vain."""
+        """Ask SES whether it takes mail from our sender, so that nothing is taken from the queue in vain."""
         try:
-            await self._clients.call(SERVICE, lambda client: client.list_email_identities(PageSize=1))
+            if await is_verified(self._clients, self._sender):
+                return
         except AwsError as error:
             raise MailerAwayError(str(error)) from error
+        raise MailerAwayError(f"{SERVICE}: the sender of mails is not verified")
+
+
+async def is_verified(clients: AwsClients, sender: str) -> bool:
+    """Whether SES lets us send as ``sender``: the address or its domain must be verified.
+
+    Raises:
+        AwsError: if SES cannot be asked.
+    """
+    address = parseaddr(sender)[1]
+    for identity in (address, address.rpartition("@")[2]):
+        try:
+            found = await clients.call(SERVICE, partial(_look_up, identity))
+        except AwsRefusedError as error:
+            if error.code != "NotFoundException":
+                raise
+        else:
+            if found.get("VerifiedForSendingStatus"):
+                return True
+    return False
+
+
+def _look_up(identity: str, client: Any) -> Any:
+    return client.get_email_identity(EmailIdentity=identity)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 
 from cluster.settings import Environment, Settings
 from persistence.outbox import LogSink, Sink
-
-MAIL_DIRECTORY = "mail"
 
 
 def outbox_sink(settings: Settings, database_url: str, closing: ExitStack) -> Sink:
@@ -34,7 +33,12 @@ def outbox_sink(settings: Settings, database_url: str, closing: ExitStack) -> Si
     from cluster.notifications.render import Renderer  # noqa: PLC0415
 
     renderer = Renderer(settings.mail_language, settings.mail_time_zone)
-    mailer = FileMailer(settings.home.resolve() / MAIL_DIRECTORY)
+    mailer = FileMailer(mail_directory(settings))
     delivery = Delivery(database_url, renderer, mailer, DEFAULT_SENDER)
     closing.callback(delivery.close)
     return LocalSink(delivery)
+
+
+def mail_directory(settings: Settings) -> Path:
+    """Where mails go that are files."""
+    return settings.home.resolve() / "mail"

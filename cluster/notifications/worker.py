@@ -37,6 +37,7 @@ class Worker:
         """Work until ``stopping`` is set; what was taken by then is finished."""
         backoff_s = 0.0
         try:
+            await self._wait_for_mailer(stopping)
             while not stopping.is_set():
                 try:
                     await self.work_once()
@@ -71,6 +72,8 @@ class Worker:
             log.info("notifications: %d done of (%s)", len(done), topics_of(notifications))
         if delivered.away is not None:
             raise delivered.away
+        if delivered.left:
+            await self._mailer.check()  # SES words it the same if it is the sender that it does not take
         return len(done)
 
     async def _wait_for_mailer(self, stopping: asyncio.Event) -> None:
