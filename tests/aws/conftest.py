@@ -58,10 +58,10 @@ class Aws:
     """What an operator does in AWS, and what can be seen there."""
 
     def __init__(self, endpoint: str) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
 
     def client(self, service: str) -> Any:
-        return boto3.client(service, region_name=REGION, endpoint_url=self._endpoint)
+        return boto3.client(service, region_name=REGION, endpoint_url=self.endpoint)
 
     def make_queue(self, **attributes: str) -> str:
         """A FIFO queue; its URL."""
