@@ -54,6 +54,12 @@ def tagged_reply(request: web.Request, body: bytes) -> web.Response:
     return _reply(body, 200, _CATALOGUE_HEADERS, {"ETag": f'"{tag}"'})
 
 
+def file_reply(body: bytes, media_type: str, name: str) -> web.Response:
+    """A file to be saved, which nobody else may store."""
+    headers = {**API_HEADERS, "Content-Type": media_type, "Content-Disposition": f'attachment; filename="{name}"'}
+    return web.Response(body=body, headers={**headers, "Cache-Control": "no-store"})
+
+
 def _reply(body: bytes | None, status: int, base: CIMultiDict[str], more: Mapping[str, str] | None) -> web.Response:
     headers = base.copy()
     if more is not None:

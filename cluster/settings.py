@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     aws_mail_sender: str | None = None
     aws_exports_bucket: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
     aws_metrics_namespace: str | None = Field(None, pattern=r"^[A-Za-z0-9._/#:-]{1,255}$")
+    aws_cluster_name: str = Field("seatline", pattern=r"^[A-Za-z0-9._/#:-]{1,255}$")
     aws_target_group_arn: str | None = Field(None, pattern=r"^arn:aws[a-z-]*:elasticloadbalancing:\S+:targetgroup/\S+$")
 
     mail_language: str = Field("en", pattern=r"^[a-z]{2}$")

@@ -21,7 +21,8 @@ from persistence.sent_notifications import claim, forget_old, release
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 45.0
+"""Below the minute for which the queue leaves a message with us (docs/configuration.md)."""
 FORGET_EVERY_S = 3600.0
 
 
