@@ -5,6 +5,7 @@ from __future__ import annotations
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionError,  # noqa: A004  (botocore's, for a name or an address that leads nowhere)
     CredentialRetrievalError,
     HTTPClientError,
     IncompleteReadError,
@@ -25,7 +26,7 @@ THROTTLED = frozenset({
 })  # fmt: skip
 """Codes that mean: not so much at once. Like a service that is away, it is left alone for a while."""
 
-UNREACHED = (HTTPClientError, IncompleteReadError, ResponseStreamingError, CredentialRetrievalError)
+UNREACHED = (ConnectionError, HTTPClientError, IncompleteReadError, ResponseStreamingError, CredentialRetrievalError)
 
 
 class AwsError(Exception):

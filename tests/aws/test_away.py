@@ -173,3 +173,11 @@ async def test_without_a_region_the_region_is_what_is_missed(endpoint: str) -> N
         await clients.call("sqs", lambda client: client.list_queues())
     assert raised.value.code == "NoRegionError"
     clients.close()
+
+
+async def test_where_nobody_listens_the_service_is_away() -> None:
+    clients = AwsClients(REGION, "http://127.0.0.1:1", HURRIED)
+    with pytest.raises(AwsAwayError, match="EndpointConnectionError"):
+        await clients.call("sqs", lambda client: client.list_queues())
+    assert clients.is_away("sqs")
+    clients.close()
