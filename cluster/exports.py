@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 from allocator.ports import StoreUnavailableError
 from allocator.read_models import ExportLink, Roster
+from cluster.private_files import make_private_directory, write_private_file
 from cluster.roster_csv import roster_csv
 
 LINK_TTL_S = 300
@@ -48,9 +48,9 @@ class LocalExports:
         expires_at = int(self._clock()) + LINK_TTL_S
         kept = _Kept(secrets.randbelow(IDS) + 1, user_id, expires_at)
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_directory(self._directory)
             self._forget_old()
-            _write(self._directory / kept.file_name, roster_csv(roster, with_bom=with_bom))
+            write_private_file(self._directory / kept.file_name, roster_csv(roster, with_bom=with_bom))
         except OSError as error:
             raise StoreUnavailableError(f"no export can be written: {type(error).__name__}") from error
         return ExportLink(f"/api/roster-exports/{kept.export_id}", datetime.fromtimestamp(expires_at, UTC))
@@ -77,14 +77,3 @@ class LocalExports:
         for index, one in enumerate(files):
             if one.expires_at <= now or index <= len(files) - FILES_MAX:
                 (self._directory / one.file_name).unlink(missing_ok=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
+
+from cluster.private_files import make_private_directory, write_private_file
 
 FILES_MAX = 200
 SUFFIX = ".eml"
@@ -55,15 +56,8 @@ class FileMailer:
         """A disk that is full says so when it is written to."""
 
     def _write(self, message: bytes, event_id: str) -> None:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(self._directory)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{event_id.replace(':', '-')}{SUFFIX}"
-        temporary = self._directory / f".{name}"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(message)
-            temporary.replace(self._directory / name)
-        finally:
-            temporary.unlink(missing_ok=True)
-        for old in sorted(self._directory.glob(f"*{SUFFIX}"))[: -self._files_max]:
+        write_private_file(self._directory / name, message)
+        for old in sorted(self._directory.glob(f"[0-9]*{SUFFIX}"))[: -self._files_max]:
             old.unlink(missing_ok=True)  # another process may have been quicker

@@ -94,6 +94,7 @@ async def test_an_open_breaker_answers_at_once_and_lets_one_try(network: Network
 
 
 async def test_one_service_that_hangs_holds_up_no_other(network: Network, behind: AwsClients, aws: Aws) -> None:
+    aws.client("cloudwatch").list_metrics()  # moto takes its time for the first one
     network.is_silent = True
     hanging = [asyncio.create_task(behind.call("sqs", lambda client: client.list_queues())) for _ in range(8)]
     await network.swallowed.wait()
