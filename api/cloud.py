@@ -71,9 +71,10 @@ class Cloud:
 
     def _clients(self) -> AwsClients:
         if self._made is None:
-            from cluster.aws.clients import AwsClients  # noqa: PLC0415  (as above)
+            from cluster.aws.clients import AwsClients, CallLimits  # noqa: PLC0415  (as above)
 
-            self._made = AwsClients.of(self._settings)
+            # Whoever waits for an export is a request like any other.
+            self._made = AwsClients.of(self._settings, CallLimits(deadline_s=self._settings.request_deadline_s))
             self._closing.callback(self._made.close)
         return self._made
 

@@ -24,6 +24,13 @@ from persistence.breaker import Breaker
 
 T = TypeVar("T")
 
+PURPOSES = {
+    "cloudwatch": "metrics",
+    "elbv2": "registering nodes",
+    "s3": "exports",
+    "sesv2": "mail",
+    "sqs": "sending notifications on",
+}
 PAUSE_MIN_S = 0.5
 PAUSE_MAX_S = 30.0
 
@@ -68,9 +75,9 @@ class AwsClients:
         self._session: Any = None
 
     @classmethod
-    def of(cls, settings: Settings) -> AwsClients:
+    def of(cls, settings: Settings, limits: CallLimits | None = None) -> AwsClients:
         """Clients as configured."""
-        return cls(settings.aws_region, settings.aws_endpoint_url)
+        return cls(settings.aws_region, settings.aws_endpoint_url, limits)
 
     def is_away(self, service: str) -> bool:
         """Whether the last call to ``service`` failed."""
@@ -140,7 +147,9 @@ class _Service:
     def __init__(self, name: str, limits: CallLimits) -> None:
         self.name = name
         self.client: Any = None
-        self.breaker = Breaker(f"AWS {name}", name, pause_min_s=PAUSE_MIN_S, pause_max_s=PAUSE_MAX_S)
+        self.breaker = Breaker(
+            f"AWS {name}", PURPOSES.get(name, name), pause_min_s=PAUSE_MIN_S, pause_max_s=PAUSE_MAX_S
+        )
         self._pending_max = limits.pending_max
         self._pending: set[Future[Any]] = set()
         self._executor = ThreadPoolExecutor(limits.threads_max, thread_name_prefix=f"aws-{name}")

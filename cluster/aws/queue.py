@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from cluster.aws.clients import AwsClients
-from cluster.aws.errors import AwsError
+from cluster.aws.errors import AwsAwayError, AwsError
 from cluster.notifications.notification import NotANotificationError, encode, notification_of
 from persistence.outbox import Message, NotAllSentError
 
 SERVICE = "sqs"
 BATCH_MAX = 10
+LANES_MAX = 4
+"""Batches on their way at once."""
+BUDGET_S = 15.0
+"""After so long what was taken is reported; the relay waits a little longer, and would else count nothing as taken."""
 POLL_S = 3
 """How long a receive waits for messages; shorter than the read timeout, and a worker that is to stop waits for it."""
 
@@ -34,27 +39,34 @@ class SqsSink:
             AwsError: none was queued.
             NotAllSentError: some were.
         """
-        accepted: set[int] = set()
+        sending = _Sending()
+        try:
+            async with asyncio.timeout(BUDGET_S):
+                await asyncio.gather(*(self._send_lane(lane, sending) for lane in _lanes(messages)))
+        except TimeoutError:
+            sending.error = AwsAwayError(f"{SERVICE}: {len(messages)} messages take more than {BUDGET_S:g} s")
+        if sending.error is not None and not sending.accepted:
+            raise sending.error
+        if len(sending.accepted) < len(messages):
+            raise NotAllSentError(sending.accepted, str(sending.error or sending.refusal))
+
+    async def _send_lane(self, lane: Sequence[tuple[Message, str]], sending: _Sending) -> None:
         failed_groups: set[str] = set()
-        reason = ""
-        for chunk in _chunks(messages):
-            entries = [(one, group) for one in chunk if (group := group_of(one)) not in failed_groups]
+        for start in range(0, len(lane), BATCH_MAX):
+            entries = [(one, group) for one, group in lane[start : start + BATCH_MAX] if group not in failed_groups]
             if not entries:
                 continue
             try:
                 failed = await self._send_batch(entries)
             except AwsError as error:
-                if not accepted:
-                    raise
-                raise NotAllSentError(accepted, str(error)) from error
+                sending.error = error
+                return
             for one, group in entries:
                 if one.id in failed:
                     failed_groups.add(group)
-                    reason = f"{SERVICE} refused a message: {failed[one.id]}"
+                    sending.refusal = f"{SERVICE} refused a message: {failed[one.id]}"
                 else:
-                    accepted.add(one.id)
-        if failed_groups:
-            raise NotAllSentError(accepted, reason)
+                    sending.accepted.add(one.id)
 
     async def _send_batch(self, entries: Sequence[tuple[Message, str]]) -> dict[int, str]:
         """Returns: by id, the code of those that were not taken."""
@@ -76,6 +88,15 @@ class SqsSink:
         codes = {int(one["Id"]): str(one.get("Code")) for one in answer.get("Failed", ())}
         # What the answer does not mention was not taken.
         return {message.id: codes.get(message.id, "unanswered") for message, _ in entries if message.id not in taken}
+
+
+class _Sending:
+    """What becomes of some messages: ids of those that were taken, and why others were not."""
+
+    def __init__(self) -> None:
+        self.accepted: set[int] = set()
+        self.error: AwsError | None = None
+        self.refusal = ""
 
 
 class Received(NamedTuple):
@@ -108,21 +129,18 @@ class NotificationQueue:
         return [Received(one["ReceiptHandle"], one["Body"]) for one in answer.get("Messages", ())]
 
     async def delete(self, received: Iterable[Received]) -> int:
-        """Take messages out for good. Those that could not be come again and are dropped as repeats.
+        """Take messages of one receive out for good. Those that could not be come again and are dropped as repeats.
 
         Returns:
             how many were deleted.
         """
-        deleted = 0
-        for chunk in _chunks(list(received)):
-            entries = [{"Id": str(number), "ReceiptHandle": one.receipt} for number, one in enumerate(chunk)]
+        entries = [{"Id": str(number), "ReceiptHandle": one.receipt} for number, one in enumerate(received)]
 
-            def delete(client: Any, entries: list[dict[str, str]] = entries) -> Any:
-                return client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
+        def delete(client: Any) -> Any:
+            return client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
 
-            answer = await self._clients.call(SERVICE, delete)
-            deleted += len(answer.get("Successful", ()))
-        return deleted
+        answer = await self._clients.call(SERVICE, delete)
+        return len(answer.get("Successful", ()))
 
 
 def group_of(message: Message) -> str:
@@ -133,6 +151,11 @@ def group_of(message: Message) -> str:
         return f"section-{message.event_id.partition(':')[0]}"
 
 
-def _chunks(items: Sequence[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(items), BATCH_MAX):
-        yield list(items[start : start + BATCH_MAX])
+def _lanes(messages: Sequence[Message]) -> list[list[tuple[Message, str]]]:
+    """The messages with their groups, parted so that what is sent at once has no group in common."""
+    count = min(LANES_MAX, -(-len(messages) // BATCH_MAX))
+    lanes: list[list[tuple[Message, str]]] = [[] for _ in range(count)]
+    for message in messages:
+        group = group_of(message)
+        lanes[hash(group) % count].append((message, group))
+    return lanes

@@ -47,7 +47,7 @@ async def _notify() -> None:
 
 
 async def _work(settings: Settings, queue_url: str, database_url: str, stopping: asyncio.Event) -> None:
-    # boto3 and jinja2 take a moment to import, and not everybody has them.
+    # boto3 and jinja2 take a moment to import, and not everybody has boto3.
     from cluster.aws.clients import AwsClients  # noqa: PLC0415
     from cluster.aws.queue import NotificationQueue  # noqa: PLC0415
     from cluster.logs import configure_logging  # noqa: PLC0415

@@ -43,10 +43,8 @@ async def look_at_aws(settings: Settings) -> list[Row]:
     """A row for what is in use, with what to mend; one row if nothing of it is configured."""
     if not settings.uses_aws:
         return [Row(Kind.SERVICE, "AWS", State.OK, "not configured; mails and exports are files of the home")]
-    missing = [name for name in ("boto3", "jinja2") if importlib.util.find_spec(name) is None]
-    if missing:
-        value = f"{', '.join(missing)} not installed"
-        return [Row(Kind.MACHINE, "AWS", State.BAD, value, "pip install 'seatline[aws]'")]
+    if importlib.util.find_spec("boto3") is None:
+        return [Row(Kind.MACHINE, "AWS", State.BAD, "boto3 is not installed", "pip install 'seatline[aws]'")]
     from cluster.aws.clients import AwsClients, CallLimits  # noqa: PLC0415  (boto3 takes a moment to import)
 
     limits = CallLimits(connect_timeout_s=2.0, read_timeout_s=3.0, tries_max=1, deadline_s=8.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,7 +52,7 @@ class Renderer:
 
     def __init__(self, language: str, time_zone: str) -> None:
         self._language = language if language in LANGUAGES else FALLBACK_LANGUAGE
-        self._zone = ZoneInfo(time_zone)
+        self._zone = _zone(time_zone)
 
     def render(self, notification: Notification, facts: MailFacts) -> Mail:
         """The mail that tells of ``notification``."""
@@ -94,11 +94,15 @@ class Renderer:
         details.append((labels["when"], [_moment(say, facts.at.astimezone(self._zone_of(facts)))]))
         return details
 
-    def _zone_of(self, facts: MailFacts) -> ZoneInfo:
+    def _zone_of(self, facts: MailFacts) -> tzinfo:
         try:
-            return ZoneInfo(facts.time_zone) if facts.time_zone else self._zone
+            return _zone(facts.time_zone) if facts.time_zone else self._zone
         except (ZoneInfoNotFoundError, ValueError, OSError):  # a name that is no zone, even one that is a path
             return self._zone
+
+
+def _zone(name: str) -> tzinfo:
+    return UTC if name == "UTC" else ZoneInfo(name)  # which a machine without a database of zones has, too
 
 
 def _moment(say: Mapping[str, Any], at: datetime) -> str:

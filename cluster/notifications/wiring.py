@@ -16,7 +16,7 @@ def outbox_sink(settings: Settings, database_url: str, closing: ExitStack) -> Si
         database_url: as asyncpg wants it.
         closing: gets what must be closed.
     """
-    # boto3 and jinja2 take a moment to import, and not everybody has them.
+    # boto3 and jinja2 take a moment to import, and not everybody has boto3.
     if settings.aws_notifications_queue_url is not None:
         from cluster.aws.clients import AwsClients  # noqa: PLC0415
         from cluster.aws.queue import SqsSink  # noqa: PLC0415

@@ -15,11 +15,12 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from allocator.outcomes import Code
 from cluster.aws.clients import AwsClients
+from cluster.aws.errors import AwsAwayError
 from cluster.aws.mail import SesMailer
 from cluster.aws.queue import NotificationQueue, SqsSink
 from cluster.notifications.delivery import Delivery
 from cluster.notifications.mailers import MailerAwayError
-from cluster.notifications.notification import encode
+from cluster.notifications.notification import decode, encode
 from cluster.notifications.render import Renderer
 from cluster.notifications.worker import Worker
 from persistence.outbox import Message, NotAllSentError, OutboxRelay
@@ -297,3 +298,48 @@ async def test_the_worker_stops_when_told_and_finishes_what_it_took(
         stopping.set()
         await working
     assert sent.subjects() == ["Enrolled"]
+
+
+async def test_a_queue_that_is_slow_is_told_from_one_that_takes_nothing(
+    campus: PostgresWorld, database_url: str, clients: AwsClients, queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section_id, ada = await campus.add_section(5), await named(campus, "Ada")
+    await put(campus, ada, section_id, "1:1", "1:2", "1:3")
+    sink = SqsSink(clients, queue_url)
+    send_batch = sink._send_batch
+
+    async def gets_stuck(entries: Any) -> dict[int, str]:
+        if entries[0][0].event_id == "1:3":
+            await asyncio.Event().wait()
+        return await send_batch(entries)
+
+    monkeypatch.setattr(sink, "_send_batch", gets_stuck)
+    monkeypatch.setattr("cluster.aws.queue.BATCH_MAX", 1)
+    monkeypatch.setattr("cluster.aws.queue.BUDGET_S", 1.0)
+    relay = OutboxRelay(database_url, sink)
+    with pytest.raises(NotAllSentError, match="take more than"):
+        await relay.relay_once()
+    assert await campus.outbox() == [("1:3", "enrolled")]
+    with pytest.raises(AwsAwayError):
+        await relay.relay_once()
+    await relay.close()
+
+
+async def test_the_messages_of_many_students_go_out_side_by_side_each_students_in_order(
+    campus: PostgresWorld, clients: AwsClients, aws: Aws
+) -> None:
+    queue_url = aws.make_queue()
+    messages = [
+        Message(number, f"9:{number}", "enrolled", f'{{"student_id":{1 + number % 7},"section_id":9}}')
+        for number in range(1, 71)
+    ]
+    await SqsSink(clients, queue_url).send(messages)
+    received: dict[int, list[int]] = {}
+    queue = NotificationQueue(clients, queue_url)
+    while some := await queue.receive():
+        for one in some:
+            notification = decode(one.body)
+            received.setdefault(notification.student_id, []).append(int(notification.event_id.partition(":")[2]))
+        assert await queue.delete(some) == len(some)
+    assert sum(map(len, received.values())) == 70
+    assert all(numbers == sorted(numbers) for numbers in received.values())

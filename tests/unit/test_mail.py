@@ -66,6 +66,11 @@ def texts(language: str) -> dict[str, Any]:
 # Languages
 
 
+def test_without_a_database_of_time_zones_there_is_still_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.notifications.render.ZoneInfo", None)
+    assert "(UTC)" in Renderer("en", "UTC").render(tell(), FACTS).text
+
+
 def test_english_and_another_are_there() -> None:
     assert {"en", "de"} <= LANGUAGES
 
