@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 45.0
 """Below the minute for which the queue leaves a message with us (docs/configuration.md)."""
 FORGET_EVERY_S = 3600.0
+AT_ONCE = 4
+"""Mails on their way. Writing one takes more than a millisecond, and an API process has others to serve between."""
 
 
 class Delivered(NamedTuple):
@@ -108,7 +110,8 @@ class Delivery:
             if trying.away is not None:
                 return
             try:
-                await self._mail(one, facts.get(one.event_id))
+                async with trying.slots:
+                    await self._mail(one, facts.get(one.event_id))
             except MailRefusedError as error:
                 log.warning("notifications: %s %s cannot be mailed: %s", one.topic, one.event_id, error)
                 return
@@ -159,6 +162,7 @@ class _Trying:
     def __init__(self) -> None:
         self.done: set[str] = set()
         self.away: MailerAwayError | None = None
+        self.slots = asyncio.Semaphore(AT_ONCE)
 
 
 def topics_of(notifications: Collection[Notification]) -> str:

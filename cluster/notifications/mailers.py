@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -51,6 +52,7 @@ class FileMailer:
             self._write(message, event_id)
         except OSError as error:
             raise MailerAwayError(f"no mail can be written: {type(error).__name__}") from error
+        await asyncio.sleep(0)  # whoever waits meanwhile comes first
 
     async def check(self) -> None:
         """A disk that is full says so when it is written to."""
