@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -282,3 +283,22 @@ async def test_the_doctor_asks_nobody_where_nothing_is_configured() -> None:
     (row,) = await look_at_aws(Settings(aws_endpoint_url="http://127.0.0.1:1"))
     assert row.state is State.OK
     assert "not configured" in row.value
+
+
+@contextlib.asynccontextmanager
+async def credentials_matter(endpoint: str) -> AsyncIterator[None]:
+    """From now on moto asks who is there, as AWS always does."""
+    async with aiohttp.ClientSession() as http:
+        await http.post(f"{endpoint}/moto-api/reset-auth", data=b"0")
+        try:
+            yield
+        finally:
+            await http.post(f"{endpoint}/moto-api/reset-auth", data=b"inf")
+
+
+async def test_the_doctor_names_wrong_credentials(endpoint: str) -> None:
+    async with credentials_matter(endpoint):
+        (row,) = await look_at_aws(settings_of(endpoint, aws_exports_bucket="abc"))
+    assert row.state is State.BAD
+    assert "InvalidClientTokenId" in row.value
+    assert "credentials are wrong" in row.mend
