@@ -14,6 +14,8 @@ SERVICE = "sesv2"
 OF_THIS_MAIL = frozenset({"MessageRejected", "BadRequestException"})
 """What SES says of one mail. Everything else that it refuses (our sender, our account) goes for all of them."""
 
+MAY_NOT_ASK = frozenset({"AccessDenied", "AccessDeniedException"})
+
 
 class SesMailer:
     """Implements ``cluster.notifications.mailers.Mailer``.
@@ -51,6 +53,8 @@ class SesMailer:
             if await is_verified(self._clients, self._sender):
                 return
         except AwsError as error:
+            if isinstance(error, AwsRefusedError) and error.code in MAY_NOT_ASK:
+                return  # who may only send finds out by sending
             raise MailerAwayError(str(error)) from error
         raise MailerAwayError(f"{SERVICE}: the sender of mails is not verified")
 

@@ -15,7 +15,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from allocator.outcomes import Code
 from cluster.aws.clients import AwsClients
-from cluster.aws.errors import AwsAwayError
+from cluster.aws.errors import AwsAwayError, AwsRefusedError
 from cluster.aws.mail import SesMailer
 from cluster.aws.queue import NotificationQueue, SqsSink
 from cluster.notifications.delivery import Delivery
@@ -278,6 +278,18 @@ async def test_nothing_is_lost_while_ses_is_away(
 async def test_a_sender_that_ses_does_not_know_is_said_so(clients: AwsClients) -> None:
     with pytest.raises(MailerAwayError, match="not verified"):
         await SesMailer(clients, "Nobody <nobody@elsewhere.example>").check()
+
+
+async def test_a_role_that_may_send_but_not_ask_is_no_hindrance(
+    clients: AwsClients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(service: str, work: Any) -> Any:
+        raise AwsRefusedError(service, "AccessDeniedException")
+
+    monkeypatch.setattr(clients, "call", refuse)
+    await SesMailer(clients, SENDER).check()
+    with pytest.raises(MailerAwayError):
+        await SesMailer(clients, SENDER).send(b"", "ada@campus.example", "7:3")
 
 
 async def test_a_sender_of_a_verified_domain_will_do(clients: AwsClients, sent: Sent) -> None:
