@@ -31,6 +31,11 @@ from tests.worlds import PostgresWorld, monday
 pytestmark = pytest.mark.services
 
 
+@pytest.fixture(autouse=True)
+def _empty_queues_answer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.aws.queue.POLL_S", 0)
+
+
 class Sent:
     """The mails that SES took since the test began."""
 
