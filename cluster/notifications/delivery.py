@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S = 45.0
 """Below the minute for which the queue leaves a message with us (docs/configuration.md)."""
+MAILING_S = 25.0
+"""After so long no further mail is begun: one may take a quarter of a minute, and being late would undo the claims."""
 FORGET_EVERY_S = 3600.0
 AT_ONCE = 4
 """Mails on their way. Writing one takes more than a millisecond, and an API process has others to serve between."""
@@ -107,16 +109,19 @@ class Delivery:
     ) -> None:
         """Mail what there is for one student, up to the first that does not go out."""
         for one in notifications:
-            if trying.away is not None:
-                return
             try:
                 async with trying.slots:
+                    if trying.is_over:
+                        return
                     await self._mail(one, facts.get(one.event_id))
             except MailRefusedError as error:
                 log.warning("notifications: %s %s cannot be mailed: %s", one.topic, one.event_id, error)
                 return
             except MailerAwayError as error:
                 trying.away = error
+                return
+            except Exception as error:  # noqa: BLE001  (a mail that cannot be written must not take others with it)
+                log.error("notifications: %s %s cannot be written: %s", one.topic, one.event_id, type(error).__name__)
                 return
             trying.done.add(one.event_id)
 
@@ -163,6 +168,12 @@ class _Trying:
         self.done: set[str] = set()
         self.away: MailerAwayError | None = None
         self.slots = asyncio.Semaphore(AT_ONCE)
+        self._ends_at = time.monotonic() + MAILING_S
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more mails are to be tried: none goes out, or those that did must be put on record by now."""
+        return self.away is not None or time.monotonic() >= self._ends_at
 
 
 def topics_of(notifications: Collection[Notification]) -> str:

@@ -280,6 +280,48 @@ async def test_nothing_is_lost_while_ses_is_away(
     assert sent.subjects() == ["Enrolled", "Enrolled"]
 
 
+async def test_a_mail_that_cannot_be_written_takes_no_other_with_it(
+    campus: PostgresWorld, relay: OutboxRelay, make_worker: MakeWorker, queue_url: str, sent: Sent, aws: Aws,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:  # fmt: skip
+    section_id, ada, bob = await campus.add_section(5), await named(campus, "Ada"), await named(campus, "Bob")
+    await put(campus, ada, section_id, f"{section_id}:2")
+    await put(campus, bob, section_id, f"{section_id}:3")
+    await relay.relay_once()
+    render = Renderer.render
+
+    def fails_for_ada(self: Renderer, notification: Any, facts: Any) -> Any:
+        if facts.name == "Ada":
+            raise KeyError("ada@campus.example")
+        return render(self, notification, facts)
+
+    monkeypatch.setattr(Renderer, "render", fails_for_ada)
+    worker = make_worker()
+    async with asyncio.timeout(20):
+        while aws.waiting(queue_url) > 1:
+            await worker.work_once()
+    assert [str(one["To"]).partition(" ")[0] for one in sent()] == ["Bob"]
+    assert "cannot be written: KeyError" in caplog.text
+    assert "ada@campus" not in caplog.text
+
+
+async def test_no_mail_is_begun_once_it_is_time_to_put_the_others_on_record(
+    campus: PostgresWorld, relay: OutboxRelay, make_worker: MakeWorker, queue_url: str, sent: Sent, aws: Aws,
+    monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    section_id, ada = await campus.add_section(5), await named(campus, "Ada")
+    await put(campus, ada, section_id, f"{section_id}:2")
+    await relay.relay_once()
+    worker = make_worker()
+    monkeypatch.setattr("cluster.notifications.delivery.MAILING_S", 0.0)
+    assert await worker.work_once() == 0
+    assert (sent.subjects(), aws.waiting(queue_url)) == ([], 1)
+    assert await campus.connection.fetchval("SELECT count(*) FROM notifications_sent") == 0
+    monkeypatch.setattr("cluster.notifications.delivery.MAILING_S", 25.0)
+    assert await worker.work_once() == 1
+    assert sent.subjects() == ["Enrolled"]
+
+
 async def test_a_sender_that_ses_does_not_know_is_said_so(clients: AwsClients) -> None:
     with pytest.raises(MailerAwayError, match="not verified"):
         await SesMailer(clients, "Nobody <nobody@elsewhere.example>").check()
