@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from cluster.aws.clients import AwsClients
-from cluster.aws.errors import AwsAwayError, AwsRefusedError
+from cluster.aws.errors import AwsError, AwsRefusedError
 
 log = logging.getLogger(__name__)
 
@@ -39,28 +40,27 @@ class TargetGroup:
         """Send requests there from now on. Again changes nothing.
 
         Raises:
-            AwsError: it may not be registered.
+            ConnectionError: it may not be registered.
         """
         target = _target(node_ip, port)
-        await self._clients.call(
-            SERVICE, lambda client: client.register_targets(TargetGroupArn=self._arn, Targets=[target])
-        )
+        try:
+            await self._call(lambda client: client.register_targets(TargetGroupArn=self._arn, Targets=[target]))
+        except AwsError as error:
+            raise ConnectionError(str(error)) from error
 
     async def deregister(self, node_ip: str, port: int) -> None:
         """Send no new requests there, and wait for those under way, but not for ever. Again changes nothing.
 
         Raises:
-            AwsError: it may still be registered.
+            ConnectionError: it may still be registered.
         """
         target = _target(node_ip, port)
         try:
-            await self._clients.call(
-                SERVICE, lambda client: client.deregister_targets(TargetGroupArn=self._arn, Targets=[target])
-            )
-        except AwsRefusedError as error:
-            if error.code != "InvalidTarget":
-                raise
-            return  # it was not registered
+            await self._call(lambda client: client.deregister_targets(TargetGroupArn=self._arn, Targets=[target]))
+        except AwsError as error:
+            if _is_unknown_target(error):
+                return
+            raise ConnectionError(str(error)) from error
         try:
             async with asyncio.timeout(self._drain_s_max):
                 while await self._is_draining(target):
@@ -71,17 +71,20 @@ class TargetGroup:
     async def _is_draining(self, target: dict[str, Any]) -> bool:
         """Whether requests may still be on their way. If nobody can tell, they may."""
         try:
-            answer = await self._clients.call(
-                SERVICE, lambda client: client.describe_target_health(TargetGroupArn=self._arn, Targets=[target])
+            answer = await self._call(
+                lambda client: client.describe_target_health(TargetGroupArn=self._arn, Targets=[target])
             )
-        except AwsAwayError:
-            return True
-        except AwsRefusedError as error:
-            if error.code != "InvalidTarget":
-                raise
-            return False
+        except AwsError as error:
+            return not _is_unknown_target(error)
         health = [one["TargetHealth"] for one in answer["TargetHealthDescriptions"]]
         return any(one["State"] != "unused" and one.get("Reason") not in GONE for one in health)
+
+    async def _call(self, work: Callable[[Any], Any]) -> Any:
+        return await self._clients.call(SERVICE, work)
+
+
+def _is_unknown_target(error: AwsError) -> bool:
+    return isinstance(error, AwsRefusedError) and error.code == "InvalidTarget"
 
 
 def _target(node_ip: str, port: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 from allocator.ports import StoreUnavailableError
 from allocator.read_models import Roster, RosterEntry
 from cluster.aws.clients import AwsClients
-from cluster.aws.errors import AwsRefusedError
+from cluster.aws.errors import AwsAwayError, AwsRefusedError
 from cluster.aws.exports import LINK_TTL_S, S3Exports
 from cluster.aws.load_balancer import TargetGroup
 from cluster.aws.metrics import Distribution, Figures, MetricsPublisher
@@ -190,6 +190,19 @@ async def test_a_node_goes_once_its_requests_have_ended() -> None:
     assert balancer.asked == 3
 
 
+async def test_while_nobody_can_tell_a_node_drains() -> None:
+    class Flaky(Balancer):
+        def describe_target_health(self, **options: Any) -> Any:
+            if self.asked < 2:
+                self.asked += 1
+                raise AwsAwayError("elbv2: Throttling")
+            return super().describe_target_health(**options)
+
+    balancer = Flaky("unused")
+    await TargetGroup(balancer, "arn", poll_s=0.001).deregister("10.0.1.5", 8080)  # type: ignore[arg-type]
+    assert balancer.asked == 3
+
+
 async def test_a_node_that_never_drains_goes_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
     group = TargetGroup(Balancer("draining"), "arn", poll_s=0.001, drain_s_max=0.05)  # type: ignore[arg-type]
     async with asyncio.timeout(10):
@@ -198,7 +211,7 @@ async def test_a_node_that_never_drains_goes_all_the_same(caplog: pytest.LogCapt
 
 
 async def test_a_target_group_that_is_not_there_is_refused(clients: AwsClients, group_arn: str) -> None:
-    with pytest.raises(AwsRefusedError, match="TargetGroupNotFound"):
+    with pytest.raises(ConnectionError, match="TargetGroupNotFound"):
         await TargetGroup(clients, group_arn + "0").register("10.0.1.5", 8080)
 
 
