@@ -30,7 +30,7 @@ def notify() -> None:
     Example:
 
         SEATLINE_AWS_NOTIFICATIONS_QUEUE_URL=https://sqs... SEATLINE_AWS_MAIL_SENDER='Registrar <r@campus.example>' \\
-          AWS_REGION=eu-central-1 DATABASE_URL=postgresql://... REDIS_URL=redis://... seatline notify
+          AWS_REGION=eu-central-1 DATABASE_URL=postgresql://... seatline notify
     """
     run_async(_notify())
 
@@ -42,8 +42,12 @@ async def _notify() -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    queue_url = settings.aws_notifications_queue_url
+    if settings.database_url is not None:  # Redis is not needed, so none must be started
+        await _work(settings, queue_url, plain_postgres_url(settings.database_url.get_secret_value()), stopping)
+        return
     async with open_services(settings) as urls:
-        await _work(settings, settings.aws_notifications_queue_url, plain_postgres_url(urls.database_url), stopping)
+        await _work(settings, queue_url, plain_postgres_url(urls.database_url), stopping)
 
 
 async def _work(settings: Settings, queue_url: str, database_url: str, stopping: asyncio.Event) -> None:

@@ -21,7 +21,7 @@ SEATLINE = str(Path(sys.executable).with_name("seatline"))
 
 @pytest.mark.services
 async def test_it_mails_what_is_in_the_queue_and_stops_when_told(
-    campus: PostgresWorld, database_url: str, redis_url: str, clients: AwsClients, aws: Aws, tmp_path: Path
+    campus: PostgresWorld, database_url: str, clients: AwsClients, aws: Aws, tmp_path: Path
 ) -> None:
     queue_url = aws.make_queue()
     section_id, student_id = await campus.add_section(5), await campus.add_student()
@@ -41,7 +41,6 @@ async def test_it_mails_what_is_in_the_queue_and_stops_when_told(
             "AWS_REGION": REGION,
             "AWS_ENDPOINT_URL": aws.endpoint,
             "DATABASE_URL": database_url,
-            "REDIS_URL": redis_url,
             "SEATLINE_HOME": str(tmp_path),
             "SEATLINE_AWS_NOTIFICATIONS_QUEUE_URL": queue_url,
         },
