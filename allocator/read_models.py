@@ -178,3 +178,11 @@ class Roster:
     section_id: int
     enrolled: tuple[RosterEntry, ...]
     waitlisted: tuple[RosterEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportLink:
+    """Where an export can be had, and until when. Without a host it is a path of this API."""
+
+    url: str
+    expires_at: datetime

@@ -15,6 +15,7 @@ from allocator.read_models import (
     Course,
     CourseSummary,
     EnrollmentView,
+    ExportLink,
     RefusedRefresh,
     Roster,
     ScheduledSection,
@@ -87,6 +88,16 @@ class RosterReader(Protocol):
 
     async def roster(self, section_id: int) -> Roster | None:
         """The students of a section; None if there is no such section."""
+
+
+class RosterExports(Protocol):
+    """Rosters as files, for a few minutes."""
+
+    async def put(self, roster: Roster, *, user_id: int, with_bom: bool) -> ExportLink:
+        """Keep a roster as CSV for the user who asks, with a byte order mark if wanted."""
+
+    async def get(self, export_id: int, user_id: int) -> bytes | None:
+        """An export that this API hands out itself; None if there is none of that id and user, or no more."""
 
 
 class Accounts(Protocol):

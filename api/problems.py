@@ -31,6 +31,7 @@ INVALID = Kind("invalid", 422, "The request is well-formed but not valid.")
 KEY_REUSED = Kind("key_reused", 422, "This Idempotency-Key was used for another request.")
 RATE_LIMITED = Kind("rate_limited", 429, "Too many requests.")
 INTERNAL = Kind("internal_error", 500, "Something went wrong on our side.")
+NOT_SET_UP = Kind("not_set_up", 501, "This is not set up here.")
 OVERLOADED = Kind("overloaded", 503, "Too much is going on; nothing was changed.", retry_after_s=1)
 UNAVAILABLE = Kind("unavailable", 503, "A part of the system is away; nothing was changed.", retry_after_s=2)
 OUTCOME_UNKNOWN = Kind(

@@ -61,6 +61,12 @@ def tag_of(body: bytes) -> str:
     return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
 
 
+def file_reply(body: bytes, media_type: str, name: str) -> web.Response:
+    """A file to be saved, which nobody else may store."""
+    headers = {**API_HEADERS, "Content-Type": media_type, "Content-Disposition": f'attachment; filename="{name}"'}
+    return web.Response(body=body, headers={**headers, "Cache-Control": "no-store"})
+
+
 def _reply(body: bytes | None, status: int, base: CIMultiDict[str], more: Mapping[str, str] | None) -> web.Response:
     headers = base.copy()
     if more is not None:

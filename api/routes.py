@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api import admin, auth, courses, enrollments, operations, sections, semesters, students
+from api import admin, auth, courses, enrollments, exports, operations, sections, semesters, students
 from api.routing import Route
 
 API_ROUTES: tuple[Route, ...] = (
@@ -12,6 +12,7 @@ API_ROUTES: tuple[Route, ...] = (
     *sections.ROUTES,
     *enrollments.ROUTES,
     *students.ROUTES,
+    *exports.ROUTES,
     *admin.ROUTES,
     *operations.ROUTES,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from allocator.read_models import Role
+from allocator.read_models import Role, Roster
 from api import problems
 from api.audit import record
 from api.bodies import path_id
@@ -28,15 +28,23 @@ async def show_section(request: web.Request) -> web.Response:
 
 async def show_roster(request: web.Request) -> web.Response:
     """Who is in a section and who waits for it. Teachers see those of their own sections; every look is on record."""
+    return json_reply(RosterReply.of(await load_roster(request, "roster.read")))
+
+
+async def load_roster(request: web.Request, action: str) -> Roster:
+    """The roster of the path's section, for those who may see it; that they do is on record as ``action``.
+
+    Raises:
+        ApiError: there is no such section, or another teacher teaches it.
+    """
     section_id = path_id(request)
-    services, principal = request.app[SERVICES], request[PRINCIPAL]
-    roster = await services.rosters.roster(section_id)
+    roster = await request.app[SERVICES].rosters.roster(section_id)
     if roster is None:
         raise no_such_section()
-    if principal.role is not Role.ADMIN:
+    if request[PRINCIPAL].role is not Role.ADMIN:
         await _require_own_section(request, section_id)
-    await record(request, "roster.read", f"section:{section_id}")
-    return json_reply(RosterReply.of(roster))
+    await record(request, action, f"section:{section_id}")
+    return roster
 
 
 def no_such_section() -> ApiError:

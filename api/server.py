@@ -1,6 +1,6 @@
 """The composition root: an API process, from its settings to its socket. Runs as an async Ray actor.
 
-The only module of this package that may import everything.
+With cloud.py the only module of this package that may import everything.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from allocator.ports import CommandGateway
 from api.app import build_app, make_express
 from api.audit import keep_audit_lines
+from api.cloud import Cloud
 from api.logs import quiet_bad_requests
 from api.protocol import SheddingRunner
 from api.services import ApiConfig, Services
@@ -95,7 +96,10 @@ class ApiServer:
         quiet_bad_requests()
         keep_audit_lines()
         async with AsyncExitStack() as opening:
-            self._app = build_app(await self._make_services(opening))
+            cloud = Cloud(self._settings, opening)
+            services = await self._make_services(opening, cloud)
+            self._app = build_app(services)
+            cloud.publish_metrics(self._app, services.collect_actor_stats)
             port = await self._listen(self._app, opening)
             self._open = opening.pop_all()
         _settle_memory()
@@ -116,7 +120,7 @@ class ApiServer:
         """Whether this process answers."""
         return True
 
-    async def _make_services(self, opening: AsyncExitStack) -> Services:
+    async def _make_services(self, opening: AsyncExitStack, cloud: Cloud) -> Services:
         engine = make_engine(sqlalchemy_url(self._database_url), pool_size=POOL_SIZE)
         opening.push_async_callback(engine.dispose)
         caches = RedisCaches(self._redis_url)
@@ -144,6 +148,7 @@ class ApiServer:
             rate_limiter=limiter,
             collect_actor_stats=link.collect,
             probes={"postgres": lambda: _ask(engine), "redis": lambda: _ping(redis), "actors": link.ping},
+            exports=cloud.exports(),
         )
 
     async def _listen(self, app: web.Application, opening: AsyncExitStack) -> int:

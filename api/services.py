@@ -15,6 +15,7 @@ from api.ports import (
     EnrollmentReader,
     Probe,
     RateLimiter,
+    RosterExports,
     RosterReader,
     SeatBoard,
     TokenStore,
@@ -57,7 +58,8 @@ class ApiConfig:
 class Services:
     """The ports, filled.
 
-    ``probes`` are what ``/ready`` asks, by name: ``postgres`` and ``actors`` are vital, all others are not.
+    ``exports`` is None where rosters cannot be exported. ``probes`` are what ``/ready`` asks, by name: ``postgres`` and
+    ``actors`` are vital, all others are not.
     """
 
     config: ApiConfig
@@ -73,3 +75,4 @@ class Services:
     rate_limiter: RateLimiter
     collect_actor_stats: CollectActorStats
     probes: Mapping[str, Probe]
+    exports: RosterExports | None = None

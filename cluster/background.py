@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from contextlib import ExitStack
 
 import asyncpg
 
 from allocator.commands import RecheckHead
 from allocator.ports import CommandGateway
-from persistence.outbox import LogSink, OutboxRelay
+from persistence.outbox import OutboxRelay, Sink
 from persistence.unattended import UnattendedSeats
 
 log = logging.getLogger(__name__)
@@ -21,10 +22,17 @@ WATCH_INTERVAL_S = 3.0
 class Background:
     """Two loops. Every API process may run them: relays share the work, and rechecking twice changes nothing."""
 
-    def __init__(self, database_url: str, gateway: CommandGateway) -> None:
+    def __init__(self, database_url: str, gateway: CommandGateway, sink: Sink, closing: ExitStack) -> None:
+        """Start them.
+
+        Args:
+            sink: where the outbox is relayed to.
+            closing: what is to be closed when both have stopped.
+        """
         self._gateway = gateway
+        self._closing = closing
         self._seats = UnattendedSeats(database_url)
-        self._relay = OutboxRelay(database_url, LogSink())
+        self._relay = OutboxRelay(database_url, sink)
         self._tasks = [
             asyncio.create_task(self._relay.run(), name="outbox-relay"),
             asyncio.create_task(self._watch_seats(), name="seat-watch"),
@@ -37,6 +45,7 @@ class Background:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._seats.close()
         await self._relay.close()
+        self._closing.close()
 
     async def _watch_seats(self) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from cluster.background import Background
 from cluster.directory import POOLED_PREFIX, Directory, DirectoryView
 from cluster.gateway import ActorLostError, Gateway, GatewayLimits
 from cluster.host import HostFactory
+from cluster.notifications.wiring import outbox_sink
 from cluster.ray_actors import RayActors
 from cluster.settings import Placement, Settings
 
@@ -57,7 +59,9 @@ class NodeConfig:
         )
         directory = self.directory()
         gateway = Gateway(directory, actors.call, limits)
-        return OpenGateway(directory, gateway, actors, Background(self.database_url, gateway))
+        closing = ExitStack()
+        sink = outbox_sink(settings, self.database_url, closing)
+        return OpenGateway(directory, gateway, actors, Background(self.database_url, gateway, sink, closing))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import enum
 import os
+from email.headerregistry import HeaderRegistry
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from persistence.names import ENROLLMENT_ID_BLOCK
+
+HEADERS = HeaderRegistry()
 
 
 class ConfigurationError(Exception):
@@ -82,6 +86,23 @@ class Settings(BaseSettings):
     logins_per_minute: float = Field(10.0, gt=0)
     logins_burst: int = Field(10, ge=1)
 
+    # Where unset, what they name is left out or done locally.
+    aws_region: str | None = Field(
+        None, validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION", "aws_region")
+    )
+    aws_endpoint_url: str | None = Field(
+        None, validation_alias=AliasChoices("AWS_ENDPOINT_URL", "aws_endpoint_url"), pattern=r"^https?://[^\s/]+"
+    )
+    aws_notifications_queue_url: str | None = Field(None, pattern=r"^https?://\S+\.fifo$")
+    aws_mail_sender: str | None = None
+    aws_exports_bucket: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    aws_metrics_namespace: str | None = Field(None, pattern=r"^[A-Za-z0-9._/#:-]{1,255}$")
+    aws_cluster_name: str = Field("seatline", pattern=r"^[A-Za-z0-9._/#:-]{1,255}$")
+    aws_target_group_arn: str | None = Field(None, pattern=r"^arn:aws[a-z-]*:elasticloadbalancing:\S+:targetgroup/\S+$")
+
+    mail_language: str = Field("en", pattern=r"^[a-z]{2}$")
+    mail_time_zone: str = "UTC"
+
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
 
@@ -89,6 +110,27 @@ class Settings(BaseSettings):
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("aws_mail_sender")
+    @classmethod
+    def _is_one_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            # Any: what the registry returns knows its addresses, but its type does not say so.
+            header: Any = HEADERS("From", value)
+            addresses = header.addresses
+            if header.defects or not value.isprintable() or len(addresses) != 1 or not addresses[0].domain:
+                raise ValueError("give one address: Registrar <registrar@campus.example>")
+        return value
+
+    @field_validator("mail_time_zone")
+    @classmethod
+    def _is_a_time_zone(cls, value: str) -> str:
+        try:
+            if value != "UTC":  # which a machine without a database of zones has, too
+                ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError("there is no such time zone: use a name like Europe/Berlin") from error
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -124,6 +166,27 @@ class Settings(BaseSettings):
         if self.owner_database_url is not None and self.database_url is None:
             raise ValueError("SEATLINE_OWNER_DATABASE_URL needs DATABASE_URL: the same database, as the role that runs")
         return self
+
+    @model_validator(mode="after")
+    def _mail_needs_a_queue(self) -> Self:
+        if self.aws_mail_sender is not None and self.aws_notifications_queue_url is None:
+            raise ValueError(
+                "SEATLINE_AWS_MAIL_SENDER needs SEATLINE_AWS_NOTIFICATIONS_QUEUE_URL: mail is sent from the queue"
+            )
+        return self
+
+    @property
+    def uses_aws(self) -> bool:
+        """Whether anything of AWS is configured."""
+        return any(
+            (
+                self.aws_notifications_queue_url,
+                self.aws_mail_sender,
+                self.aws_exports_bucket,
+                self.aws_metrics_namespace,
+                self.aws_target_group_arn,
+            )
+        )
 
     @cached_property
     def request_deadline_s(self) -> float:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
@@ -40,11 +40,28 @@ class Message(NamedTuple):
     payload: str
 
 
+class NotAllSentError(Exception):
+    """Some messages were delivered and the others not.
+
+    Args:
+        accepted: ids of those that were.
+        reason: why the others were not; it may stand in a log.
+    """
+
+    def __init__(self, accepted: Collection[int], reason: str) -> None:
+        super().__init__(reason)
+        self.accepted = frozenset(accepted)
+
+
 class Sink(Protocol):
     """Where messages go."""
 
     async def send(self, messages: Sequence[Message]) -> None:
-        """Deliver all of ``messages``; raising means that none counts as delivered."""
+        """Deliver all of ``messages``.
+
+        Raises:
+            NotAllSentError: only those that it names were delivered. Any other exception: none counts as delivered.
+        """
 
 
 class LogSink:
@@ -84,7 +101,9 @@ class OutboxRelay:
                     sent = await self.relay_once()
                 except Exception as error:  # noqa: BLE001  (a sink may raise anything; the relay must outlive it)
                     self._disconnect()
-                    backoff_s = min(max(backoff_s * 2, BACKOFF_MIN_S), BACKOFF_MAX_S)
+                    # Where some messages get through, a few that do not must not hold up the rest.
+                    is_all = not (isinstance(error, NotAllSentError) and error.accepted)
+                    backoff_s = min(max(backoff_s * 2, BACKOFF_MIN_S), BACKOFF_MAX_S) if is_all else BACKOFF_MIN_S
                     log.warning("outbox: not delivered, next try in %.1f s: %r", backoff_s, error)
                     await asyncio.sleep(backoff_s * random.uniform(0.8, 1.2))  # noqa: S311
                     continue
@@ -95,7 +114,7 @@ class OutboxRelay:
             self._disconnect()
 
     async def relay_once(self) -> int:
-        """Relay one batch.
+        """Relay one batch. What the sink did not take stays, and the sink's exception is raised.
 
         Returns:
             how many messages were sent; 0 if there are none, or others have them all.
@@ -108,15 +127,25 @@ class OutboxRelay:
                 if not messages:
                     return 0
                 ids = [message.id for message in messages]
-                async with asyncio.timeout(SEND_TIMEOUT_S):
-                    await self._sink.send(messages)
-                await connection.execute(FORGET, ids)
+                not_all = await self._send(messages)
+                await connection.execute(FORGET, ids if not_all is None else list(not_all.accepted))
+            if not_all is not None:
+                ids = [one for one in ids if one not in not_all.accepted]
+                raise not_all
         except Exception:
             if ids:
                 with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                     await connection.execute(NOTE_FAILURE, ids)
             raise
         return len(ids)
+
+    async def _send(self, messages: Sequence[Message]) -> NotAllSentError | None:
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await self._sink.send(messages)
+        except NotAllSentError as error:
+            return error
+        return None
 
     async def close(self) -> None:
         """Let go of the connection, for those who call `relay_once` themselves."""

@@ -7,7 +7,6 @@ that a Redis that is away or slow costs nothing; then one call at a time is let 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -17,9 +16,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-T = TypeVar("T")
+from persistence.breaker import Breaker
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 TIMEOUT_S = 0.1
 PAUSE_MIN_S = 0.1
@@ -62,14 +61,12 @@ class RedisBreaker:
         self.client: Redis = Redis(connection_pool=pool)
         self._purpose = purpose
         self._timeout_s = timeout_s
-        self._monotonic = monotonic
-        self._pause_s = 0.0
-        self._closed_until = 0.0
+        self._breaker = Breaker("Redis", purpose, pause_min_s=PAUSE_MIN_S, pause_max_s=PAUSE_MAX_S, monotonic=monotonic)
 
     @property
     def is_away(self) -> bool:
         """Whether the last call failed."""
-        return self._pause_s > 0
+        return self._breaker.is_away
 
     async def call(self, work: Callable[[Redis], Awaitable[T]]) -> T:
         """Do ``work`` with the client.
@@ -77,37 +74,19 @@ class RedisBreaker:
         Raises:
             RedisAwayError: at once while the breaker is open, else after the timeout at the latest.
         """
-        now = self._monotonic()
-        is_probe = self.is_away
-        if is_probe:
-            if now < self._closed_until:
-                raise RedisAwayError(self._purpose)
-            # Whoever comes while it runs is turned away.
-            self._closed_until = now + self._timeout_s + PAUSE_MIN_S
+        is_probe = self._breaker.is_away
+        if not self._breaker.lets_through(self._timeout_s):
+            raise RedisAwayError(self._purpose)
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await work(self.client)
         except (RedisError, OSError, TimeoutError) as error:
-            self._failed(error, is_probe)
+            self._breaker.failed(error, is_probe=is_probe)
             raise RedisAwayError(self._purpose) from error
-        self._succeeded()
+        self._breaker.succeeded()
         return answer
 
     async def close(self) -> None:
         """Close all connections."""
         await self.client.aclose()
         await self.client.connection_pool.disconnect()
-
-    def _failed(self, error: Exception, is_probe: bool) -> None:
-        if self.is_away and not is_probe:
-            return  # it was under way when another one failed: the same failure, not a further one
-        if not self.is_away:
-            # Once per outage: what follows is the same news.
-            log.warning("Redis is away, going on without %s: %s", self._purpose, str(error) or type(error).__name__)
-        self._pause_s = min(max(self._pause_s * 2, PAUSE_MIN_S), PAUSE_MAX_S)
-        self._closed_until = self._monotonic() + self._pause_s
-
-    def _succeeded(self) -> None:
-        if self.is_away:
-            log.info("Redis is back: %s", self._purpose)
-        self._pause_s = 0.0

@@ -36,6 +36,7 @@ APP_RIGHTS = {
     "enrollment_requests": "SELECT, INSERT",
     "audit_log": "SELECT, INSERT",
     "outbox": "SELECT, INSERT, UPDATE (attempts), DELETE",
+    "notifications_sent": "SELECT, INSERT, DELETE",
     "refresh_tokens": "SELECT, INSERT, UPDATE (used_at, revoked_at), DELETE",
 }
 """Rights on tables. A table that is not listed is closed to the app role."""

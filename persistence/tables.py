@@ -50,6 +50,11 @@ users = sa.Table(
     sa.Column("name", sa.Text, nullable=False, server_default=""),
     sa.Column("disabled_at", sa.TIMESTAMP(timezone=True)),
     _now(),
+    # How to write to them: null means as the campus does (SEATLINE_MAIL_LANGUAGE, SEATLINE_MAIL_TIME_ZONE).
+    sa.Column("language", sa.Text),  # two letters: de
+    sa.Column("time_zone", sa.Text),  # Europe/Berlin
+    sa.CheckConstraint("language ~ '^[a-z]{2}$'", name="language"),
+    sa.CheckConstraint("length(time_zone) BETWEEN 1 AND 64", name="time_zone"),
     sa.Index("users_email_key", sa.text("lower(email)"), unique=True),
 )
 
@@ -293,6 +298,13 @@ outbox = sa.Table(
     sa.Column("payload", sa.Text, nullable=False),  # JSON
     _now(),
     sa.Column("attempts", sa.SmallInteger, nullable=False, server_default="0"),
+)
+
+notifications_sent = sa.Table(
+    "notifications_sent",
+    metadata,
+    sa.Column("event_id", sa.Text, primary_key=True),
+    _now("sent_at"),
 )
 
 refresh_tokens = sa.Table(

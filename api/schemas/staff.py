@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from allocator.read_models import Roster, RosterEntry
+from allocator.read_models import ExportLink, Roster, RosterEntry
 
 
 class SectionChange(Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,3 +47,21 @@ class RosterReply(Struct, frozen=True):
             [RosterItem.of(one) for one in roster.enrolled],
             [RosterItem.of(one) for one in roster.waitlisted],
         )
+
+
+class ExportQuery(Struct, frozen=True):
+    """``bom``: begin with a byte order mark, by which Excel knows UTF-8."""
+
+    bom: bool = False
+
+
+class ExportReply(Struct, frozen=True):
+    """Where the file is and until when. A ``url`` without a host is a path of this API and needs the same token."""
+
+    url: str
+    expires_at: datetime
+
+    @classmethod
+    def of(cls, link: ExportLink) -> ExportReply:
+        """A link, as its user sees it."""
+        return cls(link.url, link.expires_at)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from allocator.read_models import Account, Role
+from cluster.private_files import write_private_file
 from cluster.secrets import jwt_secret
 from cluster.settings import ConfigurationError, Environment, Settings
 
@@ -72,15 +72,8 @@ async def read_students(database_url: str, *, number: str | None, semester: str 
 
 
 def write_private(path: Path, lines: Iterable[str]) -> None:
-    """Write a file that nobody else may read, not even for the moment before its mode is set."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a file that nobody else may read."""
+    write_private_file(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def token_line(student: KnownStudent, token: str) -> str:

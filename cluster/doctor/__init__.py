@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from cluster.doctor.aws import look_at_aws
 from cluster.doctor.machine import look_at_machine, look_at_settings
 from cluster.doctor.report import Kind, Row, State
 from cluster.doctor.services import look_at_services
@@ -20,4 +23,5 @@ async def examine() -> list[Row]:
         ]
         # model_construct skips what was refused; the machine can be looked at all the same.
         return broken + look_at_machine(Settings.model_construct())
-    return [*look_at_settings(settings), *look_at_machine(settings), *await look_at_services(settings)]
+    services, aws = await asyncio.gather(look_at_services(settings), look_at_aws(settings))
+    return [*look_at_settings(settings), *look_at_machine(settings), *services, *aws]

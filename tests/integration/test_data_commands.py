@@ -12,6 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cluster.cli import app
+from tests.running import ask, enroll, make_service, running
+from tests.worlds import PostgresWorld
 
 pytestmark = pytest.mark.services
 
@@ -108,3 +110,22 @@ async def test_replay_without_a_server_says_what_to_do(environment: dict[str, st
     assert "seatline up" in done.stderr
     done = await seatline(environment, "replay", "itc2019", "--solution", str(path), "--url", "http://127.0.0.1:9")
     assert done.returncode == 4
+
+
+async def test_a_roster_is_exported_as_csv_that_runs_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    world = await PostgresWorld.create(environment["DATABASE_URL"])
+    section_id, student_id = await world.add_section(3), await world.add_student()
+    await world.connection.execute("UPDATE users SET name = '=1+1'")
+    async with running(make_service(world.store())) as service:
+        await ask(service, enroll(student_id, section_id))
+    await world.close()
+
+    path = tmp_path / "roster.csv"
+    shown = await seatline(environment, "export", "roster", str(section_id))
+    kept = await seatline(environment, "export", "roster", str(section_id), "--bom", "--out", str(path))
+    missing = await seatline(environment, "export", "roster", "999999")
+
+    assert (shown.returncode, kept.returncode, missing.returncode) == (0, 0, 1), shown.stderr
+    assert '"\'=1+1"' in shown.stdout
+    assert path.read_text(encoding="utf-8-sig").splitlines() == shown.stdout.splitlines()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

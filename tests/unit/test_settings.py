@@ -15,10 +15,12 @@ PRODUCTION = {
     "SEATLINE_JWT_SECRET": "s" * 32,
 }
 
+AWS = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "SEATLINE_AWS_MAIL_SENDER")
+
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DATABASE_URL", "REDIS_URL", "PORT", "LOG_LEVEL", "RAY_ADDRESS", "SEATLINE_HOME", *PRODUCTION):
+    for name in ("DATABASE_URL", "REDIS_URL", "PORT", "LOG_LEVEL", "RAY_ADDRESS", "SEATLINE_HOME", *AWS, *PRODUCTION):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -107,3 +109,54 @@ def test_an_owner_without_a_database_is_refused(monkeypatch: pytest.MonkeyPatch)
 
     with pytest.raises(ConfigurationError, match="needs DATABASE_URL"):
         read_settings()
+
+
+QUEUE = "https://sqs.eu-central-1.amazonaws.com/123456789012/seatline-notifications.fifo"
+
+
+def test_nothing_of_aws_is_used_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert not read_settings().uses_aws
+
+
+def test_aws_is_where_its_own_variables_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, {"AWS_DEFAULT_REGION": "eu-west-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:5000"})
+    monkeypatch.setenv("SEATLINE_AWS_NOTIFICATIONS_QUEUE_URL", QUEUE)
+    settings = read_settings()
+    assert settings.uses_aws
+    assert (settings.aws_region, settings.aws_endpoint_url) == ("eu-west-1", "http://127.0.0.1:5000")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert read_settings().aws_region == "eu-central-1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SEATLINE_AWS_NOTIFICATIONS_QUEUE_URL", QUEUE.removesuffix(".fifo")),
+        ("SEATLINE_AWS_NOTIFICATIONS_QUEUE_URL", "seatline-notifications.fifo"),
+        ("SEATLINE_AWS_EXPORTS_BUCKET", "Not_A_Bucket"),
+        ("SEATLINE_AWS_METRICS_NAMESPACE", "with space"),
+        ("SEATLINE_AWS_TARGET_GROUP_ARN", "seatline"),
+        ("SEATLINE_AWS_CLUSTER_NAME", "with space"),
+        ("SEATLINE_AWS_MAIL_SENDER", "nobody"),
+        ("SEATLINE_AWS_MAIL_SENDER", "a@b.example, c@d.example"),
+        ("SEATLINE_AWS_MAIL_SENDER", "a@b.example\nBcc: c@d.example"),
+        ("SEATLINE_MAIL_LANGUAGE", "English"),
+        ("SEATLINE_MAIL_TIME_ZONE", "Nowhere/Else"),
+        ("SEATLINE_MAIL_TIME_ZONE", "../../etc/passwd"),
+        ("AWS_ENDPOINT_URL", "127.0.0.1:5000"),
+    ],
+)
+def test_what_cannot_be_of_aws_or_mail_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv("SEATLINE_AWS_NOTIFICATIONS_QUEUE_URL", QUEUE)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=f"^{name}: "):
+        read_settings()
+
+
+def test_mail_needs_a_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEATLINE_AWS_MAIL_SENDER", "Büro <registrar@campus.example>")
+    with pytest.raises(ConfigurationError, match="SEATLINE_AWS_NOTIFICATIONS_QUEUE_URL"):
+        read_settings()
+    monkeypatch.setenv("SEATLINE_AWS_NOTIFICATIONS_QUEUE_URL", QUEUE)
+    assert read_settings().aws_mail_sender == "Büro <registrar@campus.example>"

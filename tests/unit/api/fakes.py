@@ -14,6 +14,7 @@ from allocator.read_models import (
     Course,
     CourseSummary,
     EnrollmentView,
+    ExportLink,
     RefusedRefresh,
     Requisite,
     Role,
@@ -205,6 +206,25 @@ class FakeRosters:
         return Roster(7, (RosterEntry(100, 1, "S001", "Ada", None),), (RosterEntry(101, 2, "S002", "Bob", 1),))
 
 
+class FakeExports:
+    """Keeps what it was given; ``error``, if set, is raised instead."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Roster, int, bool]] = []
+        self.error: Exception | None = None
+
+    async def put(self, roster: Roster, *, user_id: int, with_bom: bool) -> ExportLink:
+        if self.error is not None:
+            raise self.error
+        self.kept.append((roster, user_id, with_bom))
+        return ExportLink(f"/api/roster-exports/{len(self.kept)}", AT)
+
+    async def get(self, export_id: int, user_id: int) -> bytes | None:
+        if export_id > len(self.kept) or self.kept[export_id - 1][1] != user_id:
+            return None
+        return b"a,b\r\n"
+
+
 class FakeAccounts:
     """Accounts by id."""
 
@@ -295,6 +315,7 @@ class World:
         self.catalogue = FakeCatalogue()
         self.enrollments = FakeEnrollments()
         self.rosters = FakeRosters()
+        self.exports: FakeExports | None = FakeExports()
         self.accounts = FakeAccounts()
         self.tokens = FakeTokens(self.accounts)
         self.audit = FakeAudit()
@@ -319,6 +340,7 @@ class World:
             rate_limiter=self.limiter,
             collect_actor_stats=self._collect,
             probes={name: self._probe(name) for name in ("postgres", "redis", "actors")},
+            exports=self.exports,
         )
 
     def _probe(self, name: str) -> Callable[[], Awaitable[None]]:

@@ -1,0 +1,60 @@
+"""Roster exports in S3, handed out by links that are good for a few minutes."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from allocator.ports import StoreUnavailableError
+from allocator.read_models import ExportLink, Roster
+from cluster.aws.clients import AwsClients
+from cluster.aws.errors import AwsAwayError, AwsRefusedError
+from cluster.roster_csv import roster_csv
+
+log = logging.getLogger(__name__)
+
+SERVICE = "s3"
+PREFIX = "rosters"
+LINK_TTL_S = 300
+
+
+class S3Exports:
+    """Implements ``api.ports.RosterExports``. That the bucket forgets them is up to its lifecycle rule."""
+
+    def __init__(self, clients: AwsClients, bucket: str) -> None:
+        self._clients = clients
+        self._bucket = bucket
+
+    async def put(self, roster: Roster, *, user_id: int, with_bom: bool) -> ExportLink:
+        """Store a roster as CSV, encrypted, under a key that nobody guesses."""
+        body = roster_csv(roster, with_bom=with_bom)
+        key = f"{PREFIX}/{roster.section_id}/{secrets.token_urlsafe(18)}.csv"
+
+        def put(client: Any) -> str:
+            client.put_object(
+                Bucket=self._bucket,
+                Key=key,
+                Body=body,
+                ContentType="text/csv; charset=utf-8",
+                ContentDisposition=f'attachment; filename="roster-{roster.section_id}.csv"',
+                CacheControl="no-store",
+                ServerSideEncryption="AES256",
+            )
+            link = {"Bucket": self._bucket, "Key": key}
+            return str(client.generate_presigned_url("get_object", Params=link, ExpiresIn=LINK_TTL_S))
+
+        # Taken before, so that the link is never said to live longer than it does.
+        expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=LINK_TTL_S)
+        try:
+            return ExportLink(await self._clients.call(SERVICE, put), expires_at)
+        except AwsAwayError as error:
+            raise StoreUnavailableError(str(error)) from error
+        except AwsRefusedError as error:
+            log.error("exports: %s; `seatline doctor` says more", error)
+            raise StoreUnavailableError(str(error)) from error
+
+    async def get(self, export_id: int, user_id: int) -> bytes | None:
+        """S3 hands out what it has; nothing is to be had here."""
+        return None

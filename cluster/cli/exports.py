@@ -1,0 +1,68 @@
+"""``seatline export``: data out of Seatline."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from allocator.read_models import Roster
+from cluster.cli.common import CommandError, err, run_async
+from cluster.cli.databases import open_database
+from cluster.private_files import write_private_file
+from cluster.roster_csv import roster_csv
+from cluster.settings import read_settings, sqlalchemy_url
+
+exports = typer.Typer(help="Data out of Seatline, to files.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(exports, name="export")
+
+
+@exports.callback()
+def export() -> None:
+    """Data out of Seatline, to files."""
+
+
+@exports.command("roster")
+def export_roster(
+    section_id: Annotated[int, typer.Argument(min=1, help="Id of the section.")],
+    bom: Annotated[bool, typer.Option(help="Begin with a byte order mark, by which Excel knows UTF-8.")] = False,
+    file: Annotated[
+        Path | None, typer.Option("--out", help="A file readable by you alone; else standard output.")
+    ] = None,
+) -> None:
+    """Write who is in a section, and who waits for it, as CSV. What a spreadsheet would run begins with an apostrophe.
+
+    Examples:
+
+        seatline export roster 7 | less
+
+        seatline export roster 7 --bom --out roster-7.csv
+    """
+    content = roster_csv(run_async(_roster(section_id)), with_bom=bom)
+    if file is None:
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+        return
+    write_private_file(file, content)
+    err.print(f"{file}", highlight=False)
+
+
+async def _roster(section_id: int) -> Roster:
+    from persistence.database import make_engine  # noqa: PLC0415  (SQLAlchemy is slow to import)
+    from persistence.queries.rosters import RosterQueries  # noqa: PLC0415
+
+    async with open_database(read_settings()) as urls:
+        engine = make_engine(sqlalchemy_url(urls.database_url), pool_size=1)
+        try:
+            roster = await RosterQueries(engine).roster(section_id)
+        finally:
+            await engine.dispose()
+    if roster is None:
+        raise CommandError(f"there is no section {section_id}")
+    return roster

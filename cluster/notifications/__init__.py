@@ -1,0 +1,1 @@
+"""Telling students what happened to their enrolments: from a message of the outbox to a mail in their language."""
