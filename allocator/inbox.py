@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from allocator.commands import Command
 from allocator.outcomes import Code, Outcome
@@ -128,8 +128,14 @@ class Inbox:
         if not entries:
             self.filled.clear()
 
-    def withdraw(self, section_ids: set[int]) -> list[Entry]:
+    def withdraw(self, section_ids: Collection[int]) -> list[Entry]:
         """Take out all entries for some sections."""
         withdrawn = [entry for entry in self._entries if entry.command.section_id in section_ids]
         self._keep([entry for entry in self._entries if entry.command.section_id not in section_ids])
+        return withdrawn
+
+    def withdraw_all(self) -> list[Entry]:
+        """Take out everything."""
+        withdrawn = list(self._entries)
+        self._keep([])
         return withdrawn

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from allocator.commands import Command, Drop, Enroll
 from allocator.decision import Decision
 from allocator.facts import FactsCache
+from allocator.heat import ActorHeat, Heat
 from allocator.ids import EnrollmentIds
 from allocator.inbox import Entry, Inbox
 from allocator.outcomes import Code, Outcome
@@ -25,6 +26,7 @@ from allocator.ports import (
     StaleEpochError,
     Store,
     StoreBusyError,
+    StoreError,
     StoreRejectedError,
     StoreUnavailableError,
     Turn,
@@ -33,8 +35,14 @@ from allocator.promotions import Promotions
 from allocator.records import RecordKey, RegistrationRecord
 from allocator.section import Section, SectionState
 from allocator.stats import ServiceStats
+from allocator.tombstones import Tombstones
 
 log = logging.getLogger(__name__)
+
+TAKE_PORTION = 100
+"""Sections that are activated at a time when many are taken: the commands of others wait no longer than for these."""
+PASSIVATED_MAX = 500
+"""Idle sections that are let go at a time, for the same reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,7 @@ class Limits:
             for the lock.
         recheck_interval_s: how often blocked waitlist heads are looked at again.
         backoff_max_s: longest pause between two tries while the store is away.
+        section_idle_s: sections without a command for so long leave memory, unless somebody waits for a seat.
     """
 
     batch_max: int = 512
@@ -55,6 +64,7 @@ class Limits:
     deferrals_max: int = 3
     recheck_interval_s: float = 2.0
     backoff_max_s: float = 0.5
+    section_idle_s: float = 900.0
 
 
 class SectionService:
@@ -63,7 +73,13 @@ class SectionService:
     def __init__(
         self, owner: str, store: Store, lease: Lease, cache: CacheInvalidator, clock: Clock, limits: Limits
     ) -> None:
+        """Nothing is active yet.
+
+        Args:
+            owner: the actor's name, and after a ``|`` its incarnation.
+        """
         self.owner = owner
+        self.name = owner.partition("|")[0]
         self.stats = ServiceStats()
         self._store = store
         self._lease = lease
@@ -83,6 +99,9 @@ class SectionService:
             recheck_interval_s=limits.recheck_interval_s,
         )
         self._failures = 0
+        self._heat = Heat(clock.monotonic())
+        self._tombstones = Tombstones()
+        self._passivate_at = clock.monotonic() + limits.section_idle_s
         self._ids = EnrollmentIds(store)
         self._turn_lock = asyncio.Lock()
 
@@ -105,9 +124,59 @@ class SectionService:
         async with self._turn_lock:
             released = set(self._sections) if section_ids is None else set(section_ids)
             self._forget(released)
-            for entry in self._inbox.withdraw(released):
-                entry.move()
             await self._lease.release(sorted(released))
+            waiting = self._inbox.withdraw_all() if section_ids is None else self._inbox.withdraw(released)
+            for entry in waiting:
+                entry.move()
+
+    async def hand_over(self, moves: Mapping[int, str]) -> int:
+        """Let sections go to new owners, and for a short time tell who asks for them where they went.
+
+        The turn at work is finished first; what waits for them is sent on, after the lease is free for the new owner.
+
+        Args:
+            moves: names of the new owners by section id.
+
+        Returns:
+            how many of the sections were active.
+        """
+        moves = {section_id: owner for section_id, owner in moves.items() if owner != self.name}
+        async with self._turn_lock:
+            active = len(self._sections.keys() & moves.keys())
+            self._forget(moves)
+            self._tombstones.set(moves, self._clock.monotonic())
+            await self._lease.release(sorted(moves))
+            for entry in self._inbox.withdraw(moves):
+                entry.move(moves[entry.command.section_id])
+        return active
+
+    async def take(self, section_ids: Sequence[int]) -> int:
+        """Activate sections before anybody asks for them, in portions between which others have their turns.
+
+        Those that a living actor holds are left to it. What the store fails to activate, the first request will.
+
+        Returns:
+            how many became active.
+        """
+        self._tombstones.clear(section_ids)
+        before = self.stats.activations
+        for start in range(0, len(section_ids), TAKE_PORTION):
+            async with self._turn_lock:
+                missing = sorted(set(section_ids[start : start + TAKE_PORTION]) - self._sections.keys())
+                try:
+                    await self._activate(missing)
+                except StoreError as error:
+                    log.warning("%d sections are left to their first request: %s", len(section_ids) - start, error)
+                    break
+        return self.stats.activations - before
+
+    def active_sections(self) -> list[int]:
+        """Ids of the sections in memory."""
+        return list(self._sections)
+
+    def heat(self, top: int) -> ActorHeat:
+        """What there is to do, and the ``top`` sections that ask for most of it."""
+        return self._heat.read(self._clock.monotonic(), top, self.waiting)
 
     def snapshot(self) -> list[SectionState]:
         """The active sections as they are in memory."""
@@ -124,6 +193,7 @@ class SectionService:
             await self._wait_for_work()
             async with self._turn_lock:
                 pause_s = await self.turn()
+                await self._passivate()
             if pause_s:
                 await asyncio.sleep(pause_s)
 
@@ -180,8 +250,10 @@ class SectionService:
         else:
             self._failures = 0
             if entries:
+                ended = self._clock.monotonic()
                 self.stats.turns += 1
-                self.stats.turn_s.observe(self._clock.monotonic() - started)
+                self.stats.turn_s.observe(ended - started)
+                self._heat.worked(started, ended)
         return 0.0
 
     async def _decide_and_commit(self, entries: list[Entry]) -> None:
@@ -221,6 +293,7 @@ class SectionService:
             self._promotions.note(section_id)
         if changed:
             await self._cache.invalidate([draft.section_id for draft in changed], changed_students)
+        self._heat.decided([entry.command.section_id for entry, _ in decision.outcomes])
         for entry, outcome in decision.outcomes:
             entry.answer(outcome)
 
@@ -231,17 +304,8 @@ class SectionService:
         missing = sorted({e.command.section_id for e in entries} - self._sections.keys())
         if not missing:
             return entries
-        elsewhere = await self._lease.acquire(missing)
-        mine = [section_id for section_id in missing if section_id not in elsewhere]
-        states = await self._store.activate(mine, self.owner) if mine else []
-        await self._facts.load(state.section_id for state in states)
-        for state in states:
-            self._sections[state.section_id] = Section(state)
-            self._promotions.note(state.section_id)
-        self.stats.activations += len(states)
-        nowhere = [section_id for section_id in mine if section_id not in self._sections]
-        if nowhere:
-            await self._lease.release(nowhere)
+        elsewhere = self._tombstones.among(missing, self._clock.monotonic())
+        elsewhere.update(await self._activate([section_id for section_id in missing if section_id not in elsewhere]))
         ready = []
         for entry in entries:
             section_id = entry.command.section_id
@@ -252,6 +316,38 @@ class SectionService:
             else:
                 entry.answer(Outcome(Code.NOT_FOUND, section_id))
         return ready
+
+    async def _activate(self, section_ids: Sequence[int]) -> Mapping[int, str]:
+        """Bring sections into memory. Returns the owners of those that are held elsewhere."""
+        if not section_ids:
+            return {}
+        elsewhere = await self._lease.acquire(section_ids)
+        mine = [section_id for section_id in section_ids if section_id not in elsewhere]
+        states = await self._store.activate(mine, self.owner) if mine else []
+        await self._facts.load(state.section_id for state in states)
+        for state in states:
+            self._sections[state.section_id] = Section(state)
+            self._promotions.note(state.section_id)
+        self.stats.activations += len(states)
+        self._heat.activated([state.section_id for state in states], self._clock.monotonic())
+        nowhere = [section_id for section_id in mine if section_id not in self._sections]
+        if nowhere:
+            await self._lease.release(nowhere)
+        return elsewhere
+
+    async def _passivate(self) -> None:
+        """Let go of sections that nobody has asked for in a long time, and for which nobody waits."""
+        now = self._clock.monotonic()
+        if now < self._passivate_at:
+            return
+        idle_s = self._limits.section_idle_s
+        idle = [one for one in self._heat.idle(now, idle_s) if not self._sections[one].waitlist]
+        passive = idle[:PASSIVATED_MAX]
+        self._passivate_at = now + (0.0 if len(idle) > len(passive) else idle_s / 10)
+        if passive:
+            self.stats.passivations += len(passive)
+            self._forget(passive)
+            await self._lease.release(passive)
 
     async def _lock(
         self, turn: Turn, entries: list[Entry], promoting: list[int]
@@ -300,11 +396,12 @@ class SectionService:
 
     # Failing
 
-    def _forget(self, section_ids: set[int] | frozenset[int]) -> None:
+    def _forget(self, section_ids: Collection[int]) -> None:
         """Drop sections from memory: the next command for them activates them anew from Postgres."""
         for section_id in section_ids:
             self._sections.pop(section_id, None)
         self._promotions.forget(section_ids)
+        self._heat.forget(section_ids)
 
     def _forget_turn(self, entries: list[Entry]) -> None:
         self._forget({entry.command.section_id for entry in entries} | self._promotions.due)

@@ -38,6 +38,7 @@ class ServiceStats:
     outcomes: Counter[str] = field(default_factory=Counter)
     turns: int = 0
     activations: int = 0
+    passivations: int = 0
     promotions: int = 0
     blocked_promotions: int = 0
     deferrals: int = 0
@@ -61,6 +62,7 @@ class ServiceStats:
         return {
             "turns_total": self.turns,
             "activations_total": self.activations,
+            "passivations_total": self.passivations,
             "promotions_total": self.promotions,
             "blocked_promotions_total": self.blocked_promotions,
             "deferrals_total": self.deferrals,

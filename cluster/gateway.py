@@ -24,6 +24,9 @@ NO_EFFECT = frozenset({Code.OVERLOADED, Code.UNAVAILABLE})
 SWEEP_INTERVAL_S = 0.05
 RETRY_PAUSE_S = 0.05
 RETRY_PAUSE_MAX_S = 0.5
+FOLLOWED_AT_ONCE = 2
+"""Hops without a pause: a section that is being moved may send a request to its new owner, back, and there again."""
+FOLLOW_PAUSE_S = 0.01
 REST_MAX_S = 0.2
 """Longest pause between two tries of an actor that does not answer, however many requests wait for it."""
 PORTION = 32
@@ -37,6 +40,10 @@ Of a shorter time it gets half.
 
 class ActorLostError(Exception):
     """A call to an actor ended without an answer: it may or may not have had its effect."""
+
+
+class ActorAbsentError(ActorLostError):
+    """There is no such actor, or no way to find it: nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,10 @@ class _Lane:
         self.losses = 0
         self.rests_until = 0.0
 
+    @property
+    def is_idle(self) -> bool:
+        return not (self.pending or self.in_flight or self.calls)
+
 
 class Gateway:
     """Implements ``allocator.ports.CommandGateway``. One for each API process."""
@@ -118,12 +129,32 @@ class Gateway:
         if len(self._unanswered) >= self._limits.unanswered_max:
             return Outcome(Code.OVERLOADED, command.section_id)
         request = _Request(command, deadline, self._loop.create_future())
+        owner = self._directory.owner(command.section_id)
+        lane = None if owner is None else self._lanes.get(owner)
+        if lane is not None and len(lane.pending) >= self._limits.pending_max:
+            return Outcome(Code.OVERLOADED, command.section_id)
         self._unanswered[request] = None
         try:
-            self._route(request, self._directory.owner(command.section_id))
+            self._route(request, owner)
             return await request.answer
         finally:
             del self._unanswered[request]
+
+    def directory_changed(self) -> None:
+        """Send what waits for an actor that does not own its section any more to the new owner.
+
+        What is in flight goes on: if its actor does not have the section any more, it will say so.
+        """
+        for lane in list(self._lanes.values()):
+            waiting, lane.pending = lane.pending, deque()
+            for request in waiting:
+                owner = self._directory.owner(request.command.section_id)
+                if owner == lane.name:
+                    lane.pending.append(request)
+                else:
+                    self._route(request, owner)
+        for name in [name for name, lane in self._lanes.items() if lane.is_idle and not self._directory.includes(name)]:
+            del self._lanes[name]
 
     async def close(self) -> None:
         """Stop. What still waits is answered as unavailable or unknown."""
@@ -138,14 +169,15 @@ class Gateway:
 
     # Sending
 
-    def _route(self, request: _Request, owner: str) -> None:
+    def _route(self, request: _Request, owner: str | None) -> None:
+        """Have it sent to ``owner``. It was taken on before, so it is not turned away however many wait there."""
+        if owner is None:
+            request.hops += 1
+            self._later([request], RETRY_PAUSE_S * 2.0 ** min(request.hops - 1, 8), self._directory.owner)
+            return
         lane = self._lanes.get(owner)
         if lane is None:
             lane = self._lanes[owner] = _Lane(owner)
-        if len(lane.pending) >= self._limits.pending_max:
-            code = Code.UNKNOWN if request.in_doubt else Code.OVERLOADED
-            request.resolve(Outcome(code, request.command.section_id))
-            return
         lane.pending.append(request)
         if lane.calls < self._limits.calls_max:
             lane.calls += 1
@@ -196,7 +228,10 @@ class Gateway:
             log.warning("no answer from %s for %d requests: %s", lane.name, len(batch), error)
             lane.losses += 1
             lane.rests_until = self._loop.time() + min(RETRY_PAUSE_S * 2.0 ** min(lane.losses - 1, 8), REST_MAX_S)
-            self._retry_in_doubt(batch)
+            if isinstance(error, ActorAbsentError):
+                self._retry(batch)
+            else:
+                self._retry_in_doubt(batch)
         except Exception:  # a bug: as above
             log.exception("a call to %s failed", lane.name)
             _give_up(batch, sent=True)
@@ -206,9 +241,9 @@ class Gateway:
         else:
             lane.losses = 0
             if len(batch) <= PORTION:
-                self._conclude_all(batch, outcomes)
+                self._conclude_all(lane.name, batch, outcomes)
             else:
-                self._start(self._conclude_in_portions(batch, outcomes))
+                self._start(self._conclude_in_portions(lane.name, batch, outcomes))
         finally:
             for request in batch:
                 lane.in_flight.pop(request, None)
@@ -221,24 +256,24 @@ class Gateway:
             [(request.command, budget_s) for request, budget_s in zip(batch, budgets_s, strict=True)]
         )
 
-    async def _conclude_in_portions(self, batch: list[_Request], outcomes: list[Outcome]) -> None:
+    async def _conclude_in_portions(self, actor: str, batch: list[_Request], outcomes: list[Outcome]) -> None:
         done = 0
         try:
             while done < len(batch):
-                self._conclude_all(batch[done : done + PORTION], outcomes[done : done + PORTION])
+                self._conclude_all(actor, batch[done : done + PORTION], outcomes[done : done + PORTION])
                 done += PORTION
                 await asyncio.sleep(0)
         finally:  # closing
             _give_up(batch[done:], sent=True)
 
-    def _conclude_all(self, batch: list[_Request], outcomes: list[Outcome]) -> None:
+    def _conclude_all(self, actor: str, batch: list[_Request], outcomes: list[Outcome]) -> None:
         for request, outcome in zip(batch, outcomes, strict=True):
-            self._conclude(request, outcome)
+            self._conclude(actor, request, outcome)
 
-    def _conclude(self, request: _Request, outcome: Outcome) -> None:
+    def _conclude(self, actor: str, request: _Request, outcome: Outcome) -> None:
         """Answer with what an actor said, unless it can be known better elsewhere or later."""
         if outcome.code is Code.MOVED:
-            self._follow(request, outcome.owner)
+            self._follow(request, actor, outcome.owner)
         elif outcome.code is Code.UNKNOWN and request.deadline - self._loop.time() > ACTOR_MARGIN_S:
             self._retry_in_doubt([request])
         elif outcome.code in NO_EFFECT:
@@ -248,14 +283,28 @@ class Gateway:
 
     # Trying again
 
-    def _follow(self, request: _Request, owner: str | None) -> None:
-        """Go where the section is said to be: at once the first time, with pauses if it is sent around."""
+    def _follow(self, request: _Request, actor: str, owner: str | None) -> None:
+        """Go where the section is said to be by ``actor``: at once at first, with pauses if it is sent around.
+
+        A request that is sent around goes where the directory says, unless it is just from there.
+        """
         request.hops += 1
-        target = owner or self._directory.owner(request.command.section_id)
-        if request.hops == 1:
-            self._route(request, target)
-        else:
-            self._later([request], request.hops, lambda _: target)
+        if request.hops <= FOLLOWED_AT_ONCE and owner is not None:
+            self._route(request, owner)
+            return
+
+        def target(section_id: int) -> str | None:
+            placed = self._directory.owner(section_id)
+            return placed if owner is None or placed not in {None, actor} else owner
+
+        self._later([request], FOLLOW_PAUSE_S * 2.0 ** min(request.hops - FOLLOWED_AT_ONCE - 1, 8), target)
+
+    def _retry(self, batch: list[_Request]) -> None:
+        """Send again what had no effect."""
+        for request in batch:
+            request.hops += 1
+        hops = max(request.hops for request in batch)
+        self._later(batch, RETRY_PAUSE_S * 2.0 ** min(hops - 1, 8), self._directory.owner)
 
     def _retry_in_doubt(self, batch: list[_Request]) -> None:
         """Send again under the same keys: the actor looks them up before it decides anything anew.
@@ -266,21 +315,19 @@ class Gateway:
         again = []
         for request in batch:
             request.in_doubt = True
-            request.hops += 1
             if isinstance(request.command, Enroll | Drop):
                 request.command = request.command._replace(maybe_tried=True)
                 again.append(request)
             else:
                 request.give_up(sent=True)
         if again:
-            self._later(again, max(request.hops for request in again), self._directory.owner)
+            self._retry(again)
 
-    def _later(self, batch: list[_Request], tries: int, owner_of: Callable[[int], str]) -> None:
-        pause_s = min(RETRY_PAUSE_S * 2.0 ** min(tries - 1, 8), RETRY_PAUSE_MAX_S)
+    def _later(self, batch: list[_Request], pause_s: float, owner_of: Callable[[int], str | None]) -> None:
         self._paused.update(dict.fromkeys(batch))
 
         async def send_later() -> None:
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(min(pause_s, RETRY_PAUSE_MAX_S))
             for request in batch:
                 self._paused.pop(request, None)
             for request in batch:

@@ -7,7 +7,7 @@ from typing import Any
 
 from allocator.service import Limits
 from cluster.background import Background
-from cluster.directory import POOLED_PREFIX, Directory
+from cluster.directory import POOLED_PREFIX, Directory, DirectoryView
 from cluster.gateway import Gateway, GatewayLimits
 from cluster.host import HostFactory
 from cluster.ray_actors import RayActors
@@ -37,13 +37,13 @@ class NodeConfig:
             self.database_url,
             self.redis_url,
             settings.lease_ttl_ms,
-            Limits(batch_max=settings.batch_max, inbox_max=settings.inbox_max),
+            Limits(batch_max=settings.batch_max, inbox_max=settings.inbox_max, section_idle_s=settings.section_idle_s),
             settings.log_level,
         )
 
     def directory(self) -> Directory:
-        """Who owns which section."""
-        return Directory(self.settings.placement, self.pooled)
+        """Who owns which section, as far as it is known when a process starts."""
+        return Directory(DirectoryView(0, self.settings.placement, self.pooled))
 
     def open_gateway(self) -> OpenGateway:
         """A gateway for this process. Call it inside the event loop that will use it."""
@@ -55,26 +55,33 @@ class NodeConfig:
             settings.gateway_batch_max or settings.batch_max,
             settings.gateway_calls_max,
         )
-        gateway = Gateway(self.directory(), actors.call, limits)
-        return OpenGateway(gateway, actors, self.pooled, Background(self.database_url, gateway))
+        directory = self.directory()
+        gateway = Gateway(directory, actors.call, limits)
+        return OpenGateway(directory, gateway, actors, Background(self.database_url, gateway))
 
 
 @dataclass(frozen=True, slots=True)
 class OpenGateway:
-    """A gateway, the Ray handles beneath it, and what runs beside it."""
+    """A gateway, the directory that it goes by, the Ray handles beneath it, and what runs beside it."""
 
+    directory: Directory
     gateway: Gateway
     actors: RayActors
-    pooled: tuple[str, ...]
     background: Background
+
+    def update_directory(self, view: DirectoryView) -> None:
+        """Go by a newer view from now on; an older one changes nothing."""
+        if self.directory.update(view):
+            self.gateway.directory_changed()
+            self.actors.keep(self.directory.includes)
 
     async def collect_stats(self) -> list[dict[str, Any]]:
         """Counters of the section actors that answer in time."""
-        return await self.actors.stats(self.pooled)
+        return await self.actors.stats(self.directory.view.pooled)
 
     async def ping(self) -> None:
         """Raise if no pooled actor answers. Dedicated ones are started when they are needed."""
-        await self.actors.ping(self.pooled)
+        await self.actors.ping(self.directory.view.pooled)
 
     async def close(self) -> None:
         """Answer what waits and let go."""

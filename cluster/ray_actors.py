@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +15,7 @@ import ray.exceptions
 from allocator.actor import SectionActor
 from allocator.outcomes import Code, Outcome
 from cluster.directory import DEDICATED_PREFIX
-from cluster.gateway import ActorLostError
+from cluster.gateway import ActorAbsentError, ActorLostError
 from cluster.host import HostFactory
 from cluster.wire import WireCodec
 from persistence.known_sections import KnownSections
@@ -52,20 +53,28 @@ class RayActors:
         """Have the named actor decide a packed batch.
 
         Raises:
+            ActorAbsentError: if it could not be found.
             ActorLostError: if no answer came, whether or not the batch was decided.
         """
-        try:
-            handle = self._handles.get(name)
-            if handle is None:
+        handle = self._handles.get(name)
+        if handle is None:
+            try:
                 if not await self._may_exist(name):
                     return _not_found(packed)
                 handle = await self._find(name)
+            except UNREACHABLE as error:
+                raise ActorAbsentError(_in_short(error)) from error
+        try:
             answer: bytes = await handle.submit.remote(packed)
         except UNREACHABLE as error:
             self._handles.pop(name, None)
-            first_line = str(error).partition("\n")[0]
-            raise ActorLostError(f"{type(error).__name__}: {first_line}") from error
+            raise ActorLostError(_in_short(error)) from error
         return answer
+
+    def keep(self, includes: Callable[[str], bool]) -> None:
+        """Let go of the handles of all other actors: a name is free again only when nobody holds its dead actor."""
+        for name in [name for name in self._handles if not includes(name)]:
+            del self._handles[name]
 
     async def _may_exist(self, name: str) -> bool:
         """False for the actor of a section that the catalogue does not have: no process is started for it."""
@@ -120,6 +129,11 @@ class RayActors:
         """Let go of threads and connections."""
         self._sections.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _in_short(error: Exception) -> str:
+    first_line = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {first_line}"
 
 
 def _not_found(packed: bytes) -> bytes:

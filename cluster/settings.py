@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     actors_per_node: int = Field(1, ge=1, le=64)
     api_servers_per_node: int = Field(1, ge=1, le=64)
     dedicated_idle_s: float = Field(300.0, gt=0)
+    section_idle_s: float = Field(900.0, gt=0)
 
     connections_max: int = Field(8_192, ge=1)
     in_flight_max: int = Field(1_024, ge=1)

@@ -10,7 +10,7 @@ from allocator.outcomes import Code, Outcome
 from allocator.read_models import Account, Role
 from api.tokens import AccessTokens
 from bench.micro import campus
-from cluster.directory import Directory
+from cluster.directory import Directory, DirectoryView
 from cluster.gateway import Gateway, GatewayLimits
 from cluster.settings import Placement
 from cluster.wire import WireCodec
@@ -55,7 +55,7 @@ def time_200_requests_through_the_gateway(benchmark: BenchmarkFixture, runner: a
         return len(await asyncio.gather(*(gateway.submit(command) for command in campus.commands())))
 
     async def open_gateway() -> Gateway:
-        return Gateway(Directory(Placement.POOLED, ("a",)), answer, GatewayLimits())
+        return Gateway(Directory(DirectoryView(0, Placement.POOLED, ("a",))), answer, GatewayLimits())
 
     gateway = runner.run(open_gateway())
     assert benchmark(lambda: runner.run(submit_all(gateway))) == campus.BATCH

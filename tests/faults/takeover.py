@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from allocator.commands import Enroll
 from allocator.outcomes import Code, Outcome
-from cluster.directory import Directory
+from cluster.directory import Directory, DirectoryView
 from cluster.settings import Placement
 from tests.acceptance.test_registration import students_of
 from tests.faults.other_gateway import OtherGateway
@@ -39,7 +39,7 @@ async def silent_actor(row: Row) -> tuple[str, str]:
 
 def sections_of(row: Row, actor: str) -> list[int]:
     """Sections of the load that the directory gives to an actor."""
-    directory = Directory(Placement.AUTO, ACTORS)
+    directory = Directory(DirectoryView(0, Placement.AUTO, ACTORS))
     return [one for one in row.sections if directory.owner(one) == actor]
 
 

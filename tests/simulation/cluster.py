@@ -9,7 +9,7 @@ from allocator.actor import Host, SectionActor
 from allocator.commands import Command, Drop, Enroll, RecheckHead
 from allocator.outcomes import Outcome
 from allocator.service import Limits, SectionService
-from cluster.directory import Directory
+from cluster.directory import Directory, DirectoryView
 from cluster.gateway import ActorLostError, Gateway, GatewayLimits
 from cluster.settings import Placement
 from cluster.wire import WireCodec
@@ -70,7 +70,7 @@ class SimulatedApi:
         self.process = Process(name)
         self._cluster = cluster
         self._partitioned: set[str] = set()
-        directory = Directory(Placement.POOLED, actors)
+        directory = Directory(DirectoryView(0, Placement.POOLED, actors))
         self.gateway = Gateway(directory, self._call, GatewayLimits(deadline_s=DEADLINE_S))
         self.process.spawn(self._watch())
 

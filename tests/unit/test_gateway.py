@@ -11,7 +11,7 @@ import pytest
 
 from allocator.commands import Command, Enroll
 from allocator.outcomes import Code, Outcome
-from cluster.directory import Directory
+from cluster.directory import Directory, DirectoryView
 from cluster.gateway import PORTION, ActorLostError, Gateway, GatewayLimits
 from cluster.settings import Placement
 from cluster.wire import WireCodec, WireError
@@ -45,7 +45,7 @@ def enrolled(_name: str, commands: list[Command]) -> list[Outcome]:
 @contextlib.asynccontextmanager
 async def gateway(actors: ScriptedActors, names: tuple[str, ...] = ("a",), **limits: float) -> AsyncIterator[Gateway]:
     """A gateway to pooled actors of these names."""
-    directory = Directory(Placement.POOLED, names)
+    directory = Directory(DirectoryView(0, Placement.POOLED, names))
     opened = Gateway(directory, actors.call, GatewayLimits(**{"calls_max": 1, **limits}))  # type: ignore[arg-type]
     yield opened
     await opened.close()
@@ -232,12 +232,12 @@ async def test_rubbish_from_an_actor_is_no_answer() -> None:
 
 
 def test_rendezvous_moves_only_what_must() -> None:
-    two = Directory(Placement.POOLED, ("a", "b"))
-    three = Directory(Placement.POOLED, ("a", "b", "c"))
+    two = Directory(DirectoryView(0, Placement.POOLED, ("a", "b")))
+    three = Directory(DirectoryView(0, Placement.POOLED, ("a", "b", "c")))
     moved = [one for one in range(3000) if two.owner(one) != three.owner(one)]
     assert all(three.owner(one) == "c" for one in moved)
     assert 800 < len(moved) < 1200
-    assert Directory(Placement.DEDICATED, ()).owner(42) == "section-42"
+    assert Directory(DirectoryView(0, Placement.DEDICATED, ())).owner(42) == "section-42"
 
 
 def test_what_is_packed_comes_out_again() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from allocator.commands import Command, Enroll
 from allocator.outcomes import Code, Outcome
-from cluster.directory import OWNERS_KEPT_MAX, Directory
+from cluster.directory import OWNERS_KEPT_MAX, Directory, DirectoryView
 from cluster.gateway import ActorLostError, Gateway, GatewayLimits
 from cluster.settings import Placement
 from tests.running import capacity, enroll
@@ -111,7 +111,7 @@ async def test_closing_in_the_moment_of_a_retry_leaves_nobody_waiting_and_sends_
         asyncio.get_running_loop().call_soon(lambda: closing.append(asyncio.create_task(opened.close())))
         raise ActorLostError("gone")
 
-    opened = Gateway(Directory(Placement.POOLED, ("a",)), call, GatewayLimits())
+    opened = Gateway(Directory(DirectoryView(0, Placement.POOLED, ("a",))), call, GatewayLimits())
     async with asyncio.timeout(2):
         assert (await opened.submit(enroll(1, 7))).code is Code.UNKNOWN
         await closing[0]
@@ -140,14 +140,14 @@ async def test_a_short_deadline_leaves_the_actor_time_to_decide() -> None:
         budgets.extend(budget_s for _, budget_s in commands)
         return CODEC.encode_outcomes(enrolled("", [command for command, _ in commands]))
 
-    opened = Gateway(Directory(Placement.POOLED, ("a",)), call, GatewayLimits(deadline_s=0.15))
+    opened = Gateway(Directory(DirectoryView(0, Placement.POOLED, ("a",))), call, GatewayLimits(deadline_s=0.15))
     await opened.submit(enroll(1, 7))
     await opened.close()
     assert 0.05 < budgets[0] < 0.15
 
 
 def test_sections_that_clients_make_up_do_not_fill_the_memory() -> None:
-    directory = Directory(Placement.DEDICATED, ())
+    directory = Directory(DirectoryView(0, Placement.DEDICATED, ()))
     for section_id in range(OWNERS_KEPT_MAX * 2):
         directory.owner(section_id)
     assert len(directory._owners) <= OWNERS_KEPT_MAX
