@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from api.audit import keep_audit_lines
 from api.logs import quiet_bad_requests
 from api.protocol import SheddingRunner
 from api.services import ApiConfig, Services
-from api.state import READINESS, SHEDDER
+from api.state import METRICS, READINESS, SHEDDER
 from cluster.logs import configure_logging, configure_structlog
 from cluster.settings import Environment, Settings, sqlalchemy_url
 from persistence.caches import RedisCaches
@@ -44,6 +45,8 @@ BACKLOG = 2048
 
 POOL_SIZE = 4
 
+USAGE_WINDOW_S = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class ActorLink:
@@ -53,12 +56,14 @@ class ActorLink:
         gateway: takes commands to them.
         collect: their figures, one mapping each.
         ping: raises if none can be reached.
+        view_version: of the directory that the gateway goes by.
         close: lets go of all that was opened.
     """
 
     gateway: CommandGateway
     collect: Callable[[], Awaitable[Sequence[Mapping[str, object]]]]
     ping: Callable[[], Awaitable[object]]
+    view_version: Callable[[], int]
     close: Callable[[], Awaitable[None]]
 
 
@@ -86,16 +91,30 @@ class ApiServer:
         self._connect_actors = connect_actors
         self._open = AsyncExitStack()
         self._app: web.Application | None = None
+        self._link: ActorLink | None = None
+        self._port: int | None = None
+        self._starting = asyncio.Lock()
+        self._usage = Usage()
 
-    async def start(self) -> int:
-        """Connect, listen and return the port. If that fails, everything is let go."""
+    async def start(self, port: int | None = None) -> int:
+        """Connect, listen and return the port. If that fails, everything is let go. Again changes nothing.
+
+        Args:
+            port: instead of the configured one.
+        """
+        async with self._starting:
+            if self._port is None:
+                self._port = await self._start(self._settings.port if port is None else port)
+        return self._port
+
+    async def _start(self, wanted_port: int) -> int:
         configure_logging(self._settings.log_level)
         configure_structlog()
         quiet_bad_requests()
         keep_audit_lines()
         async with AsyncExitStack() as opening:
             self._app = build_app(await self._make_services(opening))
-            port = await self._listen(self._app, opening)
+            port = await self._listen(self._app, wanted_port, opening)
             self._open = opening.pop_all()
         _settle_memory()
         return port
@@ -111,9 +130,19 @@ class ApiServer:
             await asyncio.sleep(drain_s)
         await self._open.aclose()
 
-    async def ping(self) -> bool:
-        """Whether this process answers."""
-        return True
+    async def pulse(self) -> dict[str, object]:
+        """What this process says of itself, in the words of ``cluster.control.model.Pulse``."""
+        busy, requests_per_s = self._usage.read(self._requests())
+        return {
+            "busy": busy,
+            "waiting": 0 if self._app is None else self._app[SHEDDER].admission.in_flight,
+            "commands_per_s": requests_per_s,
+            "view_version": 0 if self._link is None else self._link.view_version(),
+            "port": self._port if self._app is not None and not self._app[READINESS].is_draining else None,
+        }
+
+    def _requests(self) -> int:
+        return 0 if self._app is None else self._app[METRICS].traffic.requests.total()
 
     async def _make_services(self, opening: AsyncExitStack) -> Services:
         engine = make_engine(sqlalchemy_url(self._database_url), pool_size=POOL_SIZE)
@@ -124,7 +153,7 @@ class ApiServer:
         opening.push_async_callback(limiter.close)
         redis = Redis.from_url(self._redis_url, socket_timeout=1.0, socket_connect_timeout=1.0)
         opening.push_async_callback(redis.aclose)
-        link = await self._connect_actors()
+        link = self._link = await self._connect_actors()
         opening.push_async_callback(link.close)
         return Services(
             config=api_config(self._settings, self._jwt_secret),
@@ -141,7 +170,7 @@ class ApiServer:
             probes={"postgres": lambda: _ask(engine), "redis": lambda: _ping(redis), "actors": link.ping},
         )
 
-    async def _listen(self, app: web.Application, opening: AsyncExitStack) -> int:
+    async def _listen(self, app: web.Application, port: int, opening: AsyncExitStack) -> int:
         runner = SheddingRunner(
             app,
             app[SHEDDER],
@@ -154,10 +183,29 @@ class ApiServer:
         )
         await runner.setup()
         opening.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, self._settings.host, self._settings.port, backlog=BACKLOG, reuse_port=True)
+        site = web.TCPSite(runner, self._settings.host, port, backlog=BACKLOG, reuse_port=True)
         await site.start()
-        port: int = runner.addresses[0][1]
-        return port
+        listening: int = runner.addresses[0][1]
+        return listening
+
+
+class Usage:
+    """How busy this process was between two looks, and how many requests it answered a second."""
+
+    def __init__(self) -> None:
+        self._at = time.monotonic()
+        self._cpu_s = time.process_time()
+        self._requests = 0
+        self._last = (0.0, 0.0)
+
+    def read(self, requests: int) -> tuple[float, float]:
+        """Since the last time, at least half a second ago; the share of a CPU, and requests a second."""
+        now, cpu_s = time.monotonic(), time.process_time()
+        passed_s = now - self._at
+        if passed_s >= USAGE_WINDOW_S:
+            self._last = (min((cpu_s - self._cpu_s) / passed_s, 1.0), (requests - self._requests) / passed_s)
+            self._at, self._cpu_s, self._requests = now, cpu_s, requests
+        return self._last
 
 
 def api_config(settings: Settings, jwt_secret: str) -> ApiConfig:

@@ -65,6 +65,19 @@ class Settings(BaseSettings):
     api_servers_per_node: int = Field(1, ge=1, le=64)
     dedicated_idle_s: float = Field(300.0, gt=0)
     section_idle_s: float = Field(900.0, gt=0)
+    hot_share: float = Field(0.4, gt=0, le=1)
+    hot_per_s: float = Field(100.0, gt=0)
+    hot_for_s: float = Field(4.0, ge=0)
+    cool_for_s: float = Field(30.0, ge=0)
+    pins_max: int = Field(8, ge=0)
+
+    nodes_min: int = Field(2, ge=1)
+    nodes_max: int = Field(20, ge=1)
+    scale_out_busy: float = Field(0.75, gt=0, le=1)
+    scale_out_waiting: int = Field(500, ge=1)
+    scale_in_after_s: float = Field(300.0, gt=0)
+    schedule: str = ""
+    drain_s: float = Field(5.0, ge=0, le=600)
 
     connections_max: int = Field(8_192, ge=1)
     in_flight_max: int = Field(1_024, ge=1)

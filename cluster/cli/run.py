@@ -112,7 +112,7 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, local: bool, seed
     Ray takes longest and needs nothing of the rest, so it starts beside the services.
     """
     from cluster import deployment as ray_side  # noqa: PLC0415
-    from cluster.node import NodeConfig, pooled_names  # noqa: PLC0415
+    from cluster.node import NodeConfig  # noqa: PLC0415
 
     _refuse_a_second(settings)
     forget_owner_in_environment()  # Ray's processes inherit ours
@@ -133,15 +133,20 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, local: bool, seed
         stack.push_async_callback(stop_ray)
     await _prepare_database(settings, urls, seed=seed)
     ray_address = await asyncio.shield(starting_ray)
-    database_url, pooled = plain_postgres_url(urls.database_url), pooled_names(settings, ("local",))
-    node = NodeConfig(without_owner(settings), database_url, urls.redis_url, jwt_secret(settings), pooled)
-    deployment = ray_side.Deployment(node, report_step)
+    database_url = plain_postgres_url(urls.database_url)
+    node = NodeConfig(without_owner(settings), database_url, urls.redis_url, jwt_secret(settings))
+    deployment = ray_side.Deployment(node, report_step, label="local" if local else None)
     stack.push_async_callback(deployment.stop)
     url = f"http://{settings.host}:{await deployment.start()}"
     stack.callback(remove_run_file, settings.home)
     write_run_file(settings.home, RunFile(os.getpid(), url, ray_address, token_path))
     _greet(settings, url, perf_counter() - started)
-    return deployment.keep_up()
+    return _for_ever()
+
+
+async def _for_ever() -> None:
+    """The controller sees to all that runs."""
+    await asyncio.Event().wait()
 
 
 def _refuse_a_second(settings: Settings) -> None:

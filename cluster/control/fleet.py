@@ -26,19 +26,15 @@ class Fleet:
 def eligible(nodes: Iterable[Node], draining: Collection[str]) -> list[Node]:
     """Nodes that Seatline runs on, in a stable order.
 
-    Those that declare themselves, if any does; else all that have CPUs. Not what is on its way out, unless nothing
-    else is left.
+    Those that declare themselves, if any does; else all that have CPUs. Not what is on its way out.
     """
     alive = sorted((node for node in nodes if node.is_alive), key=lambda node: node.node_id)
     declared = [node for node in alive if node.is_declared]
     candidates = declared or [node for node in alive if node.cpus > 0]
-    staying = [node for node in candidates if not node.is_leaving and node.label not in draining]
-    return staying
+    return [node for node in candidates if not node.is_leaving and node.label not in draining]
 
 
-def wanted_fleet(
-    nodes: Sequence[Node], *, actors_per_node: int, api_servers_per_node: int, generation: str
-) -> Fleet:
+def wanted_fleet(nodes: Sequence[Node], *, actors_per_node: int, api_servers_per_node: int, generation: str) -> Fleet:
     """The actors of these nodes. ``actors_per_node`` is 0 when every section has its own."""
     sections: dict[str, Node] = {}
     api_servers: dict[str, Node] = {}

@@ -52,24 +52,23 @@ class HeatWatch:
         answered = {name for name in pulses if own_section(name) is None}
         self._hot_since = {one: self._hot_since.get(one, now) for one in hot} if answered else self._hot_since
         room = self.limits.pins_max - len(pinned) + len(back)
-        due = sorted((one for one in hot if now - self._hot_since[one] >= self.limits.hot_for_s), key=hot.__getitem__)
-        return [
-            *(
-                Decision(now, Kind.UNPIN, str(one), f"below {self._cool_per_s:.0f} commands/s for {self._cool_s(one, now):.0f} s")
-                for one in back
-            ),
-            *(
-                Decision(now, Kind.PIN, str(one), f"{hot[one]:.0f} commands/s for {now - self._hot_since[one]:.0f} s")
-                for one in list(reversed(due))[: max(room, 0)]
-            ),
-        ]
+        due = sorted(
+            (one for one in hot if now - self._hot_since[one] >= self.limits.hot_for_s),
+            key=hot.__getitem__,
+            reverse=True,
+        )
+        decisions = []
+        for one in back:
+            reason = f"below {self._cool_per_s:.0f} commands/s for {now - self._cool_since[one]:.0f} s"
+            decisions.append(Decision(now, Kind.UNPIN, str(one), reason))
+        for one in due[: max(room, 0)]:
+            reason = f"{hot[one]:.0f} commands/s for {now - self._hot_since[one]:.0f} s"
+            decisions.append(Decision(now, Kind.PIN, str(one), reason))
+        return decisions
 
     @property
     def _cool_per_s(self) -> float:
         return self.limits.hot_per_s * COOL_SHARE
-
-    def _cool_s(self, section_id: int, now: float) -> float:
-        return now - self._cool_since[section_id]
 
     def _hot(self, pulses: Mapping[str, Pulse], pinned: set[int]) -> dict[int, float]:
         found = {}
@@ -83,9 +82,7 @@ class HeatWatch:
         return found
 
     def _has_cooled(self, section_id: int, pulses: Mapping[str, Pulse], now: float) -> bool:
-        rates = [
-            pulse.commands_per_s for name, pulse in pulses.items() if own_section(name) == section_id
-        ]
+        rates = [pulse.commands_per_s for name, pulse in pulses.items() if own_section(name) == section_id]
         if not rates:
             return False
         if max(rates) >= self._cool_per_s:

@@ -32,8 +32,7 @@ class SizeLimits:
 
 @dataclass(slots=True)
 class Sizing:
-    """Remembers since when there is too little or too much of it. It grows at once as far as needed, and shrinks node by
-    node.
+    """Remembers since when there is too much or too little to do. It grows as far as needed, and shrinks node by node.
 
     Args:
         wanted: what was decided last; 0 before the first decision.
@@ -65,15 +64,19 @@ class Sizing:
         return [Decision(now, Kind.SCALE, f"{before} to {bounded} nodes", reason or "the first look")]
 
     def _by_load(self, nodes: int, pulses: Mapping[str, Mapping[str, Pulse]], now: float) -> tuple[int, str]:
-        current = max(self.wanted, 1)
+        current = self.wanted or max(nodes, 1)
         if not pulses or not nodes:
             return current, ""
         busy = max(_busiest(one.values()) for one in _by_kind(pulses))
         waiting = sum(pulse.waiting for of_node in pulses.values() for pulse in of_node.values()) / nodes
         is_high = busy >= self.limits.busy_high or waiting >= self.limits.waiting_high
-        is_low = nodes > 1 and busy * nodes / (nodes - 1) < self.limits.busy_aim and waiting < 1 + self.limits.waiting_high / 10
+        is_low = (
+            nodes > 1
+            and busy * nodes / (nodes - 1) < self.limits.busy_aim
+            and waiting < 1 + self.limits.waiting_high / 10
+        )
         self._high_since = (self._high_since or now) if is_high else None
-        self._low_since = (self._low_since or now) if is_low and nodes <= current else None
+        self._low_since = (self._low_since or now) if is_low and nodes >= current else None
         if self._high_since is not None and now - self._high_since >= self.limits.out_for_s and nodes >= current:
             more = max(math.ceil(nodes * busy / self.limits.busy_aim), nodes + 1)
             self._high_since = None

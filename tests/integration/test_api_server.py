@@ -34,7 +34,7 @@ class SlowActors:
         return Outcome(Code.ENROLLED, command.section_id, 100)
 
     async def connect(self) -> ActorLink:
-        return ActorLink(self, self._collect, self._ping, self._close)
+        return ActorLink(self, self._collect, self._ping, lambda: 1, self._close)
 
     async def _collect(self) -> Sequence[Mapping[str, object]]:
         return [{"actor": "a-0", "inbox": 1}]
