@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from time import perf_counter, sleep
 from typing import Any
 
@@ -37,11 +36,9 @@ import ray  # noqa: E402
 import ray.exceptions  # noqa: E402
 
 from allocator.section import SectionState  # noqa: E402
-from api.server import ActorLink, ApiServer  # noqa: E402
-from cluster.control.actor import ControllerActor, ControllerSeed  # noqa: E402
+from cluster.control.actor import ControllerActor, ControllerSeed, give_a_head_start  # noqa: E402
 from cluster.control.generation import generation_of  # noqa: E402
 from cluster.control.names import API_PREFIX, CONTROLLER  # noqa: E402
-from cluster.control.subscription import Subscription  # noqa: E402
 from cluster.directory import DEDICATED_PREFIX, POOLED_PREFIX  # noqa: E402
 from cluster.node import NodeConfig  # noqa: E402
 from cluster.ray_actors import NAMESPACE  # noqa: E402
@@ -100,48 +97,6 @@ async def _init_ray(step: str, progress: Progress, **options: Any) -> str:
     return address
 
 
-@dataclass(frozen=True, slots=True)
-class ActorConnector:
-    """How an API process finds the section actors. Sent to it by value."""
-
-    config: NodeConfig
-
-    async def __call__(self) -> ActorLink:
-        """Open a gateway in this process, and wait for the controller's word on who is there."""
-        opened = self.config.open_gateway()
-        subscription = Subscription(opened)
-
-        async def collect() -> list[dict[str, Any]]:
-            actors, controller = await asyncio.gather(opened.collect_stats(), subscription.stats())
-            return [*actors, *controller]
-
-        async def close() -> None:
-            await subscription.close()
-            await opened.close()
-
-        try:
-            await subscription.first_view()
-        except BaseException:
-            await close()
-            raise
-        return ActorLink(opened.gateway, collect, opened.ping, lambda: opened.directory.view.version, close)
-
-
-@dataclass(frozen=True, slots=True)
-class ApiServers:
-    """Creates API servers. Sent to the controller by value, which must not know the API."""
-
-    config: NodeConfig
-
-    def __call__(self, options: dict[str, Any]) -> Any:
-        """The handle of one, as the options of its Ray actor say."""
-        config = self.config
-        server_class: Any = ray.remote(ApiServer)
-        return server_class.options(**options).remote(
-            config.settings, config.database_url, config.redis_url, config.jwt_secret, ActorConnector(config)
-        )
-
-
 class Deployment:
     """Seatline on the Ray that this process is connected to: a controller that sees to everything else.
 
@@ -152,7 +107,7 @@ class Deployment:
 
     def __init__(self, config: NodeConfig, progress: Progress, *, label: str | None = None) -> None:
         self._progress = progress
-        self._seed = ControllerSeed(config, generation_of(config) if label is None else "", label, ApiServers(config))
+        self._seed = ControllerSeed(config, generation_of(config) if label is None else "", label)
         self._deadline_s = config.settings.request_deadline_s
         self._controller: Any = None
 
@@ -169,7 +124,10 @@ class Deployment:
             TimeoutError: if it takes too long.
         """
         started = perf_counter()
-        self._controller = await self._current() or await asyncio.to_thread(self._create)
+        self._controller = await self._current()
+        if self._controller is None:
+            self._controller = await asyncio.to_thread(self._create)
+            await give_a_head_start(self._seed)
         port: int | None = await asyncio.wait_for(
             _awaited(self._controller.serving_port.remote(SERVING_TIMEOUT_S)), SERVING_TIMEOUT_S + PING_TIMEOUT_S
         )
@@ -259,6 +217,14 @@ def section_actors() -> list[Any]:
     return found
 
 
+async def _snapshot(actor: Any) -> list[Any]:
+    try:
+        states: list[Any] = await actor.snapshot.remote()
+    except ray.exceptions.ActorDiedError:  # it ended a moment ago, and holds nothing any more
+        return []
+    return states
+
+
 async def memory_of_running(run: RunFile, timeout_s: float = 30.0) -> list[SectionState]:
     """The sections that the actors of a running Seatline hold in memory.
 
@@ -282,7 +248,7 @@ async def memory_of_running(run: RunFile, timeout_s: float = 30.0) -> list[Secti
 
     try:
         actors = await asyncio.to_thread(connect)
-        calls = [asyncio.wait_for(_awaited(actor.snapshot.remote()), timeout_s) for actor in actors]
+        calls = [asyncio.wait_for(_snapshot(actor), timeout_s) for actor in actors]
         return [SectionState(*state) for states in await asyncio.gather(*calls) for state in states]
     except (ray.exceptions.RayError, TimeoutError, RuntimeError) as error:
         raise ConnectionError(f"the running Seatline's Ray at {run.ray_address} does not answer: {error}") from error

@@ -19,7 +19,7 @@ ALLOWED = {
 }
 COMPOSITION_ROOTS = {
     "api/server.py": "puts the API together",
-    "cluster/deployment.py": "starts the API servers",
+    "cluster/api_process.py": "puts the API and its way to the actors together",
     "cluster/cli/run.py": "prints the OpenAPI document",
     "cluster/cli/data.py": "mints tokens with the API's own function",
     "cluster/cli/tokens.py": "mints tokens with the API's own function",

@@ -7,11 +7,15 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+import ray.exceptions
+
 from cluster.control.balancers import open_balancer
-from cluster.control.config import control_config
+from cluster.control.config import control_config, fleet_of
 from cluster.control.controller import Controller
+from cluster.control.fleet import eligible
 from cluster.control.names import placed
-from cluster.control.ray_cluster import CreateApiServer, RayCluster
+from cluster.control.ports import ClusterAwayError
+from cluster.control.ray_cluster import RayCluster
 from cluster.control.state import RedisState
 from cluster.directory import DirectoryView
 from cluster.host import SystemClock
@@ -31,13 +35,11 @@ class ControllerSeed:
         node: what every actor is given.
         generation: marks its actors; empty where there can be no others.
         label: how all nodes are called; None: each by its id.
-        create_api_server: see ``CreateApiServer``.
     """
 
     node: NodeConfig
     generation: str
     label: str | None
-    create_api_server: CreateApiServer
 
 
 class ControllerActor:
@@ -48,7 +50,7 @@ class ControllerActor:
         settings = seed.node.settings
         configure_logging(settings.log_level)
         self._seed = seed
-        self._cluster = RayCluster(seed.node, seed.create_api_server, seed.label)
+        self._cluster = RayCluster(seed.node, seed.label)
         self._state = RedisState(seed.node.redis_url)
         self._controller = Controller(
             control_config(settings, seed.generation),
@@ -104,3 +106,18 @@ class ControllerActor:
             await asyncio.gather(*(self._cluster.stop(name) for name in sorted(some)), return_exceptions=True)
         await self._state.close()
         self._cluster.close()
+
+
+async def give_a_head_start(seed: ControllerSeed) -> None:
+    """Create the actors of a new Seatline while its controller is still being started: it finds them by their names.
+
+    Saves seconds of the start; what goes wrong here, the controller sets right.
+    """
+    config = control_config(seed.node.settings, seed.generation)
+    cluster = RayCluster(seed.node, seed.label)
+    try:
+        cluster.launch(fleet_of(config, eligible(await cluster.nodes(), ())))
+    except (ClusterAwayError, ray.exceptions.RayError) as error:
+        log.warning("no head start: %s", error)
+    finally:
+        cluster.close()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from cluster.control.fleet import Fleet, wanted_fleet
 from cluster.control.heat import HeatLimits
+from cluster.control.model import Node
 from cluster.control.schedule import Opening, parse_schedule
 from cluster.control.sizing import SizeLimits
 from cluster.settings import Placement, Settings
@@ -29,6 +32,16 @@ class ControlConfig:
     heat: HeatLimits = field(default_factory=HeatLimits)
     size: SizeLimits = field(default_factory=SizeLimits)
     openings: tuple[Opening, ...] = ()
+
+
+def fleet_of(config: ControlConfig, nodes: Sequence[Node]) -> Fleet:
+    """What should run on these nodes."""
+    return wanted_fleet(
+        nodes,
+        actors_per_node=config.actors_per_node,
+        api_servers_per_node=config.api_servers_per_node,
+        generation=config.generation,
+    )
 
 
 def control_config(settings: Settings, generation: str) -> ControlConfig:

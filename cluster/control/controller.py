@@ -15,8 +15,8 @@ from typing import Any
 
 from allocator.ports import Clock
 from cluster.control.chores import FAILURES, Chores
-from cluster.control.config import ControlConfig
-from cluster.control.fleet import Fleet, eligible, members, wanted_fleet
+from cluster.control.config import ControlConfig, fleet_of
+from cluster.control.fleet import Fleet, eligible, members
 from cluster.control.heat import HeatWatch
 from cluster.control.model import Decision, Journal, Kind, Node, Pulse, Remembered
 from cluster.control.names import own_actor_name, own_section, placed
@@ -109,12 +109,7 @@ class Controller:
         self._sight = sight
         self._note_nodes(sight)
         nodes = eligible(sight.nodes, self._draining)
-        self._fleet = fleet = wanted_fleet(
-            nodes,
-            actors_per_node=self._config.actors_per_node,
-            api_servers_per_node=self._config.api_servers_per_node,
-            generation=self._config.generation,
-        )
+        self._fleet = fleet = fleet_of(self._config, nodes)
         self._start_section_actors(fleet, sight)
         self._watch_heat(sight)
         self._update_view(fleet, sight)
@@ -124,6 +119,10 @@ class Controller:
         self._retire(fleet, sight)
         self._tell_balancer(sight)
         await self._remember()
+
+    async def idle(self) -> None:
+        """Wait until all that was begun is done."""
+        await self._chores.idle()
 
     async def close(self) -> None:
         """Break off what is being done."""
@@ -160,6 +159,21 @@ class Controller:
         if self._draining.pop(label, None) is not None:
             self._decide(Kind.UNDRAIN, label, reason)
             self._wake.set()
+
+    @property
+    def view(self) -> DirectoryView | None:
+        """The newest directory view; None before the first."""
+        return self._publication.view
+
+    @property
+    def version(self) -> int:
+        """Of the newest directory view; 0 before the first."""
+        return self._publication.version
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """The last ones, the oldest first."""
+        return self._journal.recent
 
     @property
     def draining(self) -> Mapping[str, str]:
@@ -361,6 +375,7 @@ class Controller:
             if found is not None:
                 by_label.setdefault(found.label, {})[name] = pulse
         serving = [node for node in nodes if node.label in by_label]
+        self._sizing.wanted = self._sizing.wanted or len(nodes)
         decisions = self._sizing.decide(len(serving), by_label, self._clock.now())
         self._note(decisions)
         wanted = self._sizing.wanted

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import ray
@@ -15,6 +16,8 @@ from ray.autoscaler.sdk import request_resources
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from allocator.heat import ActorHeat
+from cluster.api_process import create_api_server
+from cluster.control.fleet import Fleet
 from cluster.control.model import LABEL_CHARACTERS, SEATLINE_NODE, Node, Pulse
 from cluster.control.names import own_section, placed
 from cluster.control.ports import ClusterAwayError
@@ -34,23 +37,18 @@ STOP_MARGIN_S = 6.0
 HOTTEST = 5
 API_CPUS = 0.5
 
-CreateApiServer = Callable[[dict[str, Any]], Any]
-"""Makes the handle of an API server from the options of its Ray actor. The API is none of this package's business."""
-
 
 class RayCluster:
     """Implements ``cluster.control.ports.Cluster``.
 
     Args:
         config: what every actor is given.
-        create_api_server: see ``CreateApiServer``.
         label: how all nodes are called; None: each by its id.
     """
 
-    def __init__(self, config: NodeConfig, create_api_server: CreateApiServer, label: str | None = None) -> None:
+    def __init__(self, config: NodeConfig, label: str | None = None) -> None:
         self._config = config
         self._factory = config.host_factory()
-        self._create_api_server = create_api_server
         self._label = label
         self._handles: dict[str, Any] = {}
         # Looking must not wait for what else is done: starts may hang while the GCS is away.
@@ -97,18 +95,31 @@ class RayCluster:
 
     # Doing
 
+    def launch(self, fleet: Fleet) -> None:
+        """Create actors without waiting for them."""
+        for name, node in fleet.sections.items():
+            self._create_section_actor(name, node)
+        for name, node in fleet.api_servers.items():
+            self._create_api_server(name, node)
+
     async def start_section_actor(self, name: str, node: Node | None) -> None:
         """See ``Cluster``."""
-
-        def create() -> Any:
-            cpus = {} if own_section(name) is None else {"num_cpus": OWN_CPUS}
-            return create_section_actor(name, self._factory, scheduling=_on(node), **cpus)
-
+        create = partial(self._create_section_actor, name, node)
         handle = await self._in_thread(self._doing, create, START_TIMEOUT_S)
         await self._started(name, handle, handle.ping.remote)
 
     async def start_api_server(self, name: str, node: Node, port: int | None) -> int:
         """See ``Cluster``."""
+        create = partial(self._create_api_server, name, node)
+        handle = await self._in_thread(self._doing, create, START_TIMEOUT_S)
+        listening: int = await self._started(name, handle, lambda: handle.start.remote(port))
+        return listening
+
+    def _create_section_actor(self, name: str, node: Node | None) -> Any:
+        cpus = {} if own_section(name) is None else {"num_cpus": OWN_CPUS}
+        return create_section_actor(name, self._factory, scheduling=_on(node), **cpus)
+
+    def _create_api_server(self, name: str, node: Node) -> Any:
         options = {
             "name": name,
             "namespace": NAMESPACE,
@@ -121,9 +132,7 @@ class RayCluster:
             "enable_task_events": False,
             "scheduling_strategy": _on(node),
         }
-        handle = await self._in_thread(self._doing, lambda: self._create_api_server(options), START_TIMEOUT_S)
-        listening: int = await self._started(name, handle, lambda: handle.start.remote(port))
-        return listening
+        return create_api_server(self._config, options)
 
     async def hand_over(self, name: str, moves: Mapping[int, str]) -> int:
         """See ``Cluster``."""
