@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from api.errors import reply_to
-from api.state import METRICS, REQUEST_ID
+from api.state import METRICS, READINESS, REQUEST_ID
 
 log = structlog.get_logger(__name__)
 _stdlib_log = logging.getLogger(__name__)  # structlog formats first and asks for the level afterwards
@@ -41,6 +41,9 @@ def make_edge(*, is_production: bool, slow_request_s: float) -> Middleware:
         response.headers["X-Request-Id"] = request_id
         if is_production:
             response.headers["Strict-Transport-Security"] = HSTS
+        if request.app[READINESS].is_draining:
+            # So connections end with an answer, and no client finds one closed with its next request.
+            response.force_close()
         _account_for(request, response, time.perf_counter() - started_at, slow_request_s)
         return response
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from api.logs import quiet_bad_requests
 from api.protocol import SheddingRunner
 from api.services import ApiConfig, Services
 from api.state import METRICS, READINESS, SHEDDER
+from api.usage import Usage
 from cluster.logs import configure_logging, configure_structlog
 from cluster.settings import Environment, Settings, sqlalchemy_url
 from persistence.caches import RedisCaches
@@ -44,8 +44,6 @@ BACKLOG = 2048
 """Connections waiting to be accepted: the first second of registration day."""
 
 POOL_SIZE = 4
-
-USAGE_WINDOW_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +130,15 @@ class ApiServer:
 
     async def pulse(self) -> dict[str, object]:
         """What this process says of itself, in the words of ``cluster.control.model.Pulse``."""
-        busy, requests_per_s = self._usage.read(self._requests())
+        busy, requests_per_s, p99_ms = self._usage.read(None if self._app is None else self._app[METRICS].traffic)
         return {
             "busy": busy,
             "waiting": 0 if self._app is None else self._app[SHEDDER].admission.in_flight,
             "commands_per_s": requests_per_s,
+            "p99_ms": p99_ms,
             "view_version": 0 if self._link is None else self._link.view_version(),
             "port": self._port if self._app is not None and not self._app[READINESS].is_draining else None,
         }
-
-    def _requests(self) -> int:
-        return 0 if self._app is None else self._app[METRICS].traffic.requests.total()
 
     async def _make_services(self, opening: AsyncExitStack) -> Services:
         engine = make_engine(sqlalchemy_url(self._database_url), pool_size=POOL_SIZE)
@@ -187,25 +183,6 @@ class ApiServer:
         await site.start()
         listening: int = runner.addresses[0][1]
         return listening
-
-
-class Usage:
-    """How busy this process was between two looks, and how many requests it answered a second."""
-
-    def __init__(self) -> None:
-        self._at = time.monotonic()
-        self._cpu_s = time.process_time()
-        self._requests = 0
-        self._last = (0.0, 0.0)
-
-    def read(self, requests: int) -> tuple[float, float]:
-        """Since the last time, at least half a second ago; the share of a CPU, and requests a second."""
-        now, cpu_s = time.monotonic(), time.process_time()
-        passed_s = now - self._at
-        if passed_s >= USAGE_WINDOW_S:
-            self._last = (min((cpu_s - self._cpu_s) / passed_s, 1.0), (requests - self._requests) / passed_s)
-            self._at, self._cpu_s, self._requests = now, cpu_s, requests
-        return self._last
 
 
 def api_config(settings: Settings, jwt_secret: str) -> ApiConfig:

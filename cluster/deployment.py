@@ -141,12 +141,16 @@ class Deployment:
         found = await asyncio.to_thread(find_controller)
         if found is None:
             return None
-        with suppress(ray.exceptions.RayError, TimeoutError):
-            generation = await asyncio.wait_for(_awaited(found.generation.remote()), PING_TIMEOUT_S)
-            if generation == self._seed.generation:
-                return found
+        if await self._is_ours(found):
+            return found
         await asyncio.to_thread(ray.kill, found)
         return None
+
+    async def _is_ours(self, controller: Any) -> bool:
+        with suppress(ray.exceptions.RayError, TimeoutError):
+            generation = await asyncio.wait_for(_awaited(controller.generation.remote()), PING_TIMEOUT_S)
+            return bool(generation == self._seed.generation)
+        return False
 
     def _create(self) -> Any:
         options: dict[str, Any] = {
@@ -170,8 +174,14 @@ class Deployment:
                 sleep(NAME_PAUSE_S)
 
     async def stop(self) -> None:
-        """Stop taking requests, finish those at work, release all sections, end the controller."""
-        if self._controller is not None:
+        """Stop taking requests, finish those at work, release all sections, end the controller.
+
+        If somebody else has deployed another version meanwhile, that is left alone.
+        """
+        if self._controller is None:
+            return
+        current = await asyncio.to_thread(find_controller)
+        if current is None or await self._is_ours(current):
             await stop_everything(self._controller, self._deadline_s + 2 * STOP_MARGIN_S)
 
 

@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from cluster.cli import checks, data, run
+from cluster.cli import checks, data, ops, run, sections
 
 # Ray would ship the working directory of a `uv run` driver to its workers, and phone home.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -23,6 +23,8 @@ app = typer.Typer(
 run.register(app)
 data.register(app)
 checks.register(app)
+ops.register(app)
+sections.register(app)
 
 
 def main() -> None:

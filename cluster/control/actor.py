@@ -16,6 +16,7 @@ from cluster.control.fleet import eligible
 from cluster.control.names import placed
 from cluster.control.ports import ClusterAwayError
 from cluster.control.ray_cluster import RayCluster
+from cluster.control.settling import Settled
 from cluster.control.state import RedisState
 from cluster.directory import DirectoryView
 from cluster.host import SystemClock
@@ -83,13 +84,27 @@ class ControllerActor:
         """Figures for ``/metrics``."""
         return self._controller.stats()
 
-    async def drain(self, label: str, reason: str) -> None:
-        """Have everything leave a node."""
-        self._controller.drain(label, reason)
+    async def status(self) -> dict[str, Any]:
+        """All that an operator may want to know."""
+        return self._controller.status()
 
-    async def undrain(self, label: str, reason: str) -> None:
-        """Use a node again."""
-        self._controller.undrain(label, reason)
+    async def rebalance(self) -> Settled:
+        """Look for misplaced sections now, and move them."""
+        return await self._controller.rebalance()
+
+    async def drain(self, node: str, reason: str) -> str | None:
+        """Have everything leave a node; its label, or None if none or several are called so."""
+        label = self._controller.label_of(node)
+        if label is not None:
+            self._controller.drain(label, reason)
+        return label
+
+    async def undrain(self, node: str, reason: str) -> str | None:
+        """Use a node again; its label, or None if none or several are called so."""
+        label = self._controller.label_of(node)
+        if label is not None:
+            self._controller.undrain(label, reason)
+        return label
 
     async def stop(self) -> None:
         """Stop looking; then end all API servers, and after them all section actors."""

@@ -26,6 +26,7 @@ from cluster.control.rollout import api_step
 from cluster.control.settling import Settled, settle
 from cluster.control.sight import Lookout, Sight
 from cluster.control.sizing import Sizing, leavers
+from cluster.control.status import status_of
 from cluster.directory import DirectoryView
 from cluster.settings import Placement
 
@@ -435,6 +436,25 @@ class Controller:
         return self._chores.begin(key, work)
 
     # Figures
+
+    def status(self) -> dict[str, Any]:
+        """All that an operator may want to know."""
+        return status_of(
+            self._config,
+            self._sight,
+            self._publication.view,
+            draining=self._draining,
+            nodes_wanted=self._sizing.wanted,
+            decisions=self._journal.recent,
+            settled=self._settled,
+            failed_looks=self._failed_looks,
+        )
+
+    def label_of(self, node: str) -> str | None:
+        """The label of the living node that is meant: by its label, the beginning of its id, or its address."""
+        living = [one for one in self._sight.nodes if one.is_alive] if self._sight is not None else []
+        meant = [one for one in living if node in {one.label, one.address} or (node and one.node_id.startswith(node))]
+        return meant[0].label if len(meant) == 1 else None
 
     def stats(self) -> dict[str, Any]:
         """For ``/metrics``, in the form of the section actors' figures."""

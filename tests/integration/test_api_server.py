@@ -86,6 +86,7 @@ async def test_a_stop_finishes_what_is_under_way_and_takes_no_more(
     await asyncio.sleep(0.1)
     async with http.get(f"{url}/ready") as ready:
         assert (ready.status, (await ready.json())["status"]) == (503, "draining")
+        assert ready.headers["Connection"] == "close", "the client is to find another server for its next request"
     await asyncio.sleep(0.4)
     with pytest.raises(aiohttp.ClientConnectorError):
         async with aiohttp.ClientSession() as fresh:
