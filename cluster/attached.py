@@ -1,4 +1,7 @@
-"""The way of a command to the controller of a Seatline that runs already, here or on a cluster."""
+"""The way of a command to the controller of a Seatline that runs already, here or on a cluster.
+
+Ray itself is imported by deployment.py alone, which first says how.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,6 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
-
-import ray
-import ray.exceptions
 
 from cluster import deployment
 from cluster.runfile import RunFile, read_run_file
@@ -40,7 +40,7 @@ class AttachedController:
         try:
             async with asyncio.timeout(timeout_s):
                 return await getattr(self.handle, method).remote(*arguments)
-        except (ray.exceptions.RayError, TimeoutError) as error:
+        except (deployment.RayError, TimeoutError) as error:
             first_line = str(error).partition("\n")[0] or type(error).__name__
             raise ConnectionError(f"the controller does not answer: {first_line}") from error
 
@@ -60,7 +60,7 @@ async def attached_controller(settings: Settings) -> AsyncIterator[AttachedContr
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await _connect(address, run)
             handle = await asyncio.to_thread(deployment.find_controller)
-    except (ray.exceptions.RayError, RuntimeError, TimeoutError) as error:
+    except (deployment.RayError, RuntimeError, TimeoutError) as error:
         first_line = str(error).partition("\n")[0] or "no answer in time"
         raise ConnectionError(f"Ray at {address} cannot be reached: {first_line}") from error
     if handle is None:
@@ -68,7 +68,7 @@ async def attached_controller(settings: Settings) -> AsyncIterator[AttachedContr
     try:
         yield AttachedController(handle)
     finally:
-        with suppress(ray.exceptions.RayError):
+        with suppress(deployment.RayError):
             await deployment.stop_ray()
 
 
@@ -76,9 +76,3 @@ async def _connect(address: str, run: RunFile | None) -> None:
     if run is not None and run.ray_token_path is not None:
         os.environ["RAY_AUTH_TOKEN_PATH"] = run.ray_token_path
     await deployment.connect_to_ray(address, lambda _step, _seconds: None)
-
-
-def this_node() -> str:
-    """Ray's id of the node that this command is connected through."""
-    node_id: str = ray.get_runtime_context().get_node_id()
-    return node_id

@@ -44,6 +44,7 @@ from cluster.node import NodeConfig  # noqa: E402
 from cluster.ray_actors import NAMESPACE  # noqa: E402
 from cluster.runfile import RunFile  # noqa: E402
 
+RayError = ray.exceptions.RayError
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float], None]
@@ -183,6 +184,12 @@ class Deployment:
         current = await asyncio.to_thread(find_controller)
         if current is None or await self._is_ours(current):
             await stop_everything(self._controller, self._deadline_s + 2 * STOP_MARGIN_S)
+
+
+def this_node() -> str:
+    """Ray's id of the node through which this process is connected."""
+    node_id: str = ray.get_runtime_context().get_node_id()
+    return node_id
 
 
 def find_controller() -> Any | None:

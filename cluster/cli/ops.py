@@ -92,9 +92,9 @@ def drain(
         raise typer.BadParameter("name one node, or say --this-node")
 
     async def work(controller: AttachedController) -> dict[str, Any]:
-        from cluster.attached import this_node as node_of_this_command  # noqa: PLC0415
+        from cluster import deployment  # noqa: PLC0415
 
-        meant = node or node_of_this_command()
+        meant = node or deployment.this_node()
         label = await controller.call("undrain" if undo else "drain", meant, "asked for by an operator")
         if label is None:
             known = ", ".join(
