@@ -148,8 +148,12 @@ class Lease(Protocol):
             the owners of those that someone else holds. Never raises: with the lease store away everything is mine.
         """
 
-    async def release(self, section_ids: Sequence[int]) -> None:
-        """Give leases back, if they are mine. Never raises."""
+    async def release(self, section_ids: Sequence[int]) -> bool:
+        """Give leases back, if they are mine. Never raises.
+
+        Returns:
+            whether others may take them from now on. If not, that comes later by itself.
+        """
 
 
 class CacheInvalidator(Protocol):

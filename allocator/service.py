@@ -133,6 +133,7 @@ class SectionService:
         """Let sections go to new owners, and for a short time tell who asks for them where they went.
 
         The turn at work is finished first; what waits for them is sent on, after the lease is free for the new owner.
+        If it cannot be freed now, the new owner will send requests back, and they are served here until it is.
 
         Args:
             moves: names of the new owners by section id.
@@ -144,8 +145,8 @@ class SectionService:
         async with self._turn_lock:
             active = len(self._sections.keys() & moves.keys())
             self._forget(moves)
-            self._tombstones.set(moves, self._clock.monotonic())
-            await self._lease.release(sorted(moves))
+            if await self._lease.release(sorted(moves)):
+                self._tombstones.set(moves, self._clock.monotonic())
             for entry in self._inbox.withdraw(moves):
                 entry.move(moves[entry.command.section_id])
         return active

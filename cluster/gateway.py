@@ -113,6 +113,7 @@ class Gateway:
         self._lanes: dict[str, _Lane] = {}
         # Dicts as sets that keep their order: what happens to many happens in the order in which they came.
         self._paused: dict[_Request, None] = {}
+        self._homeless: dict[_Request, None] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._unanswered: dict[_Request, None] = {}
         self._loop = asyncio.get_running_loop()
@@ -121,7 +122,7 @@ class Gateway:
     @property
     def waiting(self) -> int:
         """Requests that wait to be sent."""
-        return sum(len(lane.pending) for lane in self._lanes.values())
+        return len(self._homeless) + sum(len(lane.pending) for lane in self._lanes.values())
 
     async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
         """See ``allocator.ports.CommandGateway``."""
@@ -139,12 +140,17 @@ class Gateway:
             return await request.answer
         finally:
             del self._unanswered[request]
+            self._homeless.pop(request, None)
 
     def directory_changed(self) -> None:
-        """Send what waits for an actor that does not own its section any more to the new owner.
+        """Send what waits for an actor that does not own its section any more, or for any actor, to the new owner.
 
         What is in flight goes on: if its actor does not have the section any more, it will say so.
         """
+        homeless, self._homeless = self._homeless, {}
+        for request in homeless:
+            if not request.answer.done():
+                self._route(request, self._directory.owner(request.command.section_id))
         for lane in list(self._lanes.values()):
             waiting, lane.pending = lane.pending, deque()
             for request in waiting:
@@ -163,6 +169,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         _give_up(self._paused, sent=False)
+        _give_up(self._homeless, sent=False)
         for lane in self._lanes.values():
             _give_up(lane.pending, sent=False)
         _give_up(self._unanswered, sent=True)
@@ -172,8 +179,7 @@ class Gateway:
     def _route(self, request: _Request, owner: str | None) -> None:
         """Have it sent to ``owner``. It was taken on before, so it is not turned away however many wait there."""
         if owner is None:
-            request.hops += 1
-            self._later([request], RETRY_PAUSE_S * 2.0 ** min(request.hops - 1, 8), self._directory.owner)
+            self._homeless[request] = None
             return
         lane = self._lanes.get(owner)
         if lane is None:
@@ -353,6 +359,7 @@ class Gateway:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             now = self._loop.time()
             _give_up_late(self._paused, now, sent=False)
+            _give_up_late(self._homeless, now, sent=False)
             for lane in self._lanes.values():
                 _give_up_late(lane.in_flight, now, sent=True)
                 _give_up_late(lane.pending, now, sent=False)

@@ -120,11 +120,18 @@ class RedisLease:
         self._to_release.difference_update(section_ids)
         return owners
 
-    async def release(self, section_ids: Sequence[int]) -> None:
-        """Give leases back, if they are mine. With Redis away, the next heartbeat that gets through does it."""
+    async def release(self, section_ids: Sequence[int]) -> bool:
+        """Give leases back, if they are mine. With Redis away, the next heartbeat that gets through does it.
+
+        Returns:
+            whether Redis has it.
+        """
         self._to_release.update(section_ids)
-        with suppress(RedisAwayError):
+        try:
             await self._release_due()
+        except RedisAwayError:
+            return False
+        return True
 
     async def _acquire_some(self, section_ids: Sequence[int]) -> dict[int, str]:
         args: list[str | int] = [self._actor, self._incarnation, self._ttl_ms]

@@ -10,25 +10,26 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from allocator.commands import ChangeCapacity, Command, Drop, Enroll
 from allocator.outcomes import Outcome
-from allocator.ports import Store
+from allocator.ports import Lease, Store
 from allocator.service import Limits, SectionService
 
 _keys = itertools.count(1)
 
 
 class TestClock:
-    """Real monotonic time; the wall clock can be set."""
+    """Real monotonic time, which can be put forward; the wall clock can be set."""
 
     __test__ = False
 
     def __init__(self) -> None:
         self.wall: float | None = None
+        self.ahead_s = 0.0
 
     def now(self) -> float:
         return time.time() if self.wall is None else self.wall
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return time.monotonic() + self.ahead_s
 
 
 class LocalLease:
@@ -42,10 +43,11 @@ class LocalLease:
         held = {one: self._owners.setdefault(one, self._me) for one in section_ids}
         return {one: owner for one, owner in held.items() if owner != self._me}
 
-    async def release(self, section_ids: Sequence[int]) -> None:
+    async def release(self, section_ids: Sequence[int]) -> bool:
         for one in section_ids:
             if self._owners.get(one) == self._me:
                 del self._owners[one]
+        return True
 
 
 class NoLease:
@@ -54,8 +56,8 @@ class NoLease:
     async def acquire(self, section_ids: Sequence[int]) -> Mapping[int, str]:
         return {}
 
-    async def release(self, section_ids: Sequence[int]) -> None:
-        pass
+    async def release(self, section_ids: Sequence[int]) -> bool:
+        return False
 
 
 class RecordingCache:
@@ -70,10 +72,19 @@ class RecordingCache:
         self.students.update(student_ids)
 
 
-def make_service(store: Store, name: str = "actor-0", **limits: float) -> SectionService:
+def make_service(
+    store: Store, name: str = "actor-0", lease: Lease | None = None, clock: TestClock | None = None, **limits: float
+) -> SectionService:
     """A service that is not running yet."""
     settings = {"recheck_interval_s": 0.05, **limits}
-    return SectionService(name, store, NoLease(), RecordingCache(), TestClock(), Limits(**settings))  # type: ignore[arg-type]
+    return SectionService(
+        name,
+        store,
+        lease or NoLease(),
+        RecordingCache(),
+        clock or TestClock(),
+        Limits(**settings),  # type: ignore[arg-type]
+    )
 
 
 @contextlib.asynccontextmanager

@@ -32,8 +32,9 @@ class NoLease:
         """See ``allocator.ports.Lease``."""
         return {}
 
-    async def release(self, section_ids: Sequence[int]) -> None:
+    async def release(self, section_ids: Sequence[int]) -> bool:
         """See ``allocator.ports.Lease``."""
+        return True
 
 
 class NoCache:

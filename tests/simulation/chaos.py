@@ -17,6 +17,8 @@ CHANCE_OF: dict[Fault, float] = {
     Fault.POSTGRES_CUT: 0.02,
     Fault.COMMIT_LOST: 0.06,
     Fault.COMMIT_LATE: 0.06,
+    Fault.VIEW_LATE: 0.3,
+    Fault.CONTROLLER_KILLED: 0.4,
 }
 """How likely each fault of a single message is, in a run that has it."""
 

@@ -24,6 +24,7 @@ from tests.simulation.process import ProcessDiedError
 from tests.simulation.storm import Trace
 
 NO_EFFECT = frozenset({Code.OVERLOADED, Code.UNAVAILABLE})
+TRANSIENT = NO_EFFECT | {Code.UNKNOWN}
 MOST_TRIES = 60
 """More than any outage of a run needs: whoever gets no answer after so many will never get one."""
 
@@ -38,6 +39,7 @@ class Clients:
     Attributes:
         definite: the first definite answer by (student, key), for those who ask again later.
         asked: every command that was ever sent.
+        turned_away: what students heard that was no definite answer.
     """
 
     def __init__(self, chaos: Chaos, cluster: Cluster, recorder: Recorder, trace: Trace) -> None:
@@ -48,6 +50,7 @@ class Clients:
         self._keys = 0
         self._staff = 0
         self.asked: list[Command] = []
+        self.turned_away: list[Outcome] = []
         self.broken_promises: list[str] = []
 
     async def student(self, student_id: int) -> None:
@@ -105,7 +108,7 @@ class Clients:
         in_doubt = False
         for _ in range(MOST_TRIES):
             outcome = await self._send(command, who)
-            if outcome is not None and outcome.code not in NO_EFFECT | {Code.UNKNOWN}:
+            if outcome is not None and outcome.code not in TRANSIENT:
                 self._recorder.ok(call, outcome)
                 return outcome
             in_doubt = in_doubt or outcome is None or outcome.code is Code.UNKNOWN
@@ -122,7 +125,7 @@ class Clients:
         """A repeat under the same key has the same answer, whoever is asked."""
         for _ in range(MOST_TRIES):
             outcome = await self._send(command, f"student {command.student_id} again")
-            if outcome is not None and outcome.code not in NO_EFFECT | {Code.UNKNOWN}:
+            if outcome is not None and outcome.code not in TRANSIENT:
                 if outcome._replace(replayed=False) != first._replace(replayed=False):
                     self.broken_promises.append(f"{command} was answered {first}, and then {outcome}")
                 return
@@ -150,4 +153,6 @@ class Clients:
         except ProcessDiedError:
             outcome = None
         self._trace(f"{who} hears of {command}: {outcome}")
+        if outcome is not None and outcome.code in TRANSIENT and isinstance(command, Enroll | Drop):
+            self.turned_away.append(outcome)
         return outcome

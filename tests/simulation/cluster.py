@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from allocator.actor import Host, SectionActor
 from allocator.commands import Command, Drop, Enroll, RecheckHead
 from allocator.outcomes import Outcome
 from allocator.service import Limits, SectionService
-from cluster.directory import Directory, DirectoryView
-from cluster.gateway import ActorLostError, Gateway, GatewayLimits
+from cluster.directory import DEDICATED_PREFIX, Directory, DirectoryView
+from cluster.gateway import ActorAbsentError, ActorLostError, Gateway, GatewayLimits
 from cluster.settings import Placement
 from cluster.wire import WireCodec
 from persistence.lease import RedisLease
@@ -23,6 +23,7 @@ from tests.simulation.redis import SimulatedBreaker, SimulatedRedis
 LEASE_TTL_MS = 5000
 DEADLINE_S = 5.0
 WATCH_INTERVAL_S = 3.0
+SECTION_IDLE_S = 0.5
 
 
 class NoCache:
@@ -49,12 +50,29 @@ class SimulatedActor:
         await self.process.edge()
         return answer
 
+    async def hand_over(self, moves: dict[int, str]) -> int:
+        """A call from the controller."""
+        await self.process.edge()
+        return await self._shell.hand_over(moves)
+
+    async def take(self, section_ids: Sequence[int]) -> int:
+        """A call from the controller."""
+        await self.process.edge()
+        return await self._shell.take(section_ids)
+
+    async def stop(self) -> int:
+        """A call from the controller."""
+        await self.process.edge()
+        await self._shell.stop()
+        return 0
+
     async def _build(self, name: str, _incarnation: str) -> Host:
         breaker = SimulatedBreaker(self._cluster.redis, self.process)
         lease = RedisLease("", name, self._incarnation, LEASE_TTL_MS, breaker=breaker)
         await lease.start()
         store = self._cluster.postgres.store(self.process)
-        service = SectionService(self.process.name, store, lease, NoCache(), self.process, Limits())
+        owner = f"{name}|{self._incarnation}"
+        service = SectionService(owner, store, lease, NoCache(), self.process, self._cluster.limits)
         self.service = service
         return Host(service, WireCodec(), lease.close)
 
@@ -66,13 +84,18 @@ class SimulatedActor:
 class SimulatedApi:
     """One API process: a real gateway, and a watch for seats that nobody looks after."""
 
-    def __init__(self, name: str, cluster: Cluster, actors: tuple[str, ...]) -> None:
+    def __init__(self, name: str, cluster: Cluster, view: DirectoryView) -> None:
         self.process = Process(name)
         self._cluster = cluster
         self._partitioned: set[str] = set()
-        directory = Directory(DirectoryView(0, Placement.POOLED, actors))
-        self.gateway = Gateway(directory, self._call, GatewayLimits(deadline_s=DEADLINE_S))
+        self._directory = Directory(view)
+        self.gateway = Gateway(self._directory, self._call, GatewayLimits(deadline_s=DEADLINE_S))
         self.process.spawn(self._watch())
+
+    def go_by(self, view: DirectoryView) -> None:
+        """Learn of a view of the directory."""
+        if not self.process.is_dead and self._directory.update(view):
+            self.gateway.directory_changed()
 
     async def request(self, command: Command) -> Outcome:
         """A request of a client.
@@ -124,6 +147,8 @@ class Cluster:
 
     Attributes:
         waited_s: the longest that any request waited for its answer in an API process.
+        names: of the pooled actors, living or not.
+        view: of the directory, as it was published last.
     """
 
     def __init__(self, chaos: Chaos, postgres: SimulatedPostgres, redis: SimulatedRedis) -> None:
@@ -135,18 +160,29 @@ class Cluster:
         self.actors: dict[str, SimulatedActor] = {}
         self.zombies: list[SimulatedActor] = []
         self._incarnations = 0
+        self.limits = Limits()
+        if Fault.SECTIONS_IDLE in chaos.plan.faults:
+            chaos.struck[Fault.SECTIONS_IDLE] += 1
+            self.limits = Limits(section_idle_s=SECTION_IDLE_S)
         for name in self.names:
             self.start_actor(name)
-        self.apis = [SimulatedApi(f"api-{n}", self, self.names) for n in range(chaos.plan.apis)]
+        self.view = DirectoryView(1, Placement.AUTO, self.names)
+        self.apis = [SimulatedApi(f"api-{n}", self, self.view) for n in range(chaos.plan.apis)]
 
     def start_actor(self, name: str) -> None:
         """A new incarnation under this name."""
         self._incarnations += 1
         self.actors[name] = SimulatedActor(name, self._incarnations, self)
 
-    def start_api(self, index: int, actors: tuple[str, ...]) -> None:
+    def ensure_actor(self, name: str) -> None:
+        """One that lives under this name."""
+        actor = self.actors.get(name)
+        if actor is None or actor.process.is_dead:
+            self.start_actor(name)
+
+    def start_api(self, index: int, view: DirectoryView) -> None:
         """A new API process in the place of one that died."""
-        self.apis[index] = SimulatedApi(f"api-{index}", self, actors)
+        self.apis[index] = SimulatedApi(f"api-{index}", self, view)
 
     async def call(self, name: str, packed: bytes) -> bytes:
         """Bytes to an actor and back, as Ray carries them.
@@ -159,7 +195,7 @@ class Cluster:
         if chaos.strikes(Fault.CALL_LOST):
             await asyncio.sleep(chaos.random.uniform(0.0, 3.0))
             raise ActorLostError("the call was lost")
-        actor = self.actors[name]
+        actor = self._actor(name)
         if chaos.strikes(Fault.CALL_LATE):
             actor.process.spawn(self._later(actor, packed))
             await asyncio.sleep(chaos.random.uniform(0.0, 1.0))
@@ -174,6 +210,42 @@ class Cluster:
         if chaos.strikes(Fault.REPLY_LOST):
             raise ActorLostError("the reply was lost")
         return answer
+
+    async def control(self, name: str, what: Callable[[SimulatedActor], Awaitable[int]]) -> int:
+        """A call of the controller, which meets the same faults.
+
+        Raises:
+            ActorLostError: if no answer came.
+        """
+        chaos = self.chaos
+        await chaos.latency()
+        actor = self._actor(name)
+        if chaos.strikes(Fault.CALL_LOST):
+            raise ActorLostError("the call was lost")
+
+        async def work(delay_s: float) -> int:
+            await asyncio.sleep(delay_s)
+            return await what(actor)
+
+        if chaos.strikes(Fault.CALL_LATE):
+            actor.process.spawn(work(chaos.random.uniform(0.0, 5.0)))
+            raise ActorLostError("the call was given up")
+        try:
+            answer = await actor.process.result_of(actor.process.spawn(work(0.0)))
+        except ProcessDiedError as error:
+            raise ActorLostError(str(error)) from error
+        await chaos.latency()
+        if chaos.strikes(Fault.REPLY_LOST):
+            raise ActorLostError("the reply was lost")
+        return answer
+
+    def _actor(self, name: str) -> SimulatedActor:
+        """Found by its name. One for a single section is started if there is none."""
+        if name.startswith(DEDICATED_PREFIX):
+            self.ensure_actor(name)
+        if name not in self.actors:
+            raise ActorAbsentError(name)
+        return self.actors[name]
 
     async def _later(self, actor: SimulatedActor, packed: bytes) -> None:
         await asyncio.sleep(self.chaos.random.uniform(0.0, 3.0))

@@ -38,13 +38,18 @@ LATE_S = 0.2
 
 @dataclass
 class Run:
-    """What came of a plan. ``broken`` is None if everything held."""
+    """What came of a plan. ``broken`` is None if everything held.
+
+    ``turned_away`` counts the answers to students that decided nothing; ``waited_s`` is the longest wait for an answer.
+    """
 
     plan: Plan
     broken: str | None = None
     operations: int = 0
     commits: int = 0
     simulated_s: float = 0.0
+    turned_away: int = 0
+    waited_s: float = 0.0
     struck: dict[Fault, int] = field(default_factory=dict)
     trace: list[str] = field(default_factory=list)
 
@@ -95,6 +100,8 @@ class _Simulation:
             self._run.simulated_s = asyncio.get_running_loop().time()
             self._run.operations = len(clients.asked)
             self._run.struck = chaos.struck
+            self._run.turned_away = len(clients.turned_away)
+            self._run.waited_s = cluster.waited_s
         self._judge(cluster, clients, starts)
 
     def _populate(self, chaos: Chaos) -> dict[int, Seats]:

@@ -7,8 +7,11 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from cluster.directory import DirectoryView
+from cluster.settings import Placement
 from tests.simulation.chaos import Chaos
 from tests.simulation.cluster import LEASE_TTL_MS, Cluster
+from tests.simulation.controller import SimulatedController
 from tests.simulation.plan import Fault
 from tests.simulation.process import ProcessDiedError
 
@@ -25,6 +28,7 @@ class Storm:
         self._chaos = chaos
         self._cluster = cluster
         self._trace = trace
+        self._controller = SimulatedController(chaos, cluster, trace)
         self._strikes: dict[Fault, Callable[[], Coroutine[Any, Any, None]]] = {
             Fault.PARTITION: self._partition,
             Fault.ACTOR_KILLED: self._kill_actor,
@@ -32,7 +36,9 @@ class Storm:
             Fault.ACTOR_ZOMBIE: self._replace_paused_actor,
             Fault.SECTIONS_RELEASED: self._release_sections,
             Fault.API_KILLED: self._kill_api,
-            Fault.MEMBERS_DIFFER: self._change_members,
+            Fault.MEMBERS_DIFFER: self._give_other_members,
+            Fault.MEMBERS_CHANGE: self._controller.change_members,
+            Fault.PINNED: self._controller.pin,
             Fault.POSTGRES_KILLED: self._kill_postgres,
             Fault.REDIS_AWAY: self._stop_redis,
             Fault.REDIS_FLUSHED: self._flush_redis,
@@ -53,6 +59,7 @@ class Storm:
                     self._trace(f"fault: {fault.value}")
                     strikes.create_task(self._strikes[fault]())
         self._chaos.is_over = True
+        await self._controller.mend()
         self._trace("the storm is over")
 
     def _some(self, choices: list[str]) -> str:
@@ -63,12 +70,12 @@ class Storm:
 
     async def _partition(self) -> None:
         api = self._chaos.random.choice(self._cluster.apis)
-        api.cut_off(self._some(list(self._cluster.names)))
+        api.cut_off(self._some(list(self._cluster.actors)))
         await self._for_a_while(0.5, 6.0)
         api.reconnect()
 
     async def _kill_actor(self) -> None:
-        name = self._some(list(self._cluster.names))
+        name = self._some(list(self._cluster.actors))
         killed = self._cluster.actors[name]
         killed.kill()
         await self._for_a_while(*RESTART_S)
@@ -76,14 +83,14 @@ class Storm:
             self._cluster.start_actor(name)
 
     async def _pause_actor(self) -> None:
-        actor = self._cluster.actors[self._some(list(self._cluster.names))]
+        actor = self._cluster.actors[self._some(list(self._cluster.actors))]
         actor.process.pause()
         await self._for_a_while(0.1, LEASE_S * 1.6)
         actor.process.resume()
 
     async def _replace_paused_actor(self) -> None:
         """Ray gives up a node that is cut off; its actors do not know, and go on when they can."""
-        name = self._some(list(self._cluster.names))
+        name = self._some(list(self._cluster.actors))
         zombie = self._cluster.actors[name]
         zombie.process.pause()
         await self._for_a_while(0.1, 3.0)
@@ -94,7 +101,7 @@ class Storm:
         zombie.process.resume()
 
     async def _release_sections(self) -> None:
-        actor = self._cluster.actors[self._some(list(self._cluster.names))]
+        actor = self._cluster.actors[self._some(list(self._cluster.actors))]
         if actor.service is None or actor.process.is_dead:
             return
         section_ids = [one for one in range(1, self._chaos.plan.sections + 1) if self._chaos.random.random() < 0.5]
@@ -103,20 +110,21 @@ class Storm:
 
     async def _kill_api(self) -> None:
         index = self._chaos.random.randrange(len(self._cluster.apis))
-        await self._restart_api(index, self._cluster.names)
+        await self._restart_api(index)
 
-    async def _change_members(self) -> None:
-        """Some API processes learn of an actor later than others."""
+    async def _give_other_members(self) -> None:
+        """It starts with an old view, and learns of a newer one when there is one."""
         index = self._chaos.random.randrange(len(self._cluster.apis))
         count = self._chaos.random.randint(1, len(self._cluster.names))
-        await self._restart_api(index, tuple(sorted(self._chaos.random.sample(self._cluster.names, count))))
+        members = tuple(sorted(self._chaos.random.sample(self._cluster.names, count)))
+        await self._restart_api(index, DirectoryView(0, Placement.AUTO, members))
 
-    async def _restart_api(self, index: int, members: tuple[str, ...]) -> None:
+    async def _restart_api(self, index: int, view: DirectoryView | None = None) -> None:
         killed = self._cluster.apis[index]
         killed.kill()
         await self._for_a_while(0.1, 2.0)
         if self._cluster.apis[index] is killed:
-            self._cluster.start_api(index, members)
+            self._cluster.start_api(index, view or self._cluster.view)
 
     async def _kill_postgres(self) -> None:
         self._cluster.postgres.crash()
@@ -132,5 +140,5 @@ class Storm:
         self._cluster.redis.flush()
 
     async def _jump_clock(self) -> None:
-        actor = self._cluster.actors[self._some(list(self._cluster.names))]
+        actor = self._cluster.actors[self._some(list(self._cluster.actors))]
         actor.process.wall_offset_s += self._chaos.random.choice([-3600.0, 3600.0])

@@ -6,9 +6,11 @@ import asyncio
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from tests.simulation.cluster import DEADLINE_S
 from tests.simulation.loop import DeadlockError, run_simulated
 from tests.simulation.mutations import Mutation
 from tests.simulation.plan import Fault, Plan
@@ -17,6 +19,14 @@ from tests.simulation.run import shrink, simulate
 SEEDS = 200
 CHUNK = 20
 HUNT = 1000
+MOVING = (
+    Fault.MEMBERS_CHANGE,
+    Fault.PINNED,
+    Fault.VIEW_LATE,
+    Fault.SECTIONS_RELEASED,
+    Fault.SECTIONS_IDLE,
+)
+"""All that moves sections while nothing is broken."""
 
 
 @pytest.mark.parametrize("start", range(0, SEEDS, CHUNK))
@@ -25,6 +35,14 @@ def test_everything_holds(start: int) -> None:
         run = simulate(Plan.of(seed))
         assert run.broken is None, f"python -m tests.simulation --seed {seed} --shrink\n{run.broken}"
         assert run.operations > 0
+
+
+def test_moving_sections_alone_turns_nobody_away() -> None:
+    for seed in range(SEEDS):
+        run = simulate(replace(Plan.of(seed), faults=MOVING))
+        assert run.broken is None, f"seed {seed}: {run.broken}"
+        assert run.turned_away == 0, f"seed {seed}"
+        assert run.waited_s < DEADLINE_S / 2, f"seed {seed}"
 
 
 @pytest.mark.parametrize("mutation", Mutation)
