@@ -97,12 +97,7 @@ def drain(
         meant = node or deployment.this_node()
         label = await controller.call("undrain" if undo else "drain", meant, "asked for by an operator")
         if label is None:
-            known = ", ".join(
-                f"{one['label']} ({one['address']})" for one in (await controller.call("status"))["nodes"]
-            )
-            raise CommandError(
-                f"no node, or more than one, is called {meant!r}. There are: {known or 'none'}", Exit.USAGE
-            )
+            raise CommandError(_why_not(meant, await controller.call("status")), Exit.USAGE)
         left = [] if undo else await _until_left(controller, label, wait)
         return {"node": label, "draining": not undo, "left": left}
 
@@ -116,6 +111,14 @@ def drain(
     if done["left"]:
         err.print(f"still on node {done['node']} after {wait:.0f} s: {', '.join(done['left'])}. It goes on leaving.")
         raise typer.Exit(int(Exit.FAILURE))
+
+
+def _why_not(node: str, said: dict[str, Any]) -> str:
+    staying = [one for one in said["nodes"] if not one["draining"]]
+    known = ", ".join(f"{one['label']} ({one['address']})" for one in said["nodes"]) or "none"
+    if len(staying) <= 1:
+        return f"no other node serves: add one first. There are: {known}"
+    return f"no node, or more than one, is called {node!r}. There are: {known}"
 
 
 async def _until_left(controller: AttachedController, label: str, wait_s: float) -> list[str]:

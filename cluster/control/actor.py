@@ -93,10 +93,15 @@ class ControllerActor:
         return await self._controller.rebalance()
 
     async def drain(self, node: str, reason: str) -> str | None:
-        """Have everything leave a node; its label, or None if none or several are called so."""
+        """Have everything leave a node.
+
+        Returns:
+            its label; None if none or several are called so, or if no other could serve.
+        """
         label = self._controller.label_of(node)
-        if label is not None:
-            self._controller.drain(label, reason)
+        if label is None or self._controller.is_last(label):
+            return None
+        self._controller.drain(label, reason)
         return label
 
     async def undrain(self, node: str, reason: str) -> str | None:

@@ -148,6 +148,11 @@ class Controller:
         )
         return self._port if is_complete else None
 
+    def is_last(self, label: str) -> bool:
+        """Whether no other node could serve."""
+        others = eligible(self._sight.nodes, {*self._draining, label}) if self._sight is not None else []
+        return not others
+
     def drain(self, label: str, reason: str) -> None:
         """Have everything leave a node."""
         if label not in self._draining:
@@ -197,7 +202,11 @@ class Controller:
         self._publication.saw(max([kept.version, *(pulse.view_version for pulse in sight.pulses.values())]))
         if kept.generation == self._config.generation:
             self._pins = {one: name for one, name in kept.pins.items() if name in sight.names}
-        self._draining = {label: why for label, why in kept.draining.items() if label in sight.living}
+        self._draining = {
+            node.label: kept.draining[node.node_id]
+            for node in sight.nodes
+            if node.is_alive and node.node_id in kept.draining
+        }
         self._sizing.wanted = kept.nodes_wanted
         if self._port is None:
             self._port = next(iter(sight.listening().values()), None)
@@ -416,10 +425,10 @@ class Controller:
     # Memory
 
     async def _remember(self) -> None:
+        living = {node.label: node.node_id for node in self._known_nodes.values() if node.is_alive}
+        draining = {living[label]: why for label, why in self._draining.items() if label in living}
         version = self._publication.version
-        state = Remembered(
-            self._config.generation, version, dict(self._pins), dict(self._draining), self._sizing.wanted
-        )
+        state = Remembered(self._config.generation, version, dict(self._pins), draining, self._sizing.wanted)
         if state != self._saved:
             self._saved = state
             await self._store.save(state)

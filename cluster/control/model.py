@@ -118,7 +118,7 @@ class Remembered:
         generation: of actors; pins of another one are not taken up again.
         version: of the newest view.
         pins: actors by section id.
-        draining: why, by label of the node.
+        draining: why, by id of the node: a label may be used again.
         nodes_wanted: the last decision on the number of nodes.
     """
 

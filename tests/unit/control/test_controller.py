@@ -202,6 +202,18 @@ async def test_a_new_controller_takes_up_what_the_old_one_decided() -> None:
     assert len(world.cluster.starts) == starts
 
 
+async def test_a_label_that_is_used_again_is_not_drained_for_its_predecessor() -> None:
+    world = World(replace(node("local"), node_id="1"), node("b"))
+    await world.steps(3)
+    world.controller.drain("local", "for repair")
+    await world.steps(3)
+    world.cluster.known["local"] = replace(node("local"), node_id="2")
+    world.new_controller()
+    await world.steps(4)
+    assert dict(world.controller.draining) == {}
+    assert "sections-local-0" in world.pooled
+
+
 async def test_an_upgrade_switches_when_all_new_ones_are_ready_and_ends_the_old() -> None:
     world = World(node("a"), node("b"), config=ControlConfig(generation="old", port=8080))
     await world.steps(3)
