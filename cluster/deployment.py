@@ -24,6 +24,8 @@ RAY_ENVIRONMENT = {
     # that fifteen and more than sixty. These matter where the head runs.
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "3000",
+    # Without a GCS all goes on serving, but Ray ends nodes and their processes after this time; its own value is 60.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
     # Said aloud: a process that joins decides on this when it imports Ray, before it could find a token.
     "RAY_AUTH_MODE": "token",
     # No port: Ray's autoscaler, idle in a local Ray, would show its figures to the whole network without a token.

@@ -108,7 +108,7 @@ class Controller:
         if not self._is_restored:
             await self._restore(sight)
         self._sight = sight
-        self._note_nodes(sight)
+        await self._note_nodes(sight)
         nodes = eligible(sight.nodes, self._draining)
         self._fleet = fleet = fleet_of(self._config, nodes)
         self._start_section_actors(fleet, sight)
@@ -363,17 +363,25 @@ class Controller:
 
     # Nodes
 
-    def _note_nodes(self, sight: Sight) -> None:
+    async def _note_nodes(self, sight: Sight) -> None:
         for node in sight.nodes:
             known = self._known_nodes.get(node.node_id)
             if known is not None and known.is_alive and not node.is_alive:
                 self._decide(Kind.NODE_LOST, node.label, f"{node.address} is gone")
+                await self._store.bury(self._pooled_of(node))
             self._known_nodes[node.node_id] = node
         for label in [label for label in self._draining if label not in sight.living]:
             del self._draining[label]
         for node in sight.nodes:
             if node.is_alive and node.is_leaving:
                 self.drain(node.label, "Ray takes the node away")
+
+    def _pooled_of(self, node: Node) -> list[str]:
+        """Members of the directory on a node, if its label tells it from all others."""
+        view = self._publication.view
+        if view is None or not node.node_id.startswith(node.label):
+            return []
+        return [name for name in view.pooled if (found := placed(name)) is not None and found.label == node.label]
 
     def _size(self, sight: Sight, nodes: list[Node]) -> None:
         """Decide how many nodes there should be, if there is an autoscaler to tell: nodes say so by declaring."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cluster.control.model import Node
 from cluster.control.names import api_server_names, placed, section_actor_names
 
-BACK_WITHIN_S = 15.0
+BACK_WITHIN_S = 10.0
 """A member that does not answer keeps its sections so long, if its node lives: Ray restarts it where it was."""
 
 START_MAX_S = 60.0

@@ -6,7 +6,7 @@ Every method has its own deadline. What does not answer raises ``ActorLostError`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from cluster.control.model import Node, Pulse, Remembered
@@ -71,10 +71,13 @@ class NoLoadBalancer:
 
 
 class StateStore(Protocol):
-    """Keeps what the controller would like to remember. A hint: neither method raises."""
+    """Keeps what the controller would like to remember. A hint: no method raises."""
 
     async def load(self) -> Remembered | None:
         """What was saved last, or None."""
 
     async def save(self, state: Remembered) -> None:
         """Save, or not."""
+
+    async def bury(self, actors: Collection[str]) -> None:
+        """Have nobody wait for the leases of these actors: their nodes were given up, and their names are used up."""

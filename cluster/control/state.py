@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
 import msgspec
+from redis.asyncio import Redis
 
 from cluster.control.model import Remembered
+from persistence.lease import DEAD_S, dead_key
 from persistence.redis_breaker import RedisAwayError, RedisBreaker
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,19 @@ class RedisState:
         """Save, or not."""
         with suppress(RedisAwayError):
             await self._redis.call(lambda redis: redis.set(KEY, msgspec.json.encode(state)))
+
+    async def bury(self, actors: Collection[str]) -> None:
+        """See ``StateStore``."""
+
+        async def tell(redis: Redis) -> None:
+            async with redis.pipeline(transaction=False) as calls:
+                for actor in actors:
+                    calls.set(dead_key(actor), b"1", ex=DEAD_S)
+                await calls.execute()
+
+        if actors:
+            with suppress(RedisAwayError):
+                await self._redis.call(tell)
 
     async def close(self) -> None:
         """Close all connections."""

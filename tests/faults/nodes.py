@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from cluster.control.model import LABEL_CHARACTERS
 from cluster.deployment import RAY_ENVIRONMENT
 
 START_TIMEOUT_S = 60.0
@@ -32,6 +33,25 @@ class Node:
         pid: int
         (pid,) = (one.pid for one in psutil.Process(self.process.pid).children() if one.name().startswith("raylet"))
         return pid
+
+    def kill(self) -> list[int]:
+        """kill -9 of it and of all that it started, as when a machine loses its power; the processes."""
+        family = [*psutil.Process(self.process.pid).children(recursive=True), psutil.Process(self.process.pid)]
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        return [one.pid for one in family]
+
+    @property
+    def node_id(self) -> str:
+        """Ray's id of it, from the command line of its raylet."""
+        line: list[str] = psutil.Process(self.raylet_pid).cmdline()
+        return next(one for one in line if one.startswith("--node_id=")).partition("=")[2]
+
+    @property
+    def label(self) -> str:
+        """How it is called in names of actors."""
+        return self.node_id[:LABEL_CHARACTERS]
 
     async def stop(self) -> None:
         """End it and all that it started, if it still runs."""
@@ -60,16 +80,17 @@ class LocalCluster:
         """What a process needs to be told to join."""
         return {"RAY_ADDRESS": self.address, "RAY_AUTH_TOKEN_PATH": self.environment["RAY_AUTH_TOKEN_PATH"]}
 
-    async def place_actors(self, environment: dict[str, str]) -> None:
-        """The section actors on a node that they half fill; then a second node, which Ray prefers for what comes."""
-        await self.add_node(1)
-        placing = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.faults.place_actors", env=environment
-        )
-        assert await placing.wait() == 0
-        await self.add_node(8)
+    @property
+    def head(self) -> Node:
+        """The node with the GCS and the controller."""
+        return self.nodes[0]
 
-    async def add_node(self, cpus: int) -> Node:
+    @property
+    def workers(self) -> list[Node]:
+        """All other nodes that run."""
+        return [node for node in self.nodes[1:] if node.process.returncode is None]
+
+    async def add_node(self, cpus: int = 4) -> Node:
         """Start one more node and wait until it has joined."""
         return await self._start(f"node-{len(self.nodes)}", "--address", self.address, "--num-cpus", str(cpus))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cluster.control.config import ControlConfig
@@ -132,12 +132,16 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.kept: Remembered | None = None
+        self.buried: list[str] = []
 
     async def load(self) -> Remembered | None:
         return self.kept
 
     async def save(self, state: Remembered) -> None:
         self.kept = state
+
+    async def bury(self, actors: Collection[str]) -> None:
+        self.buried += actors
 
 
 class World:

@@ -88,6 +88,7 @@ async def test_a_dead_node_leaves_the_directory_at_the_next_look() -> None:
     await world.steps(1)
     assert world.pooled == ("sections-a-0",)
     assert reasons(world, Kind.NODE_LOST)
+    assert world.store.buried == ["sections-b-0"], "its leases may not be waited for, should it live on unseen"
     assert "its node is gone" in reasons(world, Kind.VIEW)[-1]
 
 
