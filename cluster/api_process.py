@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from cluster.control.spot import SpotWatch, is_ec2
 from cluster.control.subscription import Subscription
 from cluster.node import NodeConfig
+from cluster.settings import SpotWatching
 
 if TYPE_CHECKING:
     from api.server import ActorLink
@@ -52,7 +54,12 @@ class ApiServer:
             actors, controller = await asyncio.gather(opened.collect_stats(), subscription.stats())
             return [*actors, *controller]
 
+        watching = self._watch_spot(subscription)
+
         async def close() -> None:
+            if watching is not None:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
             await subscription.close()
             await opened.close()
 
@@ -62,6 +69,15 @@ class ApiServer:
             await close()
             raise
         return ActorLink(opened.gateway, collect, opened.ping, lambda: opened.directory.view.version, close)
+
+    def _watch_spot(self, subscription: Subscription) -> asyncio.Task[None] | None:
+        """Every API process of a node watches: draining twice changes nothing."""
+        settings = self._config.settings
+        is_wanted = settings.spot_watch is SpotWatching.ON or (settings.spot_watch is SpotWatching.AUTO and is_ec2())
+        if not is_wanted:
+            return None
+        watch = SpotWatch(settings.metadata_url, subscription.drain_this_node)
+        return asyncio.create_task(watch.run(), name="spot-watch")
 
 
 def create_api_server(config: NodeConfig, options: dict[str, Any]) -> Any:

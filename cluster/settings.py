@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from cluster.control.schedule import parse_schedule
 from persistence.names import ENROLLMENT_ID_BLOCK
 
 
@@ -31,6 +32,14 @@ class Placement(enum.StrEnum):
     DEDICATED = "dedicated"
     POOLED = "pooled"
     AUTO = "auto"
+
+
+class SpotWatching(enum.StrEnum):
+    """Whether nodes ask EC2 if they are about to be taken away. ``auto``: where the machine says that it is EC2."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 class Settings(BaseSettings):
@@ -78,6 +87,8 @@ class Settings(BaseSettings):
     scale_in_after_s: float = Field(300.0, gt=0)
     schedule: str = ""
     drain_s: float = Field(5.0, ge=0, le=600)
+    spot_watch: SpotWatching = SpotWatching.AUTO
+    metadata_url: str = "http://169.254.169.254"
 
     connections_max: int = Field(8_192, ge=1)
     in_flight_max: int = Field(1_024, ge=1)
@@ -130,6 +141,18 @@ class Settings(BaseSettings):
                 )
             if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value()) < 32:
                 raise ValueError("SEATLINE_JWT_SECRET must have at least 32 characters in production")
+        return self
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule_is_understood(cls, value: str) -> str:
+        parse_schedule(value)
+        return value
+
+    @model_validator(mode="after")
+    def _fewest_before_most(self) -> Self:
+        if self.nodes_min > self.nodes_max:
+            raise ValueError("SEATLINE_NODES_MIN is greater than SEATLINE_NODES_MAX")
         return self
 
     @model_validator(mode="after")

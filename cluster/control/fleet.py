@@ -69,7 +69,7 @@ def members(
         living: labels of the nodes that are alive.
         draining: labels of the nodes that are to be left.
     """
-    ready = {name for name in wanted if silent_s.get(name) == 0.0}
+    ready = {name for name in wanted if silent_s.get(name) == 0.0 and _label(name) in living}
     kept = [name for name in before if _may_stay(name, silent_s, living)]
     leaving = [name for name in kept if name not in wanted]
     replaced = [name for name in leaving if _label(name) not in draining]

@@ -76,7 +76,7 @@ class Sizing:
             and waiting < 1 + self.limits.waiting_high / 10
         )
         self._high_since = (self._high_since or now) if is_high else None
-        self._low_since = (self._low_since or now) if is_low and nodes >= current else None
+        self._low_since = (self._low_since or now) if is_low and nodes == current else None
         if self._high_since is not None and now - self._high_since >= self.limits.out_for_s and nodes >= current:
             more = max(math.ceil(nodes * busy / self.limits.busy_aim), nodes + 1)
             self._high_since = None

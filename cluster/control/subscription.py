@@ -56,6 +56,20 @@ class Subscription:
         except AWAY:
             return []
 
+    async def drain_this_node(self, reason: str) -> None:
+        """Have everything leave the node of this process.
+
+        Raises:
+            TimeoutError: if the controller does not hear it.
+        """
+        node_id = ray.get_runtime_context().get_node_id()
+        try:
+            handle = self._handle or await self._find()
+            async with asyncio.timeout(MARGIN_S):
+                await handle.drain.remote(node_id, reason)
+        except AWAY as error:
+            raise TimeoutError("the controller does not hear that this node goes") from error
+
     async def close(self) -> None:
         """Stop following."""
         self._following.cancel()
