@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     nodes_max: int = Field(20, ge=1)
     scale_out_busy: float = Field(0.75, gt=0, le=1)
     scale_out_waiting: int = Field(500, ge=1)
+    scale_out_after_s: float = Field(5.0, gt=0)
     scale_in_after_s: float = Field(300.0, gt=0)
     schedule: str = ""
     drain_s: float = Field(5.0, ge=0, le=600)

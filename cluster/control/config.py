@@ -65,6 +65,7 @@ def control_config(settings: Settings, generation: str) -> ControlConfig:
             nodes_max=settings.nodes_max,
             busy_high=settings.scale_out_busy,
             waiting_high=settings.scale_out_waiting,
+            out_for_s=settings.scale_out_after_s,
             in_for_s=settings.scale_in_after_s,
         ),
         openings=parse_schedule(settings.schedule),

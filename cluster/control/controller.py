@@ -39,6 +39,8 @@ RETIRE_AFTER_S = 2.0
 """An actor that left the directory stays so long: requests are still on their way to it."""
 OWN_SILENT_S = 5.0
 """A section whose own actor does not answer for so long goes back to the others."""
+NODE_ID_MIN = 6
+"""Characters of a node's id that may stand for it."""
 SCALE_IN = "fewer nodes are wanted"
 
 
@@ -379,7 +381,7 @@ class Controller:
     def _pooled_of(self, node: Node) -> list[str]:
         """Members of the directory on a node, if its label tells it from all others."""
         view = self._publication.view
-        if view is None or not node.node_id.startswith(node.label):
+        if view is None or not node.node_id.endswith(node.label):
             return []
         return [name for name in view.pooled if (found := placed(name)) is not None and found.label == node.label]
 
@@ -470,7 +472,11 @@ class Controller:
     def label_of(self, node: str) -> str | None:
         """The label of the living node that is meant: by its label, the beginning of its id, or its address."""
         living = [one for one in self._sight.nodes if one.is_alive] if self._sight is not None else []
-        meant = [one for one in living if node in {one.label, one.address} or (node and one.node_id.startswith(node))]
+        meant = [
+            one
+            for one in living
+            if node in {one.label, one.address} or (len(node) >= NODE_ID_MIN and one.node_id.startswith(node))
+        ]
         return meant[0].label if len(meant) == 1 else None
 
     def stats(self) -> dict[str, Any]:
@@ -480,6 +486,7 @@ class Controller:
         return {
             "actor": "controller",
             "view_version": self._publication.version,
+            "members": len(self.view.pooled) if self.view is not None else 0,
             "pins": len(self._pins),
             "nodes": len(sight.living) if sight is not None else 0,
             "nodes_draining": len(self._draining),

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 LABEL_CHARACTERS = 12
-"""Of a node's id, as it stands in names."""
+"""Of a node's id, as it stands in names: the last ones, which tell the nodes apart that Ray's test providers make."""
 
 SEATLINE_NODE = "seatline_node"
 """The resource by which a node says that it is there for Seatline. The autoscaler is asked for it."""

@@ -218,7 +218,7 @@ def _node(said: Mapping[str, Any], is_leaving: bool, label: str | None) -> Node:
     node_id = said["NodeID"]
     return Node(
         node_id=node_id,
-        label=label or node_id[:LABEL_CHARACTERS],
+        label=label or node_id[-LABEL_CHARACTERS:],
         address=said["NodeManagerAddress"],
         cpus=resources.get("CPU", 0.0),
         is_alive=said["Alive"],

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from cluster.control.model import Decision, Kind, Node, Pulse
 from cluster.control.schedule import Opening, scheduled
 
+AIM = 0.75
+
 
 @dataclass(frozen=True, slots=True)
 class SizeLimits:
     """Args:
     nodes_min, nodes_max: never fewer, never more.
     busy_high: share of time in which the busiest kind of process works, from which there should be more nodes.
-    busy_aim: what that share should be after adding nodes.
     waiting_high: commands and requests that wait on a node, from which there should be more, however busy it is.
     out_for_s: how long it must have been busy enough before nodes are added.
     in_for_s: how long one node fewer must have been enough before one is given back.
@@ -24,10 +25,14 @@ class SizeLimits:
     nodes_min: int = 2
     nodes_max: int = 20
     busy_high: float = 0.75
-    busy_aim: float = 0.55
     waiting_high: int = 500
     out_for_s: float = 5.0
     in_for_s: float = 300.0
+
+    @property
+    def busy_aim(self) -> float:
+        """What the share should be after adding nodes, and what it may not reach by taking one away."""
+        return self.busy_high * AIM
 
 
 @dataclass(slots=True)

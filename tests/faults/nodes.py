@@ -51,7 +51,7 @@ class Node:
     @property
     def label(self) -> str:
         """How it is called in names of actors."""
-        return self.node_id[:LABEL_CHARACTERS]
+        return self.node_id[-LABEL_CHARACTERS:]
 
     async def stop(self) -> None:
         """End it and all that it started, if it still runs."""
@@ -90,6 +90,12 @@ class LocalCluster:
         """All other nodes that run."""
         return [node for node in self.nodes[1:] if node.process.returncode is None]
 
+    async def start_head(self, port: int, *arguments: str) -> Node:
+        """Start the head, without CPUs, so that nothing is placed on it."""
+        return await self._start(
+            "head", "--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false", *arguments
+        )
+
     async def add_node(self, cpus: int = 4) -> Node:
         """Start one more node and wait until it has joined."""
         return await self._start(f"node-{len(self.nodes)}", "--address", self.address, "--num-cpus", str(cpus))
@@ -116,15 +122,20 @@ class LocalCluster:
         return node
 
 
+def new_cluster(directory: Path, port: int) -> LocalCluster:
+    """One without nodes yet, whose head will listen on a port."""
+    token = _new_token(directory)
+    environment = {**os.environ, **RAY_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(token)}
+    return LocalCluster(f"127.0.0.1:{port}", environment, directory, [])
+
+
 @contextlib.asynccontextmanager
 async def local_cluster(directory: Path) -> AsyncIterator[LocalCluster]:
     """Start a head; it and all nodes end with the block."""
-    token = _new_token(directory)
-    environment = {**os.environ, **RAY_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(token)}
     port = free_port()
-    cluster = LocalCluster(f"127.0.0.1:{port}", environment, directory, [])
+    cluster = new_cluster(directory, port)
     try:
-        await cluster._start("head", "--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false")
+        await cluster.start_head(port)
         yield cluster
     finally:
         for node in reversed(cluster.nodes):

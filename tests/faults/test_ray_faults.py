@@ -74,7 +74,7 @@ async def test_raylet_frozen(
         row.injects("SIGSTOP of the raylet of one of two nodes, until its sections are on the other; SIGCONT")
         with frozen(silent.raylet_pid):
             row.healed()
-            await owned_elsewhere(row, silent.node_id)
+            await owned_elsewhere(row, silent.label)
             await row.steady(AFTERWARDS_S)
             taken_s = max(row.waits_s(row.healed_at))
             alive = [pid for pid in old if psutil.pid_exists(pid)]
@@ -174,13 +174,13 @@ async def gone(pids: list[int]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def owned_elsewhere(row: Row, node_id: str) -> None:
+async def owned_elsewhere(row: Row, label: str) -> None:
     """Wait until no section of the load is owned by an actor of a node."""
     async with asyncio.timeout(90):
         while await row.campus.connection.fetchval(
             "SELECT count(*) FROM section_seats WHERE section_id = ANY($1::bigint[]) AND owner LIKE $2",
             row.sections,
-            f"sections-{node_id[:12]}-%",
+            f"sections-{label}-%",
         ):
             await asyncio.sleep(0.2)
 
