@@ -98,15 +98,15 @@ class ControllerActor:
         Returns:
             its label; None if none or several are called so, or if no other could serve.
         """
-        label = self._controller.label_of(node)
-        if label is None or self._controller.is_last(label):
+        label = self._controller.nodes.label_of(node)
+        if label is None or self._controller.nodes.is_last(label):
             return None
         self._controller.drain(label, reason)
         return label
 
     async def undrain(self, node: str, reason: str) -> str | None:
         """Use a node again; its label, or None if none or several are called so."""
-        label = self._controller.label_of(node)
+        label = self._controller.nodes.label_of(node)
         if label is not None:
             self._controller.undrain(label, reason)
         return label

@@ -33,6 +33,11 @@ class ControlConfig:
     size: SizeLimits = field(default_factory=SizeLimits)
     openings: tuple[Opening, ...] = ()
 
+    @property
+    def is_dedicated(self) -> bool:
+        """Whether every section has its own actor, which API processes start and which end by themselves."""
+        return self.placement is Placement.DEDICATED
+
 
 def fleet_of(config: ControlConfig, nodes: Sequence[Node]) -> Fleet:
     """What should run on these nodes."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
+import logging
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+
+log = logging.getLogger(__name__)
 
 LABEL_CHARACTERS = 12
 """Of a node's id, as it stands in names: the last ones, which tell the nodes apart that Ray's test providers make."""
@@ -88,8 +91,13 @@ class Decision:
 
 @dataclass(slots=True)
 class Journal:
-    """The last decisions, and how many there were of each kind."""
+    """The last decisions, and how many there were of each kind.
 
+    Args:
+        now: Unix seconds.
+    """
+
+    now: Callable[[], float]
     kept_max: int = 200
     totals: Counter[str] = field(default_factory=Counter)
     _kept: deque[Decision] = field(init=False)
@@ -98,9 +106,14 @@ class Journal:
         """Bounded, whatever happens."""
         self._kept = deque(maxlen=self.kept_max)
 
+    def decide(self, kind: Kind, subject: str, reason: str) -> None:
+        """Something was decided just now."""
+        self.note([Decision(self.now(), kind, subject, reason)])
+
     def note(self, decisions: Iterable[Decision]) -> None:
         """Remember."""
         for one in decisions:
+            log.info("%s %s: %s", one.kind.value, one.subject, one.reason)
             self._kept.append(one)
             self.totals[one.kind.value] += 1
 

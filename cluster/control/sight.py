@@ -31,6 +31,14 @@ class Sight:
         """Labels of the nodes that are alive."""
         return {node.label for node in self.nodes if node.is_alive}
 
+    def api_servers(self) -> list[str]:
+        """Names of the API servers that are not dead for good."""
+        return sorted(name for name in self.names if (found := placed(name)) is not None and found.is_api)
+
+    def section_actors(self) -> list[str]:
+        """Names of the section actors that answered."""
+        return sorted(name for name in self.pulses if (found := placed(name)) is None or not found.is_api)
+
     def listening(self) -> dict[str, int]:
         """Ports of the API servers that listen."""
         return {

@@ -9,7 +9,7 @@ from cluster.control.config import ControlConfig
 from cluster.control.controller import Controller
 from cluster.control.model import Node, Pulse, Remembered
 from cluster.control.names import placed
-from cluster.control.ports import ClusterAwayError, NoLoadBalancer
+from cluster.control.ports import ClusterAwayError
 from cluster.gateway import ActorLostError
 
 
@@ -144,6 +144,26 @@ class FakeStore:
         self.buried += actors
 
 
+class FakeBalancer:
+    """Implements ``cluster.control.ports.LoadBalancer``."""
+
+    def __init__(self) -> None:
+        self.targets: set[tuple[str, int]] = set()
+        self.is_away = False
+
+    async def register(self, node_ip: str, port: int) -> None:
+        self._require()
+        self.targets.add((node_ip, port))
+
+    async def deregister(self, node_ip: str, port: int) -> None:
+        self._require()
+        self.targets.discard((node_ip, port))
+
+    def _require(self) -> None:
+        if self.is_away:
+            raise TimeoutError("the load balancer does not answer")
+
+
 class World:
     """A controller on a fake cluster, and time."""
 
@@ -151,7 +171,7 @@ class World:
         self.cluster = FakeCluster(*nodes)
         self.store = FakeStore()
         self.clock = FakeClock()
-        self.balancer = NoLoadBalancer()
+        self.balancer = FakeBalancer()
         self.config = config or ControlConfig(port=8080)
         self.controller = self.new_controller()
 

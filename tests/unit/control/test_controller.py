@@ -10,7 +10,7 @@ from cluster.control.model import Kind, Pulse
 from cluster.control.sizing import SizeLimits
 from cluster.directory import place
 from cluster.settings import Placement
-from tests.unit.control.fakes import World, node
+from tests.unit.control.fakes import FakeActor, World, node
 
 
 def reasons(world: World, kind: Kind) -> list[str]:
@@ -156,6 +156,45 @@ async def test_a_drained_node_is_left_and_nothing_stays_on_it() -> None:
     assert world.pooled == ("sections-a-0", "sections-b-0")
 
 
+async def test_the_load_balancer_knows_who_listens() -> None:
+    world = World(node("a"), node("b"))
+    await world.steps(4)
+    a, b = (world.cluster.known[label].address for label in "ab")
+    assert world.balancer.targets == {(a, 8080), (b, 8080)}
+    world.controller.drain("b", "for repair")
+    await world.steps(1)
+    assert world.balancer.targets == {(a, 8080)}
+    world.cluster.lose("a")
+    await world.steps(3)
+    assert world.balancer.targets == {(a, 8080)}, "never the last one"
+
+
+async def test_a_load_balancer_that_is_away_holds_nothing_up_and_is_told_later() -> None:
+    world = World(node("a"), node("b"))
+    world.balancer.is_away = True
+    await world.steps(3)
+    assert world.controller.serving_port() == 8080
+    assert world.balancer.targets == set()
+    world.balancer.is_away = False
+    await world.steps(10)
+    assert len(world.balancer.targets) == 2
+
+
+async def test_an_upgrade_takes_the_place_of_dedicated_actors_too() -> None:
+    config = ControlConfig(port=8080, placement=Placement.DEDICATED, actors_per_node=0, generation="old")
+    world = World(node("a"), config=config)
+    await world.steps(3)
+    world.cluster.actors["section-1"] = FakeActor("a", sections={1})
+    world.config = replace(config, generation="new")
+    world.new_controller()
+    await world.steps(12)
+    assert world.cluster.api() == ["api-a-0-new"]
+    assert "section-1" in world.cluster.stops
+    world.cluster.actors["section-1"] = FakeActor("a", sections={1})  # an API server of the new version made it
+    await world.steps(10)
+    assert "section-1" in world.cluster.actors
+
+
 async def test_the_only_node_serves_on_however_it_is_drained() -> None:
     world = World(node("a"))
     await world.steps(3)
@@ -199,7 +238,7 @@ async def test_a_new_controller_takes_up_what_the_old_one_decided() -> None:
     starts = len(world.cluster.starts)
     world.new_controller()
     await world.steps(5)
-    assert dict(world.controller.draining) == {"b": "for repair"}
+    assert dict(world.controller.nodes.draining) == {"b": "for repair"}
     assert len(world.cluster.starts) == starts
 
 
@@ -211,7 +250,7 @@ async def test_a_label_that_is_used_again_is_not_drained_for_its_predecessor() -
     world.cluster.known["local"] = replace(node("local"), node_id="2")
     world.new_controller()
     await world.steps(4)
-    assert dict(world.controller.draining) == {}
+    assert dict(world.controller.nodes.draining) == {}
     assert "sections-local-0" in world.pooled
 
 
@@ -339,7 +378,7 @@ async def test_load_asks_for_nodes_and_quiet_gives_them_back() -> None:
     await busy(0.02, 30)
     assert world.cluster.requested[-1] == 1
     assert len({actor.label for actor in world.cluster.actors.values()}) == 1
-    assert len(world.controller.draining) == 2
+    assert len(world.controller.nodes.draining) == 2
 
 
 async def test_without_declared_nodes_nobody_is_asked_for_any() -> None:
@@ -354,7 +393,7 @@ async def test_without_declared_nodes_nobody_is_asked_for_any() -> None:
 async def test_a_controller_that_starts_on_many_nodes_gives_none_back_at_once() -> None:
     world = World(*(node(one, declared=True) for one in "abc"), config=ControlConfig(port=8080, size=SIZE))
     await world.steps(6)
-    assert dict(world.controller.draining) == {}
+    assert dict(world.controller.nodes.draining) == {}
     assert world.cluster.requested == [3]
 
 
