@@ -20,11 +20,16 @@ pytestmark = pytest.mark.cluster
 PATIENCE_S = 60.0
 
 
+async def figures(client: Client) -> dict[str, float]:
+    """Of the controller, as `/metrics` has them; none while the controller does not answer."""
+    text = (await client.request("GET", "/metrics")).body.decode()
+    found = re.findall(r'^seatline_actor_(\w+)\{actor="controller"\} (\S+)$', text, re.MULTILINE)
+    return {name: float(value) for name, value in found}
+
+
 async def figure(client: Client, name: str) -> float | None:
-    """A figure of the controller, as `/metrics` has it; None while the controller does not answer."""
-    answer = await client.request("GET", "/metrics")
-    found = re.search(rf'^seatline_actor_{name}\{{actor="controller"\}} (\S+)$', answer.body.decode(), re.MULTILINE)
-    return float(found[1]) if found else None
+    """One of them."""
+    return (await figures(client)).get(name)
 
 
 def controller_pids(seatline: Seatline) -> list[int]:
