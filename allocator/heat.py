@@ -18,8 +18,8 @@ COLD_PER_S = 0.01
 class ActorHeat(NamedTuple):
     """What an actor has to do. Plain values: it is sent to the controller.
 
-    ``busy`` is the share of the time that it spends in turns; ``hottest`` are section ids with their commands per
-    second, the hottest first.
+    ``inbox`` is how many commands wait; ``sections`` how many are in memory; ``busy`` the share of the time that it
+    spends in turns; ``hottest`` are section ids with their commands per second, the hottest first.
     """
 
     commands_per_s: float
@@ -40,6 +40,7 @@ class Heat:
         self._busy_s = 0.0
         self._folded_at = now
         self._rates: dict[int, float] = {}
+        self._commands_per_s = 0.0
         self._busy = 0.0
         self._seen_at: dict[int, float] = {}
 
@@ -74,7 +75,7 @@ class Heat:
         """The rates at this moment."""
         self._fold(now)
         hottest = nlargest(top, self._rates.items(), key=lambda item: item[1])
-        return ActorHeat(sum(self._rates.values()), inbox, len(self._seen_at), self._busy, hottest)
+        return ActorHeat(self._commands_per_s, inbox, len(self._seen_at), self._busy, hottest)
 
     def _fold(self, now: float) -> None:
         """Let the rates decay, and take in what was counted since the last time."""
@@ -90,6 +91,7 @@ class Heat:
             if rate >= COLD_PER_S:
                 rates[section_id] = rate
         self._rates = rates
+        self._commands_per_s = self._commands_per_s * kept + counts.total() * gain
         self._busy = min(1.0, self._busy * kept + self._busy_s * gain)
         self._seen_at.update({section_id: now for section_id in counts if section_id in self._seen_at})
         self._counts = Counter()

@@ -160,16 +160,18 @@ class SectionService:
             how many became active.
         """
         self._tombstones.clear(section_ids)
-        before = self.stats.activations
+        taken = 0
         for start in range(0, len(section_ids), TAKE_PORTION):
             async with self._turn_lock:
                 missing = sorted(set(section_ids[start : start + TAKE_PORTION]) - self._sections.keys())
+                active = len(self._sections)
                 try:
                     await self._activate(missing)
                 except StoreError as error:
                     log.warning("%d sections are left to their first request: %s", len(section_ids) - start, error)
                     break
-        return self.stats.activations - before
+                taken += len(self._sections) - active
+        return taken
 
     def active_sections(self) -> list[int]:
         """Ids of the sections in memory."""

@@ -8,6 +8,7 @@ from bench.commands.ablation import ablation
 from bench.commands.latency import latency
 from bench.commands.micro import micro
 from bench.commands.overload import overload
+from bench.commands.rebalance import rebalance
 from bench.commands.replay_day import replay_day
 from bench.commands.report import report
 from bench.commands.scale import scale
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (throughput, latency, spike, replay_day, micro, ablation, scale, overload, short, report):
+for command in (throughput, latency, spike, replay_day, micro, ablation, scale, overload, rebalance, short, report):
     app.command()(command)
 
 if __name__ == "__main__":

@@ -62,8 +62,10 @@ async def hand_over(
             if new in handoff.silent:
                 return
             if old not in handoff.silent:
-                handoff.handed += await ask(old, call_hand_over(old, dict.fromkeys(some, new)))
-            handoff.taken += await ask(new, call_take(new, some))
+                handed = await ask(old, call_hand_over(old, dict.fromkeys(some, new)))
+                handoff.handed += handed
+            taken = await ask(new, call_take(new, some))
+            handoff.taken += taken
 
     async def ask(name: str, call: Awaitable[int]) -> int:
         try:

@@ -8,7 +8,7 @@ from typing import Any
 from allocator.service import Limits
 from cluster.background import Background
 from cluster.directory import POOLED_PREFIX, Directory, DirectoryView
-from cluster.gateway import Gateway, GatewayLimits
+from cluster.gateway import ActorLostError, Gateway, GatewayLimits
 from cluster.host import HostFactory
 from cluster.ray_actors import RayActors
 from cluster.settings import Placement, Settings
@@ -81,7 +81,10 @@ class OpenGateway:
 
     async def ping(self) -> None:
         """Raise if no pooled actor answers. Dedicated ones are started when they are needed."""
-        await self.actors.ping(self.directory.view.pooled)
+        view = self.directory.view
+        if not view.pooled and view.placement is not Placement.DEDICATED:
+            raise ActorLostError("there are no section actors at the moment")
+        await self.actors.ping(view.pooled)
 
     async def close(self) -> None:
         """Answer what waits and let go."""

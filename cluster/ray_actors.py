@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -68,6 +68,22 @@ class RayActors:
                 raise ActorAbsentError(_in_short(error)) from error
         try:
             answer: bytes = await handle.submit.remote(packed)
+        except UNREACHABLE as error:
+            self._handles.pop(name, None)
+            raise ActorLostError(_in_short(error)) from error
+        return answer
+
+    async def hand_over(self, name: str, moves: Mapping[int, str]) -> int:
+        """Have the named actor let sections go. See ``cluster.handoff.CallHandOver``."""
+        return await self._ask(name, lambda handle: handle.hand_over.remote(dict(moves)))
+
+    async def take(self, name: str, section_ids: Sequence[int]) -> int:
+        """Have the named actor activate sections. See ``cluster.handoff.CallTake``."""
+        return await self._ask(name, lambda handle: handle.take.remote(list(section_ids)))
+
+    async def _ask(self, name: str, call: Callable[[Any], Any]) -> int:
+        try:
+            answer: int = await call(self._handles.get(name) or await self._find(name))
         except UNREACHABLE as error:
             self._handles.pop(name, None)
             raise ActorLostError(_in_short(error)) from error

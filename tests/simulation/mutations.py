@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import enum
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, cast
 from unittest import mock
 
+from allocator import tombstones
 from allocator.decision import Decision
 from allocator.ports import Changes, StoredAnswer
 from allocator.records import RecordKey
 from allocator.section import Section
+from allocator.service import SectionService
 from persistence.memory_store import MemoryTurn
 
 
@@ -22,6 +25,8 @@ class Mutation(enum.Enum):
     STUDENT_LOCK = "student-lock"
     STORED_ANSWER = "stored-answer"
     APPLY_AFTER_COMMIT = "apply-after-commit"
+    TURN_FINISHED = "turn-finished"
+    TOMBSTONE_ENDS = "tombstone-ends"
 
 
 @contextlib.contextmanager
@@ -52,6 +57,7 @@ async def _no_answers(_self: MemoryTurn, _keys: Sequence[tuple[int, str]]) -> di
 
 
 _changes = Decision.changes
+_hand_over = SectionService.hand_over
 
 
 def _apply_at_once(self: Decision) -> Changes:
@@ -61,9 +67,20 @@ def _apply_at_once(self: Decision) -> Changes:
     return _changes(self)
 
 
+async def _hand_over_at_once(self: SectionService, moves: Mapping[int, str]) -> int:
+    """In the middle of whatever turn is at work."""
+    lock, self._turn_lock = self._turn_lock, asyncio.Lock()
+    handing_over = asyncio.ensure_future(_hand_over(self, moves))
+    await asyncio.sleep(0)
+    self._turn_lock = lock
+    return await handing_over
+
+
 _PATCHES: dict[Mutation | None, tuple[tuple[Any, str, Any], ...]] = {
     Mutation.FENCE: ((MemoryTurn, "check_fences", _no_fence),),
     Mutation.STUDENT_LOCK: ((MemoryTurn, "_take", _no_lock), (MemoryTurn, "_wait_for", _no_wait)),
     Mutation.STORED_ANSWER: ((MemoryTurn, "answers", _no_answers),),
+    Mutation.TURN_FINISHED: ((SectionService, "hand_over", _hand_over_at_once),),
+    Mutation.TOMBSTONE_ENDS: ((tombstones, "TOMBSTONE_S", 3600.0),),
     Mutation.APPLY_AFTER_COMMIT: ((Decision, "changes", _apply_at_once),),
 }

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from cluster.gateway import ACTOR_MARGIN_S
 from tests.simulation.cluster import DEADLINE_S
 from tests.simulation.loop import DeadlockError, run_simulated
 from tests.simulation.mutations import Mutation
@@ -19,6 +20,7 @@ from tests.simulation.run import shrink, simulate
 SEEDS = 200
 CHUNK = 20
 HUNT = 1000
+MOVES = 100
 MOVING = (
     Fault.MEMBERS_CHANGE,
     Fault.PINNED,
@@ -37,15 +39,22 @@ def test_everything_holds(start: int) -> None:
         assert run.operations > 0
 
 
-def test_moving_sections_alone_turns_nobody_away() -> None:
-    for seed in range(SEEDS):
-        run = simulate(replace(Plan.of(seed), faults=MOVING))
+@pytest.mark.parametrize("faults", [MOVING, (*MOVING, Fault.CONTROLLER_KILLED)], ids=["", "the controller dies"])
+def test_moving_sections_alone_turns_nobody_away(faults: tuple[Fault, ...]) -> None:
+    for seed in range(MOVES):
+        run = simulate(replace(Plan.of(seed), faults=faults))
         assert run.broken is None, f"seed {seed}: {run.broken}"
         assert run.turned_away == 0, f"seed {seed}"
-        assert run.waited_s < DEADLINE_S / 2, f"seed {seed}"
+        assert run.waited_s < DEADLINE_S - ACTOR_MARGIN_S, f"seed {seed}"
 
 
-@pytest.mark.parametrize("mutation", Mutation)
+def test_tombstones_that_stay_would_turn_somebody_away() -> None:
+    faults = (Fault.MEMBERS_CHANGE, Fault.PINNED, Fault.CONTROLLER_KILLED)
+    plans = (replace(Plan.of(seed), faults=faults) for seed in range(HUNT))
+    assert any(simulate(plan, Mutation.TOMBSTONE_ENDS).turned_away for plan in plans)
+
+
+@pytest.mark.parametrize("mutation", [one for one in Mutation if one is not Mutation.TOMBSTONE_ENDS])
 def test_a_missing_safeguard_is_found(mutation: Mutation) -> None:
     assert any(simulate(Plan.of(seed), mutation).broken for seed in range(HUNT))
 

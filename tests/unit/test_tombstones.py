@@ -1,0 +1,29 @@
+"""Successors are named for a short time, and never longer."""
+
+from __future__ import annotations
+
+from allocator.tombstones import TOMBSTONE_S, Tombstones
+
+
+def test_a_successor_is_named_until_its_time_is_over() -> None:
+    tombstones = Tombstones()
+    tombstones.set({1: "b", 2: "c"}, 10.0)
+    assert tombstones.among([1, 2, 3], 10.0) == {1: "b", 2: "c"}
+    assert tombstones.among([1], 10.0 + TOMBSTONE_S - 0.01) == {1: "b"}
+    assert tombstones.among([1, 2], 10.0 + TOMBSTONE_S) == {}
+
+
+def test_what_is_wanted_again_has_none() -> None:
+    tombstones = Tombstones()
+    tombstones.set({1: "b", 2: "b"}, 10.0)
+    tombstones.clear([1, 3])
+    assert tombstones.among([1, 2, 3], 10.0) == {2: "b"}
+
+
+def test_the_last_successor_counts_and_the_old_ones_are_not_kept() -> None:
+    tombstones = Tombstones()
+    tombstones.set(dict.fromkeys(range(1000), "b"), 10.0)
+    tombstones.set({1: "c"}, 11.0)
+    assert tombstones.among([1, 2], 11.0) == {1: "c", 2: "b"}
+    tombstones.set({2000: "d"}, 11.0 + TOMBSTONE_S)
+    assert len(tombstones._successors) == 1
