@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     section_idle_s: float = Field(900.0, gt=0)
     hot_share: float = Field(0.4, gt=0, le=1)
     hot_per_s: float = Field(100.0, gt=0)
-    hot_for_s: float = Field(4.0, ge=0)
+    hot_for_s: float = Field(3.0, ge=0)
     cool_for_s: float = Field(30.0, ge=0)
     pins_max: int = Field(8, ge=0)
 

@@ -21,7 +21,7 @@ class HeatLimits:
 
     hot_share: float = 0.4
     hot_per_s: float = 100.0
-    hot_for_s: float = 4.0
+    hot_for_s: float = 3.0
     cool_for_s: float = 30.0
     pins_max: int = 8
 

@@ -14,7 +14,7 @@ import orjson
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 from cluster.control.model import SEATLINE_NODE
-from tests.faults.nodes import LocalCluster, free_port, new_cluster
+from tests.faults.nodes import LocalCluster, new_cluster
 
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 IDLE_TIMEOUT_MIN = 0.2
@@ -23,21 +23,18 @@ IDLE_TIMEOUT_MIN = 0.2
 @contextlib.asynccontextmanager
 async def autoscaled_cluster(directory: Path, *, nodes_max: int, cpus: int = 4) -> AsyncIterator[LocalCluster]:
     """A head without CPUs and one node; all others come and go as the autoscaler is asked."""
-    port = free_port()
-    cluster = new_cluster(directory, port)
+    cluster = new_cluster(
+        directory,
+        RAY_FAKE_CLUSTER="1",
+        RAY_enable_autoscaler_v2="1",
+        AUTOSCALER_UPDATE_INTERVAL_S="1",
+        RAY_CLOUD_INSTANCE_ID=FAKE_HEAD_NODE_ID,
+        RAY_OVERRIDE_NODE_ID_FOR_TESTING=FAKE_HEAD_NODE_ID,
+    )
     config = directory / "autoscaling.json"
     config.write_bytes(orjson.dumps(_config(cluster.address, nodes_max, cpus)))
-    cluster.environment.update(
-        {
-            "RAY_FAKE_CLUSTER": "1",
-            "RAY_enable_autoscaler_v2": "1",
-            "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-            "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
-            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
-        }
-    )
     try:
-        await cluster.start_head(port, f"--autoscaling-config={config}")
+        await cluster.start_head(f"--autoscaling-config={config}")
         yield cluster
     finally:
         for node in cluster.nodes:

@@ -17,6 +17,7 @@ import psutil
 
 from cluster.control.model import LABEL_CHARACTERS
 from cluster.deployment import RAY_ENVIRONMENT
+from cluster.embedded.binaries import find_valkey
 
 START_TIMEOUT_S = 60.0
 
@@ -90,11 +91,11 @@ class LocalCluster:
         """All other nodes that run."""
         return [node for node in self.nodes[1:] if node.process.returncode is None]
 
-    async def start_head(self, port: int, *arguments: str) -> Node:
+    async def start_head(self, *arguments: str) -> Node:
         """Start the head, without CPUs, so that nothing is placed on it."""
-        return await self._start(
-            "head", "--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false", *arguments
-        )
+        port = self.address.rpartition(":")[2]
+        fixed = ("--head", "--port", port, "--num-cpus", "0", "--include-dashboard", "false")
+        return await self._start(f"head-{len(self.nodes)}", *fixed, *arguments)
 
     async def add_node(self, cpus: int = 4) -> Node:
         """Start one more node and wait until it has joined."""
@@ -122,24 +123,38 @@ class LocalCluster:
         return node
 
 
-def new_cluster(directory: Path, port: int) -> LocalCluster:
-    """One without nodes yet, whose head will listen on a port."""
+def new_cluster(directory: Path, **environment: str) -> LocalCluster:
+    """One without nodes yet."""
     token = _new_token(directory)
-    environment = {**os.environ, **RAY_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(token)}
-    return LocalCluster(f"127.0.0.1:{port}", environment, directory, [])
+    environment = {**os.environ, **RAY_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(token), **environment}
+    return LocalCluster(f"127.0.0.1:{free_port()}", environment, directory, [])
 
 
 @contextlib.asynccontextmanager
-async def local_cluster(directory: Path) -> AsyncIterator[LocalCluster]:
+async def local_cluster(directory: Path, **environment: str) -> AsyncIterator[LocalCluster]:
     """Start a head; it and all nodes end with the block."""
-    port = free_port()
-    cluster = new_cluster(directory, port)
+    cluster = new_cluster(directory, **environment)
     try:
-        await cluster.start_head(port)
+        await cluster.start_head()
         yield cluster
     finally:
         for node in reversed(cluster.nodes):
             await node.stop()
+
+
+@contextlib.asynccontextmanager
+async def redis_of_the_gcs(directory: Path) -> AsyncIterator[str]:
+    """A Valkey in which the GCS keeps what another one needs to go on; its address."""
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(str(find_valkey().server), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 def _new_token(directory: Path) -> Path:
