@@ -60,15 +60,16 @@ class Subscription:
         """Have everything leave the node of this process.
 
         Raises:
-            TimeoutError: if the controller does not hear it.
+            TimeoutError: if the controller does not hear it, or there is no other node.
         """
         node_id = ray.get_runtime_context().get_node_id()
         try:
             handle = self._handle or await self._find()
             async with asyncio.timeout(MARGIN_S):
-                await handle.drain.remote(node_id, reason)
+                if await handle.drain.remote(node_id, reason) is None:
+                    raise TimeoutError("no other node could serve instead")
         except AWAY as error:
-            raise TimeoutError("the controller does not hear that this node goes") from error
+            raise TimeoutError(f"the controller cannot have this node left: {error}") from error
 
     async def close(self) -> None:
         """Stop following."""

@@ -82,9 +82,8 @@ async def test_a_section_with_most_of_the_load_gets_its_own_actor(
             own = f"section-{hot}"
             decided_s = await seconds_until(lambda: has_pinned(client), started)
             pinned_s = await seconds_until(lambda: is_owned_by(world, hot, own), started)
-            report.notes.append(
-                f"decided after {decided_s:.1f} s, own actor after {pinned_s:.1f} s; before: {rush.figures(started + 1, started + pinned_s)}"
-            )
+            before = rush.figures(started + 1, started + pinned_s)
+            report.notes.append(f"decided after {decided_s:.1f} s, own actor after {pinned_s:.1f} s; before: {before}")
             settled = time.monotonic() + 1.0
             await asyncio.sleep(1.0 + WINDOW_S)
             report.notes.append(f"with it: {rush.figures(settled, settled + WINDOW_S)}")
