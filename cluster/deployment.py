@@ -113,6 +113,8 @@ class Deployment:
         self._seed = ControllerSeed(config, generation_of(config) if label is None else "", label)
         self._deadline_s = config.settings.request_deadline_s
         self._controller: Any = None
+        self._is_serving = False
+        self._replaces = False
 
     async def start(self) -> int:
         """Start a controller, or find the one that runs, and wait until everything does.
@@ -136,6 +138,7 @@ class Deployment:
         )
         if port is None:
             raise TimeoutError(f"not everything runs after {SERVING_TIMEOUT_S:.0f} s: see `seatline status`")
+        self._is_serving = True
         self._progress("controller, section actors and API servers", perf_counter() - started)
         return port
 
@@ -144,6 +147,7 @@ class Deployment:
         found = await asyncio.to_thread(find_controller)
         if found is None:
             return None
+        self._replaces = True
         if await self._is_ours(found):
             return found
         await asyncio.to_thread(ray.kill, found)
@@ -179,9 +183,10 @@ class Deployment:
     async def stop(self) -> None:
         """Stop taking requests, finish those at work, release all sections, end the controller.
 
-        If somebody else has deployed another version meanwhile, that is left alone.
+        If somebody else has deployed another version meanwhile, that is left alone; so is what served before and could
+        not be replaced.
         """
-        if self._controller is None:
+        if self._controller is None or (self._replaces and not self._is_serving):
             return
         current = await asyncio.to_thread(find_controller)
         if current is None or await self._is_ours(current):
