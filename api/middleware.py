@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from api.answered import RequestIds, note_answer
 from api.errors import reply_to
-from api.state import METRICS, REQUEST_ID
+from api.state import METRICS, READINESS, REQUEST_ID
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"})
 HSTS = "max-age=63072000; includeSubDomains"
@@ -31,6 +31,9 @@ def make_edge(request_ids: RequestIds, *, is_production: bool, slow_request_s: f
         response.headers["X-Request-Id"] = request_id
         if is_production:
             response.headers["Strict-Transport-Security"] = HSTS
+        if request.app[READINESS].is_draining:
+            # So connections end with an answer, and no client finds one closed with its next request.
+            response.force_close()
         _account_for(request, response, time.perf_counter() - started_at, slow_request_s)
         return response
 

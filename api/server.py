@@ -23,7 +23,8 @@ from api.cloud import Cloud
 from api.logs import quiet_bad_requests
 from api.protocol import SheddingRunner
 from api.services import ApiConfig, Services
-from api.state import READINESS, SHEDDER
+from api.state import METRICS, READINESS, SHEDDER
+from api.usage import Usage
 from cluster.logs import configure_logging, configure_structlog
 from cluster.settings import Environment, Settings, sqlalchemy_url
 from persistence.caches import RedisCaches
@@ -55,12 +56,14 @@ class ActorLink:
         gateway: takes commands to them.
         collect: their figures, one mapping each.
         ping: raises if none can be reached.
+        view_version: of the directory that the gateway goes by.
         close: lets go of all that was opened.
     """
 
     gateway: CommandGateway
     collect: Callable[[], Awaitable[Sequence[Mapping[str, object]]]]
     ping: Callable[[], Awaitable[object]]
+    view_version: Callable[[], int]
     close: Callable[[], Awaitable[None]]
 
 
@@ -88,9 +91,23 @@ class ApiServer:
         self._connect_actors = connect_actors
         self._open = AsyncExitStack()
         self._app: web.Application | None = None
+        self._link: ActorLink | None = None
+        self._port: int | None = None
+        self._starting = asyncio.Lock()
+        self._usage = Usage()
 
-    async def start(self) -> int:
-        """Connect, listen and return the port. If that fails, everything is let go."""
+    async def start(self, port: int | None = None) -> int:
+        """Connect, listen and return the port. If that fails, everything is let go. Again changes nothing.
+
+        Args:
+            port: instead of the configured one.
+        """
+        async with self._starting:
+            if self._port is None:
+                self._port = await self._start(self._settings.port if port is None else port)
+        return self._port
+
+    async def _start(self, wanted_port: int) -> int:
         configure_logging(self._settings.log_level)
         configure_structlog()
         quiet_bad_requests()
@@ -100,7 +117,7 @@ class ApiServer:
             services = await self._make_services(opening, cloud)
             self._app = build_app(services)
             cloud.publish_metrics(self._app, services.collect_actor_stats)
-            port = await self._listen(self._app, opening)
+            port = await self._listen(self._app, wanted_port, opening)
             self._open = opening.pop_all()
         _settle_memory()
         return port
@@ -116,9 +133,17 @@ class ApiServer:
             await asyncio.sleep(drain_s)
         await self._open.aclose()
 
-    async def ping(self) -> bool:
-        """Whether this process answers."""
-        return True
+    async def pulse(self) -> dict[str, object]:
+        """What this process says of itself, in the words of ``cluster.control.model.Pulse``."""
+        busy, requests_per_s, p99_ms = self._usage.read(None if self._app is None else self._app[METRICS].traffic)
+        return {
+            "busy": busy,
+            "waiting": 0 if self._app is None else self._app[SHEDDER].admission.in_flight,
+            "commands_per_s": requests_per_s,
+            "p99_ms": p99_ms,
+            "view_version": 0 if self._link is None else self._link.view_version(),
+            "port": self._port if self._app is not None and not self._app[READINESS].is_draining else None,
+        }
 
     async def _make_services(self, opening: AsyncExitStack, cloud: Cloud) -> Services:
         engine = make_engine(sqlalchemy_url(self._database_url), pool_size=POOL_SIZE)
@@ -132,7 +157,7 @@ class ApiServer:
         catalogue = CatalogueQueries(engine)
         seats = SeatBoard(self._redis_url, catalogue.section)
         opening.push_async_callback(seats.close)
-        link = await self._connect_actors()
+        link = self._link = await self._connect_actors()
         opening.push_async_callback(link.close)
         return Services(
             config=api_config(self._settings, self._jwt_secret),
@@ -151,7 +176,7 @@ class ApiServer:
             exports=cloud.exports(),
         )
 
-    async def _listen(self, app: web.Application, opening: AsyncExitStack) -> int:
+    async def _listen(self, app: web.Application, port: int, opening: AsyncExitStack) -> int:
         runner = SheddingRunner(
             app,
             app[SHEDDER],
@@ -165,10 +190,10 @@ class ApiServer:
         )
         await runner.setup()
         opening.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, self._settings.host, self._settings.port, backlog=BACKLOG, reuse_port=True)
+        site = web.TCPSite(runner, self._settings.host, port, backlog=BACKLOG, reuse_port=True)
         await site.start()
-        port: int = runner.addresses[0][1]
-        return port
+        listening: int = runner.addresses[0][1]
+        return listening
 
 
 def api_config(settings: Settings, jwt_secret: str) -> ApiConfig:

@@ -1,4 +1,4 @@
-"""Seatline on a Ray cluster: section actors and API servers started, found again, stopped."""
+"""Seatline on a Ray cluster: the controller started, found again, stopped, and with it everything else."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 # Before Ray is imported: it reads these once. Workers would otherwise run at nice 15 and with needless threads.
@@ -25,6 +24,8 @@ RAY_ENVIRONMENT = {
     # that fifteen and more than sixty. These matter where the head runs.
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "3000",
+    # Without a GCS all goes on serving, but Ray ends nodes and their processes after this time; its own value is 60.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
     # Said aloud: a process that joins decides on this when it imports Ray, before it could find a token.
     "RAY_AUTH_MODE": "token",
     # No port: Ray's autoscaler, idle in a local Ray, would show its figures to the whole network without a token.
@@ -37,12 +38,15 @@ import ray  # noqa: E402
 import ray.exceptions  # noqa: E402
 
 from allocator.section import SectionState  # noqa: E402
-from api.server import ActorLink, ApiServer  # noqa: E402
+from cluster.control.actor import ControllerActor, ControllerSeed, give_a_head_start  # noqa: E402
+from cluster.control.generation import generation_of  # noqa: E402
+from cluster.control.names import API_PREFIX, CONTROLLER  # noqa: E402
 from cluster.directory import DEDICATED_PREFIX, POOLED_PREFIX  # noqa: E402
 from cluster.node import NodeConfig  # noqa: E402
-from cluster.ray_actors import NAMESPACE, create_section_actor  # noqa: E402
+from cluster.ray_actors import NAMESPACE  # noqa: E402
 from cluster.runfile import RunFile  # noqa: E402
 
+RayError = ray.exceptions.RayError
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float], None]
@@ -50,9 +54,11 @@ Progress = Callable[[str, float], None]
 LOCAL_CPUS = 16
 """Logical CPUs of a local Ray. They only bound how many actors may exist; two real cores serve them all."""
 
-API_CPUS = 0.5
-START_TIMEOUT_S = 60.0
-WATCH_INTERVAL_S = 1.0
+HEAD = "node:__internal_head__"
+"""Ray's own resource of the head node: the controller lives beside the GCS, without which it can do nothing."""
+HEAD_SHARE = 0.001
+SERVING_TIMEOUT_S = 120.0
+NAME_PAUSE_S = 0.1
 PING_TIMEOUT_S = 10.0
 STOP_MARGIN_S = 6.0
 """What closing takes beside finishing the requests that are under way."""
@@ -94,109 +100,126 @@ async def _init_ray(step: str, progress: Progress, **options: Any) -> str:
     return address
 
 
-@dataclass(frozen=True, slots=True)
-class ActorConnector:
-    """How an API process finds the section actors. Sent to it by value."""
-
-    config: NodeConfig
-
-    async def __call__(self) -> ActorLink:
-        """Open a gateway in this process."""
-        opened = self.config.open_gateway()
-        return ActorLink(opened.gateway, opened.collect_stats, opened.ping, opened.close)
-
-
 class Deployment:
-    """The actors of Seatline on the Ray that this process is connected to."""
+    """Seatline on the Ray that this process is connected to: a controller that sees to everything else.
 
-    def __init__(self, config: NodeConfig, progress: Progress) -> None:
-        self._config = config
+    Args:
+        config: what every actor is given.
+        label: how all nodes are called in names of actors; None: each by its id.
+    """
+
+    def __init__(self, config: NodeConfig, progress: Progress, *, label: str | None = None) -> None:
         self._progress = progress
-        self._settings = config.settings
-        self._api_servers: dict[str, Any] = {}
+        self._seed = ControllerSeed(config, generation_of(config) if label is None else "", label)
+        self._deadline_s = config.settings.request_deadline_s
+        self._controller: Any = None
+        self._is_serving = False
+        self._replaces = False
 
     async def start(self) -> int:
-        """Start section actors and API servers.
+        """Start a controller, or find the one that runs, and wait until everything does.
+
+        If the one that runs is of another version of code or settings, a new one takes its place, and replaces what
+        it started without a pause.
 
         Returns:
             the port on which the API listens.
+
+        Raises:
+            TimeoutError: if it takes too long.
         """
         started = perf_counter()
-        factory = self._config.host_factory()
-        actors = [create_section_actor(name, factory) for name in self._config.pooled]
-        pings = asyncio.create_task(self._wait([actor.ping.remote() for actor in actors]))
-        for name in self._api_names():
-            await self._start_api_server(name)
-        await pings
-        step = f"section actors ({len(actors)}) and API servers ({len(self._api_servers)})"
-        self._progress(step, perf_counter() - started)
-        return self._settings.port
+        self._controller = await self._current()
+        if self._controller is None:
+            self._controller = await asyncio.to_thread(self._create)
+            await give_a_head_start(self._seed)
+        port: int | None = await asyncio.wait_for(
+            _awaited(self._controller.serving_port.remote(SERVING_TIMEOUT_S)), SERVING_TIMEOUT_S + PING_TIMEOUT_S
+        )
+        if port is None:
+            raise TimeoutError(f"not everything runs after {SERVING_TIMEOUT_S:.0f} s: see `seatline status`")
+        self._is_serving = True
+        self._progress("controller, section actors and API servers", perf_counter() - started)
+        return port
 
-    async def _start_api_server(self, name: str) -> None:
-        config = self._config
+    async def _current(self) -> Any | None:
+        """The controller that runs, if it is ours; one of another generation is ended."""
+        found = await asyncio.to_thread(find_controller)
+        if found is None:
+            return None
+        self._replaces = True
+        if await self._is_ours(found):
+            return found
+        await asyncio.to_thread(ray.kill, found)
+        return None
+
+    async def _is_ours(self, controller: Any) -> bool:
+        with suppress(ray.exceptions.RayError, TimeoutError):
+            generation = await asyncio.wait_for(_awaited(controller.generation.remote()), PING_TIMEOUT_S)
+            return bool(generation == self._seed.generation)
+        return False
+
+    def _create(self) -> Any:
         options: dict[str, Any] = {
-            "name": name,
+            "name": CONTROLLER,
             "namespace": NAMESPACE,
-            "num_cpus": API_CPUS,
-            "max_restarts": 0,  # this process starts it anew, since it must also be told to listen
+            "lifetime": "detached",
+            "num_cpus": 0,
+            "resources": {HEAD: HEAD_SHARE},
+            "max_restarts": -1,
+            "max_task_retries": 0,
             "max_concurrency": 1000,
             "enable_task_events": False,
         }
-        server_class: Any = ray.remote(ApiServer)
-        server = server_class.options(**options).remote(
-            self._settings, config.database_url, config.redis_url, config.jwt_secret, ActorConnector(config)
-        )
-        self._api_servers[name] = server
-        try:
-            (port,) = await self._wait([server.start.remote()])
-        except BaseException:  # it may be alive, and must not pass for one that listens
-            ray.kill(self._api_servers.pop(name))
-            raise
-        self._settings = self._settings.model_copy(update={"port": port})  # all others share it
-
-    def _api_names(self) -> list[str]:
-        return [f"api-{index}" for index in range(self._settings.api_servers_per_node)]
-
-    async def keep_up(self) -> None:
-        """Start API servers anew that died, until cancelled. Section actors come back by themselves."""
+        deadline = perf_counter() + PING_TIMEOUT_S
         while True:
-            await asyncio.sleep(WATCH_INTERVAL_S)
-            for name in self._api_names():
-                if await self._is_dead(name):
-                    log.warning("%s died; starting it anew", name)
-                    # The name of a dead actor is free once nobody has a handle of it any more.
-                    self._api_servers.pop(name, None)
-                    await self._restart_api_server(name)
-
-    async def _is_dead(self, name: str) -> bool:
-        try:
-            await asyncio.wait_for(_awaited(self._api_servers[name].ping.remote()), PING_TIMEOUT_S)
-        except (ray.exceptions.ActorDiedError, KeyError):  # KeyError: it could not be started the last time
-            return True
-        except (ray.exceptions.RayError, TimeoutError) as error:
-            log.warning("%s does not answer: %s", name, error)
-        return False
-
-    async def _restart_api_server(self, name: str) -> None:
-        try:
-            await self._start_api_server(name)
-        except (ray.exceptions.RayError, TimeoutError, ValueError) as error:  # ValueError: its name is not free yet
-            log.warning("%s cannot be started: %s", name, error)
+            try:
+                return ray.remote(ControllerActor).options(**options).remote(self._seed)
+            except ValueError:  # the one that was ended is not quite gone
+                if perf_counter() > deadline:
+                    raise
+                sleep(NAME_PAUSE_S)
 
     async def stop(self) -> None:
-        """Stop taking requests, finish those at work, release all sections."""
-        await self._stop_all(list(self._api_servers.values()))
-        await self._stop_all(await asyncio.to_thread(section_actors))
+        """Stop taking requests, finish those at work, release all sections, end the controller.
 
-    async def _wait(self, refs: list[Any]) -> list[Any]:
-        return await asyncio.wait_for(asyncio.gather(*(_awaited(ref) for ref in refs)), START_TIMEOUT_S)
+        If somebody else has deployed another version meanwhile, that is left alone; so is what served before and could
+        not be replaced.
+        """
+        if self._controller is None or (self._replaces and not self._is_serving):
+            return
+        current = await asyncio.to_thread(find_controller)
+        if current is None or await self._is_ours(current):
+            await stop_everything(self._controller, self._deadline_s + 2 * STOP_MARGIN_S)
 
-    async def _stop_all(self, actors: list[Any]) -> None:
-        timeout_s = self._settings.request_deadline_s + STOP_MARGIN_S
-        stops = [asyncio.wait_for(_awaited(actor.stop.remote()), timeout_s) for actor in actors]
-        await asyncio.gather(*stops, return_exceptions=True)
-        for actor in actors:
-            ray.kill(actor)
+
+def this_node() -> str:
+    """Ray's id of the node through which this process is connected."""
+    node_id: str = ray.get_runtime_context().get_node_id()
+    return node_id
+
+
+def find_controller() -> Any | None:
+    """The handle of the controller, if there is one. Blocks: call it in a thread."""
+    try:
+        return ray.get_actor(CONTROLLER, namespace=NAMESPACE)
+    except ValueError:
+        return None
+
+
+async def stop_everything(controller: Any, timeout_s: float) -> None:
+    """Have the controller end all that it started, and itself; what it leaves is ended all the same."""
+    with suppress(ray.exceptions.RayError, TimeoutError):
+        await asyncio.wait_for(_awaited(controller.stop.remote()), timeout_s)
+    await asyncio.to_thread(_kill_all, controller)
+
+
+def _kill_all(controller: Any) -> None:
+    ray.kill(controller)
+    for name in ray.util.list_named_actors():
+        if name.startswith((API_PREFIX, POOLED_PREFIX, DEDICATED_PREFIX)):
+            with suppress(ValueError):  # it ended a moment ago
+                ray.kill(ray.get_actor(name, namespace=NAMESPACE))
 
 
 async def _awaited(ref: Any) -> Any:
@@ -216,6 +239,14 @@ def section_actors() -> list[Any]:
             with suppress(ValueError):  # it ended a moment ago
                 found.append(ray.get_actor(name, namespace=NAMESPACE))
     return found
+
+
+async def _snapshot(actor: Any) -> list[Any]:
+    try:
+        states: list[Any] = await actor.snapshot.remote()
+    except ray.exceptions.ActorDiedError:  # it ended a moment ago, and holds nothing any more
+        return []
+    return states
 
 
 async def memory_of_running(run: RunFile, timeout_s: float = 30.0) -> list[SectionState]:
@@ -241,7 +272,7 @@ async def memory_of_running(run: RunFile, timeout_s: float = 30.0) -> list[Secti
 
     try:
         actors = await asyncio.to_thread(connect)
-        calls = [asyncio.wait_for(_awaited(actor.snapshot.remote()), timeout_s) for actor in actors]
+        calls = [asyncio.wait_for(_snapshot(actor), timeout_s) for actor in actors]
         return [SectionState(*state) for states in await asyncio.gather(*calls) for state in states]
     except (ray.exceptions.RayError, TimeoutError, RuntimeError) as error:
         raise ConnectionError(f"the running Seatline's Ray at {run.ray_address} does not answer: {error}") from error

@@ -23,14 +23,14 @@ class NodeConfig:
     Args:
         settings: as read from the environment of ``seatline up`` or ``serve``.
         database_url: plain ``postgresql://``, as asyncpg wants it.
-        pooled: names of the pooled section actors; empty when every section has its own.
+        pooled: names of the pooled section actors to go by until a newer view comes; the controller publishes those.
     """
 
     settings: Settings
     database_url: str
     redis_url: str
     jwt_secret: str
-    pooled: tuple[str, ...]
+    pooled: tuple[str, ...] = ()
 
     def host_factory(self) -> HostFactory:
         """How section actors of this cluster are built."""

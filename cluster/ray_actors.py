@@ -22,6 +22,8 @@ from persistence.known_sections import KnownSections
 
 NAMESPACE = "seatline"
 POOLED_CPUS = 0.25
+OWN_CPUS = 0.1
+"""Of the actor that a hot section has to itself."""
 DEDICATED_CPUS = 0.001
 """A share above zero, so that the autoscaler sees demand, and small, so that a catalogue of sections fits on a node."""
 
@@ -163,9 +165,18 @@ async def _answer(ref: Any) -> Any:
 
 
 def create_section_actor(
-    name: str, factory: HostFactory, *, num_cpus: float = POOLED_CPUS, idle_exit_s: float | None = None
+    name: str,
+    factory: HostFactory,
+    *,
+    num_cpus: float = POOLED_CPUS,
+    idle_exit_s: float | None = None,
+    scheduling: Any = None,
 ) -> Any:
-    """The actor of this name, started if there is none. Safe to call from many processes at once."""
+    """The actor of this name, started if there is none. Safe to call from many processes at once.
+
+    Args:
+        scheduling: a strategy of Ray, such as one that names the node.
+    """
     options: dict[str, Any] = {
         "name": name,
         "namespace": NAMESPACE,
@@ -178,4 +189,6 @@ def create_section_actor(
         "max_concurrency": 1000,
         "enable_task_events": False,
     }
+    if scheduling is not None:
+        options["scheduling_strategy"] = scheduling
     return ray.remote(SectionActor).options(**options).remote(name, factory, idle_exit_s)

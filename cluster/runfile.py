@@ -12,9 +12,12 @@ NAME = "up.json"
 
 @dataclass(frozen=True, slots=True)
 class RunFile:
-    """``url`` of the API, ``ray_address`` to connect to with a token, ``pid`` of the process that runs it all."""
+    """``url`` of the API, ``ray_address`` to connect to with a token, ``pid`` of the process that runs it all.
 
-    pid: int
+    Without a ``pid`` it runs on its own on a cluster, until ``seatline down``.
+    """
+
+    pid: int | None
     url: str
     ray_address: str
     ray_token_path: str | None
@@ -34,7 +37,8 @@ def read_run_file(home: Path) -> RunFile | None:
     try:
         values = json.loads((home / "run" / NAME).read_text(encoding="utf-8"))
         run = RunFile(values["pid"], values["url"], values["ray_address"], values["ray_token_path"])
-        os.kill(run.pid, 0)
+        if run.pid is not None:
+            os.kill(run.pid, 0)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return run

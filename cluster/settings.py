@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from cluster.control.schedule import parse_schedule
 from persistence.names import ENROLLMENT_ID_BLOCK
 
 HEADERS = HeaderRegistry()
@@ -35,6 +36,14 @@ class Placement(enum.StrEnum):
     DEDICATED = "dedicated"
     POOLED = "pooled"
     AUTO = "auto"
+
+
+class SpotWatching(enum.StrEnum):
+    """Whether nodes ask EC2 if they are about to be taken away. ``auto``: where the machine says that it is EC2."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 class Settings(BaseSettings):
@@ -69,6 +78,22 @@ class Settings(BaseSettings):
     api_servers_per_node: int = Field(1, ge=1, le=64)
     dedicated_idle_s: float = Field(300.0, gt=0)
     section_idle_s: float = Field(900.0, gt=0)
+    hot_share: float = Field(0.4, gt=0, le=1)
+    hot_per_s: float = Field(100.0, gt=0)
+    hot_for_s: float = Field(3.0, ge=0)
+    cool_for_s: float = Field(30.0, ge=0)
+    pins_max: int = Field(8, ge=0)
+
+    nodes_min: int = Field(2, ge=1)
+    nodes_max: int = Field(20, ge=1)
+    scale_out_busy: float = Field(0.75, gt=0, le=1)
+    scale_out_waiting: int = Field(500, ge=1)
+    scale_out_after_s: float = Field(5.0, gt=0)
+    scale_in_after_s: float = Field(300.0, gt=0)
+    schedule: str = ""
+    drain_s: float = Field(5.0, ge=0, le=600)
+    spot_watch: SpotWatching = SpotWatching.AUTO
+    metadata_url: str = "http://169.254.169.254"
 
     connections_max: int = Field(8_192, ge=1)
     in_flight_max: int = Field(1_024, ge=1)
@@ -159,6 +184,18 @@ class Settings(BaseSettings):
                 )
             if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value()) < 32:
                 raise ValueError("SEATLINE_JWT_SECRET must have at least 32 characters in production")
+        return self
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule_is_understood(cls, value: str) -> str:
+        parse_schedule(value)
+        return value
+
+    @model_validator(mode="after")
+    def _fewest_before_most(self) -> Self:
+        if self.nodes_min > self.nodes_max:
+            raise ValueError("SEATLINE_NODES_MIN is greater than SEATLINE_NODES_MAX")
         return self
 
     @model_validator(mode="after")

@@ -1,8 +1,9 @@
 """Who is believed to own a section, in Redis. It keeps actors from fighting; the epoch in Postgres decides.
 
 ``lease:section:{id}`` holds ``{actor}|{incarnation}`` and counts while ``alive:{actor}:{incarnation}`` exists. So one
-heartbeat keeps all leases of an actor, and one key that goes ends them all. The scripts read ``alive`` keys that they
-find in the leases and are not told beforehand: fine on one Redis (with replicas), not on a Redis Cluster.
+heartbeat keeps all leases of an actor, and one key that goes ends them all. ``dead:{actor}`` ends them too: an actor
+whose node was given up may still live, cut off from everybody but Redis. The scripts read keys that they find in the
+leases and are not told beforehand: fine on one Redis (with replicas), not on a Redis Cluster.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ for index, key in ipairs(KEYS) do
         if actor and actor ~= ARGV[1] then
             if alive[holder] == nil then
                 alive[holder] = redis.call('EXISTS', 'alive:' .. actor .. ':' .. incarnation)
+                -- One that the controller has given up does not count, however it still beats.
+                if redis.call('EXISTS', 'dead:' .. actor) == 1 then alive[holder] = 0 end
             end
             if alive[holder] == 1 then other = actor end
         end
@@ -55,6 +58,9 @@ for _, key in ipairs(KEYS) do
 end
 return 0
 """
+
+DEAD_S = 86_400
+"""Names of actors that were given up are not used again: they have their node's id in them."""
 
 FAREWELL_PAUSES_S = (0.0, 0.2, 0.4)
 """Before each try to end all leases: worth a few, since until they end nobody else takes the sections."""
@@ -176,6 +182,11 @@ class RedisLease:
     @property
     def _alive_key(self) -> str:
         return f"alive:{self._actor}:{self._incarnation}"
+
+
+def dead_key(actor: str) -> str:
+    """Exists if nothing is to wait any more for the leases of an actor."""
+    return f"dead:{actor}"
 
 
 def _keys(section_ids: Sequence[int]) -> list[str]:

@@ -20,7 +20,7 @@ ALLOWED = {
 COMPOSITION_ROOTS = {
     "api/server.py": "puts the API together",
     "api/cloud.py": "puts the API together with AWS, or with what stands in for it",
-    "cluster/deployment.py": "starts the API servers",
+    "cluster/api_process.py": "puts the API and its way to the actors together",
     "cluster/cli/run.py": "prints the OpenAPI document",
     "cluster/cli/data.py": "mints tokens with the API's own function",
     "cluster/cli/tokens.py": "mints tokens with the API's own function",

@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from cluster.cli import checks, data, exports, notify, run
+from cluster.cli import checks, data, exports, notify, ops, run, sections
 
 # Ray would ship the working directory of a `uv run` driver to its workers, and phone home.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -25,6 +25,8 @@ data.register(app)
 checks.register(app)
 notify.register(app)
 exports.register(app)
+ops.register(app)
+sections.register(app)
 
 
 def main() -> None:

@@ -80,41 +80,51 @@ def up(
     run_async(_run(settings, local=True, seed=seed))
 
 
-def serve() -> None:
+def serve(
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return once everything serves; `seatline down` stops it.")
+    ] = False,
+) -> None:
     """Deploy on the Ray cluster at RAY_ADDRESS and stay until stopped. DATABASE_URL and REDIS_URL must be set.
+
+    Where an older version of code or settings serves already, its actors are replaced without refusing a request.
 
     Example:
 
-        RAY_ADDRESS=auto DATABASE_URL=postgresql://... REDIS_URL=redis://... seatline serve
+        RAY_ADDRESS=auto DATABASE_URL=postgresql://... REDIS_URL=redis://... seatline serve --detach
     """
     settings = read_settings_or_exit()
     if settings.ray_address is None:
         raise typer.BadParameter("set RAY_ADDRESS to the cluster's address, or to `auto` on one of its nodes")
     if settings.database_url is None or settings.redis_url is None:
         raise typer.BadParameter("set DATABASE_URL and REDIS_URL: the nodes of a cluster share them")
-    run_async(_run(settings, local=False, seed=False))
+    run_async(_run(settings, local=False, seed=False, detach=detach))
 
 
-async def _run(settings: Settings, *, local: bool, seed: bool) -> None:
+async def _run(settings: Settings, *, local: bool, seed: bool, detach: bool = False) -> None:
     """Run until a signal comes. One that comes during the start undoes what was started so far."""
     stopping = _stop_on_signals()
     try:
         async with AsyncExitStack() as stack:
-            keeping_up = await _until(stopping, _start(settings, stack, local=local, seed=seed))
-            await _until(stopping, keeping_up)
+            await _until(stopping, _start(settings, stack, local=local, seed=seed, detach=detach))
+            if detach:
+                stack.pop_all()  # it goes on without us
+            else:
+                await stopping.wait()
+                err.print("\nstopping ...")
     except _StoppedError:
         err.print("stopped")
 
 
-async def _start(settings: Settings, stack: AsyncExitStack, *, local: bool, seed: bool) -> Coroutine[Any, Any, None]:
+async def _start(settings: Settings, stack: AsyncExitStack, *, local: bool, seed: bool, detach: bool) -> None:
     """Start everything; what must be undone at the end goes onto ``stack``.
 
     Ray takes longest and needs nothing of the rest, so it starts beside the services.
     """
     from cluster import deployment as ray_side  # noqa: PLC0415
-    from cluster.node import NodeConfig, pooled_names  # noqa: PLC0415
+    from cluster.node import NodeConfig  # noqa: PLC0415
 
-    _refuse_a_second(settings)
+    _refuse_a_second(settings, local=local)
     forget_owner_in_environment()  # Ray's processes inherit ours
     started = perf_counter()
     token_path = str(ray_token_path(settings)) if local else None
@@ -133,27 +143,27 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, local: bool, seed
         stack.push_async_callback(stop_ray)
     await _prepare_database(settings, urls, seed=seed)
     ray_address = await asyncio.shield(starting_ray)
-    database_url, pooled = plain_postgres_url(urls.database_url), pooled_names(settings, ("local",))
-    node = NodeConfig(without_owner(settings), database_url, urls.redis_url, jwt_secret(settings), pooled)
-    deployment = ray_side.Deployment(node, report_step)
+    database_url = plain_postgres_url(urls.database_url)
+    node = NodeConfig(without_owner(settings), database_url, urls.redis_url, jwt_secret(settings))
+    deployment = ray_side.Deployment(node, report_step, label="local" if local else None)
     stack.push_async_callback(deployment.stop)
     url = f"http://{settings.host}:{await deployment.start()}"
     stack.callback(remove_run_file, settings.home)
-    write_run_file(settings.home, RunFile(os.getpid(), url, ray_address, token_path))
-    _greet(settings, url, perf_counter() - started)
-    return deployment.keep_up()
+    write_run_file(settings.home, RunFile(None if detach else os.getpid(), url, ray_address, token_path))
+    _greet(settings, url, perf_counter() - started, how_to_stop="`seatline down`" if detach else "Ctrl-C")
 
 
-def _refuse_a_second(settings: Settings) -> None:
+def _refuse_a_second(settings: Settings, *, local: bool) -> None:
     """One Seatline on one home, and services that somebody else started are somebody else's to stop.
 
     Raises:
         CommandError: that says who runs there.
     """
     run = read_run_file(settings.home)
-    if run is not None:
+    if run is not None and (local or run.pid is not None):  # what runs on its own is for `serve` to replace
+        who = "`seatline serve --detach`" if run.pid is None else f"process {run.pid}"
         raise CommandError(
-            f"Seatline runs on {settings.home} already: process {run.pid}, {run.url}. "
+            f"Seatline runs on {settings.home} already: {who}, {run.url}. "
             "Stop it first, or set SEATLINE_HOME to another directory.",
             Exit.UNAVAILABLE,
         )
@@ -205,14 +215,14 @@ async def _prepare_database(settings: Settings, urls: Urls, *, seed: bool) -> No
         await seed_if_empty(settings, urls, DEMO_SECTIONS, DEMO_STUDENTS, DEMO_SEED)
 
 
-def _greet(settings: Settings, url: str, seconds: float) -> None:
+def _greet(settings: Settings, url: str, seconds: float, *, how_to_stop: str) -> None:
     out.print(
         f"\n[bold green]Seatline is up[/] in {seconds:.1f} s: [bold]{url}[/]  (docs: {url}/api/docs)", soft_wrap=True
     )
     credentials = settings.home / "secrets" / "demo-logins.txt"
     if credentials.exists():
         out.print("\nDemo logins:\n" + credentials.read_text(encoding="utf-8").rstrip(), highlight=False)
-    out.print("\nCtrl-C stops it.", highlight=False)
+    out.print(f"\n{how_to_stop} stops it.", highlight=False)
 
 
 def read_settings_or_exit(**overrides: object) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cluster.doctor.report import Kind, Row, State, judge
 from cluster.embedded import EmbeddedServices
 from cluster.http_client import AsyncConnection, Target, get
-from cluster.runfile import read_run_file
+from cluster.runfile import RunFile, read_run_file
 from cluster.settings import ConfigurationError, Settings, plain_postgres_url, sqlalchemy_url
 
 TIMEOUT_S = 3.0
@@ -38,6 +39,7 @@ async def look_at_services(settings: Settings) -> list[Row]:
         lambda: look_at_redis(redis_url),
         lambda: look_at_ray(settings),
         lambda: look_at_api(settings),
+        lambda: look_at_controller(settings),
     ]
     return [row for rows in await asyncio.gather(*(look() for look in looks)) for row in rows]
 
@@ -214,14 +216,39 @@ async def look_at_api(settings: Settings) -> list[Row]:
     try:
         reply = await connection.exchange(get(Target.of(run.url), "/ready"), TIMEOUT_S)
     except (OSError, TimeoutError) as error:
-        mend = f"process {run.pid} runs but does not serve: see its output, and Ray's logs"
+        mend = f"{_runner(run)} runs but does not serve: see its output, and Ray's logs"
         return [Row(Kind.SERVICE, "API", State.BAD, f"{run.url} does not answer: {_text(error)}", mend)]
     finally:
         connection.close()
     state = reply.body.decode("utf-8", "replace")[:200]
     mend = "the answer says which dependency is away"
-    value = f"{run.url} (process {run.pid}): {reply.status} {state}"
+    value = f"{run.url} ({_runner(run)}): {reply.status} {state}"
     return [judge(Kind.SERVICE, "API", value, ok=reply.status == 200, mend=mend, otherwise=State.BAD)]
+
+
+def _runner(run: RunFile) -> str:
+    return f"process {run.pid}" if run.pid is not None else "detached"
+
+
+CONTROLLER_FIGURE = re.compile(rb'^seatline_actor_view_version\{actor="controller"\} (\S+)$', re.MULTILINE)
+
+
+async def look_at_controller(settings: Settings) -> list[Row]:
+    """Whether the API hears from the controller. Serving goes on without one, but nothing is started or moved."""
+    run = read_run_file(settings.home)
+    if run is None:
+        return []
+    connection = AsyncConnection(Target.of(run.url))
+    try:
+        reply = await connection.exchange(get(Target.of(run.url), "/metrics"), TIMEOUT_S)
+    except (OSError, TimeoutError) as error:
+        return [Row(Kind.SERVICE, "controller", State.WARN, f"not known: {_text(error)}", "see the API")]
+    finally:
+        connection.close()
+    found = CONTROLLER_FIGURE.search(reply.body)
+    value = f"has published view {float(found[1]):.0f}" if found else "does not answer the API"
+    mend = "serving goes on, nothing is moved: see Ray's logs, and `seatline status`; `seatline serve` starts another"
+    return [judge(Kind.SERVICE, "controller", value, ok=found is not None, mend=mend)]
 
 
 def _place(url: str) -> str:

@@ -32,6 +32,10 @@ async def seatline(services: EmbeddedServices, short_tmp: Path) -> AsyncIterator
         services.redis_url,
         DATABASE_URL=database(services.app_database_url, DATABASE),
         SEATLINE_OWNER_DATABASE_URL=owner_url,
+        # Soon enough for a test; the load of no other test is as uneven for as long.
+        SEATLINE_HOT_PER_S="30",
+        SEATLINE_HOT_FOR_S="2",
+        SEATLINE_COOL_FOR_S="2",
     )
     yield running
     code = await running.stop()

@@ -67,7 +67,7 @@ class Seatline:
             )
         async with asyncio.timeout(START_TIMEOUT_S):
             while (run := read_run_file(home)) is None:
-                assert process.returncode is None, (home / "up.log").read_text()
+                assert not process.returncode, (home / "up.log").read_text()
                 await asyncio.sleep(0.1)
         return process, run.url
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import psutil
 
+from cluster.control.model import LABEL_CHARACTERS
 from cluster.deployment import RAY_ENVIRONMENT
+from cluster.embedded.binaries import find_valkey
 
 START_TIMEOUT_S = 60.0
 
@@ -32,6 +34,25 @@ class Node:
         pid: int
         (pid,) = (one.pid for one in psutil.Process(self.process.pid).children() if one.name().startswith("raylet"))
         return pid
+
+    def kill(self) -> list[int]:
+        """kill -9 of it and of all that it started, as when a machine loses its power; the processes."""
+        family = [*psutil.Process(self.process.pid).children(recursive=True), psutil.Process(self.process.pid)]
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        return [one.pid for one in family]
+
+    @property
+    def node_id(self) -> str:
+        """Ray's id of it, from the command line of its raylet."""
+        line: list[str] = psutil.Process(self.raylet_pid).cmdline()
+        return next(one for one in line if one.startswith("--node_id=")).partition("=")[2]
+
+    @property
+    def label(self) -> str:
+        """How it is called in names of actors."""
+        return self.node_id[-LABEL_CHARACTERS:]
 
     async def stop(self) -> None:
         """End it and all that it started, if it still runs."""
@@ -60,16 +81,23 @@ class LocalCluster:
         """What a process needs to be told to join."""
         return {"RAY_ADDRESS": self.address, "RAY_AUTH_TOKEN_PATH": self.environment["RAY_AUTH_TOKEN_PATH"]}
 
-    async def place_actors(self, environment: dict[str, str]) -> None:
-        """The section actors on a node that they half fill; then a second node, which Ray prefers for what comes."""
-        await self.add_node(1)
-        placing = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.faults.place_actors", env=environment
-        )
-        assert await placing.wait() == 0
-        await self.add_node(8)
+    @property
+    def head(self) -> Node:
+        """The node with the GCS and the controller."""
+        return self.nodes[0]
 
-    async def add_node(self, cpus: int) -> Node:
+    @property
+    def workers(self) -> list[Node]:
+        """All other nodes that run."""
+        return [node for node in self.nodes[1:] if node.process.returncode is None]
+
+    async def start_head(self, *arguments: str) -> Node:
+        """Start the head, without CPUs, so that nothing is placed on it."""
+        port = self.address.rpartition(":")[2]
+        fixed = ("--head", "--port", port, "--num-cpus", "0", "--include-dashboard", "false")
+        return await self._start(f"head-{len(self.nodes)}", *fixed, *arguments)
+
+    async def add_node(self, cpus: int = 4) -> Node:
         """Start one more node and wait until it has joined."""
         return await self._start(f"node-{len(self.nodes)}", "--address", self.address, "--num-cpus", str(cpus))
 
@@ -95,19 +123,38 @@ class LocalCluster:
         return node
 
 
-@contextlib.asynccontextmanager
-async def local_cluster(directory: Path) -> AsyncIterator[LocalCluster]:
-    """Start a head; it and all nodes end with the block."""
+def new_cluster(directory: Path, **environment: str) -> LocalCluster:
+    """One without nodes yet."""
     token = _new_token(directory)
-    environment = {**os.environ, **RAY_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(token)}
-    port = free_port()
-    cluster = LocalCluster(f"127.0.0.1:{port}", environment, directory, [])
+    environment = {**os.environ, **RAY_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(token), **environment}
+    return LocalCluster(f"127.0.0.1:{free_port()}", environment, directory, [])
+
+
+@contextlib.asynccontextmanager
+async def local_cluster(directory: Path, **environment: str) -> AsyncIterator[LocalCluster]:
+    """Start a head; it and all nodes end with the block."""
+    cluster = new_cluster(directory, **environment)
     try:
-        await cluster._start("head", "--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false")
+        await cluster.start_head()
         yield cluster
     finally:
         for node in reversed(cluster.nodes):
             await node.stop()
+
+
+@contextlib.asynccontextmanager
+async def redis_of_the_gcs(directory: Path) -> AsyncIterator[str]:
+    """A Valkey in which the GCS keeps what another one needs to go on; its address."""
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(str(find_valkey().server), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 def _new_token(directory: Path) -> Path:

@@ -15,7 +15,7 @@ import psutil
 from redis.asyncio import Redis
 
 from cluster.embedded import EmbeddedServices
-from tests.acceptance.seatline import Seatline, environment_of
+from tests.acceptance.seatline import Seatline
 from tests.conftest import database
 from tests.faults.nodes import LocalCluster, Node
 from tests.faults.tcp_proxy import Link, TcpProxy
@@ -84,12 +84,13 @@ async def open_stand(
     name: str,
     *,
     cluster: LocalCluster | None = None,
+    detach: bool = False,
     **settings: str,
 ) -> AsyncIterator[Stand]:
     """Start a Seatline of this name on its own database, and stop it at the end if it still runs.
 
-    ``seatline up`` has a Ray of its own. With a ``cluster`` it is deployed on that one by ``seatline serve``: its
-    section actors on the first node, everything else on a second.
+    ``seatline up`` has a Ray of its own. With a ``cluster`` it is deployed on all nodes of that one by
+    ``seatline serve``; with ``detach`` no process of it stays.
     """
     await execute(services.database_url, f"CREATE DATABASE {name}")
     home = directory / name
@@ -103,8 +104,7 @@ async def open_stand(
         arguments: tuple[str, ...] = ("up", "--no-seed")
         if cluster is not None:
             settings |= cluster.settings
-            arguments = ("serve",)
-            await cluster.place_actors(environment_of(home, *urls, **settings))
+            arguments = ("serve", "--detach") if detach else ("serve",)
         seatline = await Seatline.start(home, *urls, arguments=arguments, **settings)
         database_url = database(services.database_url, name)
         stand = Stand(seatline, services, postgres, redis, database_url, cluster.nodes if cluster else [])
@@ -113,7 +113,9 @@ async def open_stand(
         finally:
             postgres.heal()
             redis.heal()
-            if seatline.process.returncode is None:
+            if detach:
+                await seatline.run("down")
+            elif seatline.process.returncode is None:
                 await seatline.stop()
 
 

@@ -38,7 +38,7 @@ class SlowActors:
         submitted.add_done_callback(lambda done: tell(done.result()))
 
     async def connect(self) -> ActorLink:
-        return ActorLink(self, self._collect, self._ping, self._close)
+        return ActorLink(self, self._collect, self._ping, lambda: 1, self._close)
 
     async def _collect(self) -> Sequence[Mapping[str, object]]:
         return [{"actor": "a-0", "inbox": 1}]
@@ -90,6 +90,7 @@ async def test_a_stop_finishes_what_is_under_way_and_takes_no_more(
     await asyncio.sleep(0.1)
     async with http.get(f"{url}/ready") as ready:
         assert (ready.status, (await ready.json())["status"]) == (503, "draining")
+        assert ready.headers["Connection"] == "close", "the client is to find another server for its next request"
     await asyncio.sleep(0.4)
     with pytest.raises(aiohttp.ClientConnectorError):
         async with aiohttp.ClientSession() as fresh:

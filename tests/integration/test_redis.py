@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from persistence import gcra
 from persistence.caches import COURSES, ENROLLMENTS, TOMBSTONE, RedisCaches
-from persistence.lease import RedisLease
+from persistence.lease import RedisLease, dead_key
 from persistence.rate_limit import RedisRateLimiter
 from persistence.redis_breaker import TIMEOUT_S
 
@@ -105,6 +105,15 @@ async def test_a_dead_actor_loses_its_sections(redis: Redis, redis_url: str) -> 
         await asyncio.sleep(0.15)
         assert await other.acquire([1]) == {}
     await dead.close()
+
+
+async def test_an_actor_that_was_given_up_loses_its_sections_though_it_lives(redis: Redis, redis_url: str) -> None:
+    async with leasing(redis_url, "actor-a") as first, leasing(redis_url, "actor-b") as second:
+        assert await first.acquire([1, 2]) == {}
+        assert await second.acquire([1]) == {1: "actor-a"}
+        await redis.set(dead_key("actor-a"), b"1")
+        assert await second.acquire([1]) == {}
+        assert await first.acquire([1, 2]) == {1: "actor-b"}
 
 
 async def test_the_heart_keeps_beating(redis: Redis, redis_url: str) -> None:

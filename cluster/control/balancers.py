@@ -1,0 +1,16 @@
+"""Which load balancer the controller tells of API servers that come and go."""
+
+from __future__ import annotations
+
+from cluster.control.ports import LoadBalancer, NoLoadBalancer
+from cluster.settings import Settings
+
+
+def open_balancer(settings: Settings) -> LoadBalancer:
+    """The configured target group of an ALB; by default nobody is told."""
+    if settings.aws_target_group_arn is None:
+        return NoLoadBalancer()
+    from cluster.aws.clients import AwsClients  # noqa: PLC0415  (boto3 takes a moment to import)
+    from cluster.aws.load_balancer import TargetGroup  # noqa: PLC0415
+
+    return TargetGroup(AwsClients.of(settings), settings.aws_target_group_arn)

@@ -1,0 +1,66 @@
+"""Which API servers to start and to end now. Pure.
+
+Where a node has servers of an older generation, new ones come beside them on the same port, one node after the other;
+only when they listen the old ones go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from cluster.control.model import Node
+from cluster.control.names import placed
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Names of API servers to be started and to be ended."""
+
+    start: tuple[str, ...]
+    end: tuple[str, ...]
+
+
+def api_step(
+    wanted: Mapping[str, Node],
+    existing: Collection[str],
+    listening: Collection[str],
+    ending: Collection[str],
+    *,
+    may_replace: bool,
+) -> Step:
+    """What to do now.
+
+    Args:
+        wanted: the API servers that there should be, each with its node.
+        existing: those that there are, of any generation.
+        listening: those of them that take connections.
+        ending: those that are being ended already.
+        may_replace: whether servers of an older generation may go now.
+    """
+    old_by_label: dict[str, list[str]] = {}
+    for name in sorted(existing):
+        found = placed(name)
+        if found is not None and found.is_api and name not in wanted:
+            old_by_label.setdefault(found.label, []).append(name)
+    new_by_label: dict[str, list[str]] = {}
+    for name, node in wanted.items():
+        new_by_label.setdefault(node.label, []).append(name)
+    start: list[str] = []
+    end: list[str] = []
+    others_listen = bool(set(listening) & set(wanted))
+    replacing = False
+    for label in sorted(new_by_label.keys() | old_by_label.keys()):
+        new, old = new_by_label.get(label, []), old_by_label.get(label, [])
+        missing = [name for name in new if name not in listening]
+        if not old:
+            start += missing
+        elif not new:  # the node is to be left
+            end += [name for name in old if others_listen]
+        elif may_replace and not replacing:
+            replacing = True
+            if missing:
+                start += missing
+            else:
+                end += old
+    return Step(tuple(start), tuple(name for name in end if name not in ending))

@@ -1,0 +1,33 @@
+"""What the load balancer is told: the address and port of every node whose API servers listen."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from cluster.control.chores import Chores
+from cluster.control.ports import LoadBalancer
+
+
+class Targets:
+    """Brings the load balancer to what it should know; whatever fails is tried again."""
+
+    def __init__(self, balancer: LoadBalancer, chores: Chores) -> None:
+        self._balancer = balancer
+        self._chores = chores
+        self._registered: set[tuple[str, int]] = set()
+
+    def bring_to(self, wanted: set[tuple[str, int]]) -> None:
+        """These are to be told of, and no others. The last one is never taken back."""
+        for target in sorted(wanted - self._registered):
+            self._chores.begin(f"register {target[0]}:{target[1]}", partial(self._register, target))
+        if wanted:
+            for target in sorted(self._registered - wanted):
+                self._chores.begin(f"deregister {target[0]}:{target[1]}", partial(self._deregister, target))
+
+    async def _register(self, target: tuple[str, int]) -> None:
+        await self._balancer.register(*target)
+        self._registered.add(target)
+
+    async def _deregister(self, target: tuple[str, int]) -> None:
+        await self._balancer.deregister(*target)
+        self._registered.discard(target)

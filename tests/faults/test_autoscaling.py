@@ -1,0 +1,136 @@
+"""A cluster that grows and shrinks by Ray's own autoscaler while a real term registers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from bench.load import Load
+from bench.replays import DAYS, Ids, Tallied
+from cluster.embedded import EmbeddedServices
+from cluster.http_client import Target
+from cluster.secrets import jwt_secret
+from cluster.settings import Settings
+from persistence.importers.loader import importing, load
+from persistence.importers.report import no_progress
+from tests.acceptance.seatline import Client
+from tests.acceptance.test_controller import figures
+from tests.faults import checks
+from tests.faults.autoscaled import autoscaled_cluster
+from tests.faults.conftest import NewReport
+from tests.faults.nodes import free_port
+from tests.faults.report import DIRECTORY
+from tests.faults.stand import open_stand
+
+pytestmark = [pytest.mark.faults, pytest.mark.data, pytest.mark.timeout(600)]
+
+TERM = "pu-d5-spr17"
+NODES_MAX = 3
+QUIET_S, RUSH_S, AFTER_S = 15.0, 100.0, 60.0
+QUIET_SHARE = 0.03
+"""Of the load of the rush, before and after it."""
+BUSY_HIGH = os.environ.get("SEATLINE_TEST_BUSY_HIGH", "0.15")
+"""So little that one machine can drive it: nobody has a core of their own here."""
+
+
+async def test_it_grows_and_shrinks_while_a_term_registers(
+    services: EmbeddedServices, short_tmp: Path, new_report: NewReport, shared_data: Path
+) -> None:
+    report = new_report(32, "a cluster that grows and shrinks", nearest="nodes are processes of one machine")
+    day = next(one for one in DAYS if one.name == TERM)
+    settings = {
+        "SEATLINE_ACTORS_PER_NODE": "1",
+        "SEATLINE_NODES_MIN": "1",
+        "SEATLINE_NODES_MAX": str(NODES_MAX),
+        "SEATLINE_SCALE_OUT_BUSY": BUSY_HIGH,
+        "SEATLINE_SCALE_IN_AFTER_S": "8",
+        "SEATLINE_DRAIN_S": "2",
+        "PORT": str(free_port()),
+    }
+    async with (
+        autoscaled_cluster(short_tmp / "autoscaled", nodes_max=NODES_MAX) as cluster,
+        open_stand(services, short_tmp, "autoscaling", cluster=cluster, detach=False, **settings) as stand,
+    ):
+        async with importing(stand.database_url) as connection:
+            await load(connection, day.bundle(), no_progress)
+        ids = await Ids.read(stand.database_url, TERM, jwt_secret(Settings(home=stand.seatline.home)))
+        source = day.source(ids, 1)
+        total = len(source.waiting)
+        arrivals = list(shape(total))
+        days = f"{QUIET_S:.0f} s quiet, {RUSH_S:.0f} s rush, {AFTER_S:.0f} s quiet"
+        report.injected.append(f"{total:,} requests of {TERM}: {days}")
+        rush = Load(
+            Target.of(stand.seatline.url), source, connections=256, warmup_s=0.0, seconds=600.0, arrivals=arrivals
+        )
+        async with stand.seatline.client() as client:
+            timeline = Timeline(client, source)
+            watching = asyncio.create_task(timeline.run())
+            measured = await rush.run()
+            async with asyncio.timeout(90):
+                while timeline.rows[-1]["nodes"] != 1:
+                    await asyncio.sleep(0.5)
+            watching.cancel()
+        keep(timeline.rows, measured.as_json())
+        most = max(row["nodes"] for row in timeline.rows)
+        report.requests = total + source.retries
+        report.acknowledged = sum(source.outcomes.values())
+        report.notes.append(f"nodes: 1, {most:.0f}, {timeline.rows[-1]['nodes']:.0f}")
+        report.notes.append(f"{source.retries} retries; {dict(source.outcomes.most_common())}")
+        report.answers = {"shed": measured.shed, "failed": measured.failed}
+        assert report.acknowledged == total, "every request must be decided"
+        assert most == NODES_MAX
+        report.verify = await checks.verify(stand.seatline)
+        report.history = "every request decided"
+        report.passed = True
+
+
+def shape(total: int) -> Iterator[float]:
+    """When so many requests are due: quiet, a rush, quiet again."""
+    weights = [(QUIET_S, QUIET_SHARE), (RUSH_S, 1.0), (AFTER_S, QUIET_SHARE)]
+    whole = sum(seconds * weight for seconds, weight in weights)
+    begin, sent = 0.0, 0
+    for number, (seconds, weight) in enumerate(weights):
+        count = total - sent if number == len(weights) - 1 else round(total * seconds * weight / whole)
+        yield from (begin + seconds * one / count for one in range(count))
+        begin, sent = begin + seconds, sent + count
+
+
+class Timeline:
+    """What there was, every second."""
+
+    def __init__(self, client: Client, source: Tallied) -> None:
+        self._client = client
+        self._source = source
+        self._started = time.monotonic()
+        self.rows: list[dict[str, float]] = []
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            said = await figures(self._client)
+            if said:
+                self.rows.append(
+                    {
+                        "s": round(time.monotonic() - self._started, 1),
+                        "nodes": said["nodes"] - 1,  # the head does not serve
+                        "wanted": said["nodes_wanted"],
+                        "draining": said["nodes_draining"],
+                        "members": said["members"],
+                        "decided": sum(self._source.outcomes.values()),
+                        "retries": self._source.retries,
+                    }
+                )
+            await asyncio.sleep(1.0)
+
+
+def keep(rows: list[dict[str, float]], measured: dict[str, object]) -> None:
+    """For a plot."""
+    DIRECTORY.mkdir(exist_ok=True)
+    kept = orjson.dumps({"timeline": rows, "measured": measured}, option=orjson.OPT_INDENT_2)
+    (DIRECTORY / "autoscaling.json").write_bytes(kept)
