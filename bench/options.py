@@ -40,10 +40,10 @@ class Options:
 
     seconds: float = 5.0
     rounds: int = 3
-    connections: int = 128
+    connections: int = 256
     sections: int = 1_000
     warmup_s: float = 1.0
-    rate_max: int = 8_000
+    rate_max: int = 12_000
     seed: int = 1
 
     @property

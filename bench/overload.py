@@ -56,7 +56,7 @@ class Plan:
     peak_s: float = 8.0
     overload_s: float = 10.0
     after_s: float = 3.0
-    rate_max: int = 7_000
+    rate_max: int = 12_000
     seed: int = 1
 
     @property

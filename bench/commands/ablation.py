@@ -37,9 +37,9 @@ def ablation(
     workloads: Annotated[str, typer.Option(help="Of them, by commas.")] = "uniform,hot",
     seconds: Seconds = 3.0,
     rounds: Rounds = 3,
-    connections: Connections = 128,
+    connections: Connections = 256,
     sections: Sections = 1_000,
-    rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 6_000,
+    rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 12_000,
     seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:

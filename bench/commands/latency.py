@@ -33,7 +33,7 @@ def latency(
     connections: Connections = 256,
     sections: Sections = 1_000,
     shares: Annotated[str, typer.Option(help="Offered rates, as parts of each one's own peak.")] = "0.25,0.5,0.75,0.9",
-    rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 8_000,
+    rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 12_000,
     seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:

@@ -24,7 +24,7 @@ def overload(
     seconds: Annotated[
         float, typer.Option(min=1, help="How long each overload lasts; the peak, a little less.")
     ] = 10.0,
-    rate_max: Annotated[int, typer.Option(min=100, help="Enrolments a second to prepare for.")] = 7_000,
+    rate_max: Annotated[int, typer.Option(min=100, help="Enrolments a second to prepare for.")] = 12_000,
     seed: Seed = 1,
     url: Annotated[str | None, typer.Option(help="The API; by default the one that `seatline up` runs.")] = None,
     as_json: AsJson = False,

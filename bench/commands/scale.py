@@ -51,8 +51,8 @@ def scale(
     peers: NoPeers = "none",
     seconds: Seconds = 3.0,
     rounds: Rounds = 3,
-    connections: Connections = 128,
-    rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 6_000,
+    connections: Connections = 256,
+    rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 12_000,
     seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:

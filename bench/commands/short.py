@@ -38,12 +38,12 @@ def short(
     describe()  # the commit that runs is the one of now
     names = contestants(peers)
     strongest = [one for one in names if one in {"seatline", "stored_function"}]
-    options = Options(seconds, rounds, warmup_s=0.5, rate_max=7_000, seed=seed)
+    options = Options(seconds, rounds, warmup_s=0.5, rate_max=11_000, seed=seed)
     err.print("[bold]throughput[/]")
     workloads = [WORKLOADS[name] for name in WORKLOADS_OF_THE_SHORT]
     throughput.finish(run_async(throughput.compare(names, workloads, options, limits=True)), as_json=False)
     err.print("[bold]latency[/]")
-    gentle = Options(seconds, rounds, connections=256, warmup_s=0.5, rate_max=7_000, seed=seed)
+    gentle = Options(seconds, rounds, connections=256, warmup_s=0.5, rate_max=11_000, seed=seed)
     latency.finish(run_async(latency.measure_latency(strongest, SHARES, gentle)), as_json=False)
     err.print("[bold]spike[/]")
     patient = Options(60.0, rounds, connections=256, seed=seed)

@@ -37,10 +37,10 @@ def throughput(
     workloads: Annotated[str, typer.Option(help="Of them, by commas.")] = DEFAULT_WORKLOADS,
     seconds: Seconds = 5.0,
     rounds: Rounds = 3,
-    connections: Connections = 128,
+    connections: Connections = 256,
     sections: Sections = 1_000,
     warmup: Annotated[float, typer.Option(min=0, help="Seconds before each measurement, not counted.")] = 1.0,
-    rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 8_000,
+    rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 12_000,
     seed: Seed = 1,
     url: Annotated[
         str | None, typer.Option(help="Load this running Seatline instead (`up` for the one of this home): no peers.")
