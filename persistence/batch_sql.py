@@ -57,17 +57,18 @@ SELECT course_id, required_course_id, kind::text, min_grade FROM prerequisites
 
 # Everything that a turn writes. The caller compares the two arrays that come back with what it sent: a section that
 # is missing has another owner by now, and the transaction must be rolled back.
+# Arrays of numbers come as texts: the driver would look at each element of an array several times.
 # The rows to write are joined once, on the way to their locks: the planner expects few rows of an array, and would
 # compare each with each in a second join.
 COMMIT_CHANGES = """
 WITH fence AS MATERIALIZED (
   SELECT s.section_id
-    FROM unnest($1::bigint[], $2::bigint[]) AS mine(section_id, epoch)
+    FROM unnest($1::text::bigint[], $2::text::bigint[]) AS mine(section_id, epoch)
     JOIN section_seats s ON s.section_id = mine.section_id AND s.epoch = mine.epoch),
 write AS MATERIALIZED (
   SELECT w.*
-    FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::int[], $8::int[], $9::int[],
-                $10::bigint[], $11::bool[])
+    FROM unnest($3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[], $7::text::int[],
+                $8::text::int[], $9::text::int[], $10::text::bigint[], $11::text::bool[])
       AS w(section_id, epoch, seq_before, seq, capacity, enrolled, waitlisted, last_place, is_open)
     JOIN section_seats s USING (section_id)
    ORDER BY section_id FOR NO KEY UPDATE OF s),
@@ -85,32 +86,35 @@ seats AS (
 taken AS (
   INSERT INTO enrollments (id, student_id, section_id, status, credits, place)
   SELECT id, student_id, section_id, status::enrollment_status, credits, place
-    FROM unnest($12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::int[], $17::bigint[])
+    FROM unnest($12::text::bigint[], $13::text::bigint[], $14::text::bigint[], $15::text[], $16::text::int[],
+                $17::text::bigint[])
       AS n(id, student_id, section_id, status, credits, place)),
 changed AS (
   UPDATE enrollments e
      SET status = u.status::enrollment_status, credits = coalesce(u.credits, e.credits),
          blocked_at = u.blocked_at, blocked_by = string_to_array(u.blocked_by, ','), updated_at = now()
-    FROM unnest($18::bigint[], $19::text[], $20::int[], $21::bigint[], $22::text[])
+    FROM unnest($18::text::bigint[], $19::text[], $20::text::int[], $21::text::bigint[], $22::text[])
       AS u(id, status, credits, blocked_at, blocked_by)
    WHERE e.id = u.id),
 records AS (
   UPDATE registration_records r
      SET version = u.version, credits = u.credits, enrolled = u.enrolled::bigint[], waitlisted = u.waitlisted::bigint[]
-    FROM unnest($23::bigint[], $24::bigint[], $25::bigint[], $26::int[], $27::text[], $28::text[])
+    FROM unnest($23::text::bigint[], $24::text::bigint[], $25::text::bigint[], $26::text::int[], $27::text[],
+                $28::text[])
       AS u(student_id, semester_id, version, credits, enrolled, waitlisted)
    WHERE r.student_id = u.student_id AND r.semester_id = u.semester_id),
 history AS (
   INSERT INTO enrollment_history
          (section_id, seq, kind, student_id, enrollment_id, place, number, detail, epoch)
-  SELECT h.* FROM unnest($29::bigint[], $30::bigint[], $31::text[], $32::bigint[], $33::bigint[], $34::bigint[],
-                         $35::bigint[], $36::text[], $37::bigint[])
+  SELECT h.* FROM unnest($29::text::bigint[], $30::text::bigint[], $31::text[], $32::text::bigint[],
+                         $33::text::bigint[], $34::text::bigint[], $35::text::bigint[], $36::text[],
+                         $37::text::bigint[])
     AS h(section_id, seq, kind, student_id, enrollment_id, place, number, detail, epoch)
     -- Only behind the fence: the new owner of a section may have written the same seq by now.
     JOIN seats USING (section_id)),
 answered AS (
   INSERT INTO enrollment_requests (student_id, key, request, outcome)
-  SELECT * FROM unnest($38::bigint[], $39::text[], $40::text[], $41::text[])),
+  SELECT * FROM unnest($38::text::bigint[], $39::text[], $40::text[], $41::text[])),
 told AS (
   INSERT INTO outbox (event_id, topic, payload) SELECT * FROM unnest($42::text[], $43::text[], $44::text[]))
 SELECT array(SELECT section_id FROM fence), array(SELECT section_id FROM seats)"""

@@ -25,16 +25,13 @@ from allocator.section import HeldEnrollment, SectionState
 from allocator.waitlist import Waiting
 from persistence import batch_sql as sql
 from persistence.changes import (
-    EnrollmentUpdate,
-    Message,
-    NewEnrollment,
     decode_outcome,
     encode_outcome,
     enrollment_updates,
     messages,
     new_enrollments,
 )
-from persistence.history import HistoryRow, event_to_row
+from persistence.history import event_to_row
 from persistence.names import ENROLLMENT_ID_BLOCK
 from persistence.postgres_errors import CONNECTION_ERRORS, translate
 
@@ -218,7 +215,7 @@ def _columns(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:
     return columns or [[] for _ in range(width)]
 
 
-def _commit_arguments(changes: Changes) -> list[list[Any]]:
+def _commit_arguments(changes: Changes) -> list[list[Any] | str]:
     epochs = dict(changes.fences)
     written = {write.section_id for write in changes.seats}
     unchanged = [fence for fence in changes.fences if fence[0] not in written]  # writing has a fence of its own
@@ -226,20 +223,26 @@ def _commit_arguments(changes: Changes) -> list[list[Any]]:
     record_rows = [(*r.key, r.version, r.credits, _array(r.enrolled), _array(r.waitlisted)) for r in changes.records]
     answer_rows = [(a.student_id, a.key, a.request, encode_outcome(a.outcome)) for a in changes.answers]
     return [
-        *_columns(unchanged, 2),
-        *_columns(changes.seats, 9),
-        *_columns(new_enrollments(events), len(NewEnrollment._fields)),
-        *_columns(enrollment_updates(events), len(EnrollmentUpdate._fields)),
-        *_columns(record_rows, 6),
-        *_columns([event_to_row(event, epochs[event.section_id]) for event in events], len(HistoryRow._fields)),
-        *_columns(answer_rows, 4),
-        *_columns(messages(events), len(Message._fields)),
+        *_arguments(unchanged, "nn"),
+        *_arguments(changes.seats, "nnnnnnnnn"),
+        *_arguments(new_enrollments(events), "nnntnn"),
+        *_arguments(enrollment_updates(events), "ntnnt"),
+        *_arguments(record_rows, "nnnntt"),
+        *_arguments([event_to_row(event, epochs[event.section_id]) for event in events], "nntnnnntn"),
+        *_arguments(answer_rows, "nttt"),
+        *_arguments(messages(events), "ttt"),
     ]
 
 
-def _array(ids: list[int]) -> str:
-    """A Postgres array literal: an array of arrays of different lengths can only be sent as texts."""
-    return "{" + ",".join(map(str, ids)) + "}"
+def _arguments(rows: Iterable[Sequence[Any]], kinds: str) -> list[list[Any] | str]:
+    """Rows as columns: those of numbers and truth values (``n``) as array literals, those of texts (``t``) as lists."""
+    columns = _columns(rows, len(kinds))
+    return [_array(column) if kind == "n" else column for column, kind in zip(columns, kinds, strict=True)]
+
+
+def _array(numbers: list[int]) -> str:
+    """Numbers as a Postgres array literal. An array of arrays of different lengths can only be sent so."""
+    return "{" + ",".join(map(str, numbers)).replace("None", "NULL") + "}"
 
 
 def _record(row: Any) -> RegistrationRecord:

@@ -243,8 +243,9 @@ enrollments = sa.Table(
     "enrollments",
     metadata,
     sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("student_id", sa.BigInteger, sa.ForeignKey("students.id"), nullable=False),
-    sa.Column("section_id", sa.BigInteger, sa.ForeignKey("course_sections.id"), nullable=False),
+    # Both are there: a turn writes an enrolment together with its student's record and its section's seats.
+    sa.Column("student_id", sa.BigInteger, nullable=False),
+    sa.Column("section_id", sa.BigInteger, nullable=False),
     sa.Column("status", ENROLLMENT_STATUS, nullable=False),
     sa.Column("credits", sa.SmallInteger, nullable=False),  # as they were when the seat was taken; 0 while waiting
     sa.Column("place", sa.BigInteger),  # waitlist sequence number, kept after a promotion
