@@ -144,6 +144,7 @@ class SectionService:
         moves = {section_id: owner for section_id, owner in moves.items() if owner != self.name}
         async with self._turn_lock:
             active = len(self._sections.keys() & moves.keys())
+            self.stats.handed_over += active
             self._forget(moves)
             if await self._lease.release(sorted(moves)):
                 self._tombstones.set(moves, self._clock.monotonic())

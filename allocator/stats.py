@@ -39,6 +39,7 @@ class ServiceStats:
     turns: int = 0
     activations: int = 0
     passivations: int = 0
+    handed_over: int = 0
     promotions: int = 0
     blocked_promotions: int = 0
     deferrals: int = 0
@@ -63,6 +64,7 @@ class ServiceStats:
             "turns_total": self.turns,
             "activations_total": self.activations,
             "passivations_total": self.passivations,
+            "handed_over_total": self.handed_over,
             "promotions_total": self.promotions,
             "blocked_promotions_total": self.blocked_promotions,
             "deferrals_total": self.deferrals,

@@ -181,9 +181,17 @@ async def test_what_could_not_be_released_is_released_by_the_heart(redis: Redis,
     async with leasing(redis_url, "actor-a", ttl_ms=300, timeout_s=TIMEOUT_S) as one:
         await one.acquire([1, 2])
         await redis.client_pause(150)
-        await one.release([1, 2])
+        assert not await one.release([1, 2])
         await asyncio.sleep(0.5)
         assert await redis.exists("lease:section:1", "lease:section:2") == 0
+        assert await one.release([1, 2])
+
+
+async def test_a_farewell_that_is_not_heard_is_said_again(redis: Redis, redis_url: str) -> None:
+    async with leasing(redis_url, "actor-a", timeout_s=TIMEOUT_S) as one:
+        await one.acquire([1])
+        await redis.client_pause(150)
+    assert await redis.exists("alive:actor-a:1") == 0
 
 
 def test_names_that_cannot_be_told_apart_are_refused() -> None:

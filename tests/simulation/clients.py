@@ -111,7 +111,7 @@ class Clients:
             if outcome is not None and outcome.code not in TRANSIENT:
                 self._recorder.ok(call, outcome)
                 return outcome
-            in_doubt = in_doubt or outcome is None or outcome.code is Code.UNKNOWN
+            in_doubt = in_doubt or outcome is None or outcome.code is Code.UNKNOWN or self._came_twice(command)
             if not can_repeat or (not self._chaos.is_over and random.random() < 0.1):
                 if in_doubt:
                     self._recorder.unknown(call)
@@ -120,6 +120,9 @@ class Clients:
                 return None
             await asyncio.sleep(random.uniform(0.05, 1.0))
         raise NoAnswerError(f"{who} got no answer to {command} in {MOST_TRIES} tries")
+
+    def _came_twice(self, command: Command) -> bool:
+        return isinstance(command, Enroll | Drop) and command.key in self._cluster.doubled
 
     async def _ask_again(self, command: StudentCommand, first: Outcome) -> None:
         """A repeat under the same key has the same answer, whoever is asked."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from allocator.actor import Host, SectionActor
-from allocator.commands import Command, Drop, Enroll, RecheckHead
+from allocator.commands import Command, Drop, Enroll, RecheckHead, StudentCommand
 from allocator.outcomes import Outcome
 from allocator.service import Limits, SectionService
 from cluster.directory import DEDICATED_PREFIX, Directory, DirectoryView
@@ -149,6 +149,7 @@ class Cluster:
         waited_s: the longest that any request waited for its answer in an API process.
         names: of the pooled actors, living or not.
         view: of the directory, as it was published last.
+        doubled: keys of what arrived twice. That one of the two had no effect says nothing of the other.
     """
 
     def __init__(self, chaos: Chaos, postgres: SimulatedPostgres, redis: SimulatedRedis) -> None:
@@ -156,6 +157,7 @@ class Cluster:
         self.postgres = postgres
         self.redis = redis
         self.waited_s = 0.0
+        self.doubled: set[str] = set()
         self.names = tuple(f"actor-{n}" for n in range(chaos.plan.actors))
         self.actors: dict[str, SimulatedActor] = {}
         self.zombies: list[SimulatedActor] = []
@@ -201,6 +203,7 @@ class Cluster:
             await asyncio.sleep(chaos.random.uniform(0.0, 1.0))
             raise ActorLostError("the call was given up")
         if _all_have_keys(packed) and chaos.strikes(Fault.CALL_DOUBLED):
+            self.doubled.update(command.key for command in _student_commands(packed))
             actor.process.spawn(actor.submit(packed))
         try:
             answer = await actor.process.result_of(actor.process.spawn(actor.submit(packed)))
@@ -259,9 +262,12 @@ class Cluster:
 
 def _all_have_keys(packed: bytes) -> bool:
     """Ray delivers a call at most once. Should it not, only what is looked up by its key is safe."""
-    return all(
-        isinstance(command, Enroll | Drop) and command.maybe_tried for command, _ in WireCodec().decode_commands(packed)
-    )
+    commands = WireCodec().decode_commands(packed)
+    return len(commands) == sum(command.maybe_tried for command in _student_commands(packed))
+
+
+def _student_commands(packed: bytes) -> list[StudentCommand]:
+    return [command for command, _ in WireCodec().decode_commands(packed) if isinstance(command, Enroll | Drop)]
 
 
 def unattended(postgres: SimulatedPostgres) -> list[tuple[int, int]]:
