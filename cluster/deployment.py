@@ -81,23 +81,29 @@ async def connect_to_ray(address: str, progress: Progress) -> str:
 
 async def stop_ray() -> None:
     """Disconnect; a local Ray ends with all that runs on it."""
-    await asyncio.to_thread(ray.shutdown)
+    await asyncio.to_thread(disconnect)
 
 
 async def _init_ray(step: str, progress: Progress, **options: Any) -> str:
     started = perf_counter()
-    _quiet_ray()
-    context: Any = await asyncio.to_thread(
-        ray.init,
-        namespace=NAMESPACE,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
-        **options,
-    )
+    address = await asyncio.to_thread(connect, **options)
     progress(step, perf_counter() - started)
+    return address
+
+
+def connect(**options: Any) -> str:
+    """Connect this process to Ray, or start one, and return its address. Blocks: call it in a thread."""
+    _quiet_ray()
+    context: Any = ray.init(
+        namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options
+    )
     address: str = context.address_info["address"]
     return address
+
+
+def disconnect() -> None:
+    """Disconnect; a local Ray ends with all that runs on it. Blocks."""
+    ray.shutdown()
 
 
 class Deployment:
@@ -256,22 +262,14 @@ async def memory_of_running(run: RunFile, timeout_s: float = 30.0) -> list[Secti
         ConnectionError: if its Ray cannot be reached.
     """
 
-    def connect() -> list[Any]:
+    def find_actors() -> list[Any]:
         if run.ray_token_path is not None:
             os.environ["RAY_AUTH_TOKEN_PATH"] = run.ray_token_path
-        _quiet_ray()
-        ray.init(
-            address=run.ray_address,
-            namespace=NAMESPACE,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-            ignore_reinit_error=True,
-        )
+        connect(address=run.ray_address, ignore_reinit_error=True)
         return section_actors()
 
     try:
-        actors = await asyncio.to_thread(connect)
+        actors = await asyncio.to_thread(find_actors)
         calls = [asyncio.wait_for(_snapshot(actor), timeout_s) for actor in actors]
         return [SectionState(*state) for states in await asyncio.gather(*calls) for state in states]
     except (ray.exceptions.RayError, TimeoutError, RuntimeError) as error:

@@ -10,8 +10,9 @@ import typer
 from rich.live import Live
 
 from cluster.cli.common import CommandError, Exit, err, out, print_json, run_async
+from cluster.cli.run import read_settings_or_exit
 from cluster.cli.status_view import status_view
-from cluster.runfile import remove_run_file
+from cluster.runfile import read_run_file, remove_run_file
 from cluster.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -161,15 +162,23 @@ def rebalance(as_json: AsJson = False) -> None:
 
 
 def down() -> None:
-    """Stop a Seatline that `seatline serve --detach` left running: requests under way are finished first."""
+    """Stop a Seatline that `seatline serve --detach` left running: requests under way are finished first.
+
+    One that cannot be reached any more is forgotten.
+    """
 
     async def work(controller: AttachedController) -> None:
         from cluster import deployment  # noqa: PLC0415
 
         await deployment.stop_everything(controller.handle, STOP_TIMEOUT_S)
 
-    run_async(_attached(work))
-    remove_run_file(read_settings().home)
+    home = read_settings_or_exit().home
+    run = read_run_file(home)
+    try:
+        run_async(_attached(work))
+    finally:
+        if run is not None and run.pid is None:  # what cannot be reached any more is not running here either
+            remove_run_file(home)
     out.print("stopped")
 
 

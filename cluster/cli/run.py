@@ -94,6 +94,8 @@ def serve(
         RAY_ADDRESS=auto DATABASE_URL=postgresql://... REDIS_URL=redis://... seatline serve --detach
     """
     settings = read_settings_or_exit()
+    # Without a head this process gives up after a minute, as Ray would have it; the nodes serve on for longer.
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "60")
     if settings.ray_address is None:
         raise typer.BadParameter("set RAY_ADDRESS to the cluster's address, or to `auto` on one of its nodes")
     if settings.database_url is None or settings.redis_url is None:

@@ -65,7 +65,7 @@ async def enroll_elsewhere(row: Row, gateway: OtherGateway, sections: list[int])
 
 
 async def expect_owner(row: Row, sections: list[int], actor: str) -> None:
-    """The sections are where they were taken to, and stay there."""
+    """The sections are where they were taken to. The controller brings them back where they belong, later."""
     rows = await row.campus.connection.fetch(
         "SELECT split_part(owner, '|', 1), count(*) FROM section_seats WHERE section_id = ANY($1::bigint[]) GROUP BY 1",
         sections,

@@ -81,9 +81,9 @@ async def test_frozen_past_its_lease(stand: Stand, open_row: OpenRow) -> None:
             async with OtherGateway(stand.seatline, other) as gateway:
                 took_s = await enroll_elsewhere(row, gateway, sections_of(row, name))
                 row.note(f"the other actor served the frozen one's sections after {took_s:.2f} s")
+            await expect_owner(row, sections_of(row, name), other)
         row.healed()
         await row.recovers()
-        await expect_owner(row, sections_of(row, name), other)
 
 
 async def test_frozen_between_update_and_commit(stand: Stand, open_row: OpenRow) -> None:
@@ -104,10 +104,10 @@ async def test_frozen_between_update_and_commit(stand: Stand, open_row: OpenRow)
                 name, other = await silent_actor(row)
                 await stand.flush_redis()
                 took_s = await enroll_elsewhere(row, gateway_to[other], sections_of(row, name))
+                await expect_owner(row, sections_of(row, name), other)
             finally:
                 thawed.set()
                 os.kill(pids[0], signal.SIGCONT)
             row.note(f"taken over in {took_s:.2f} s")
         row.healed()
         await row.recovers()
-        await expect_owner(row, sections_of(row, name), other)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from cluster.runfile import RunFile, read_run_file, write_run_file
 from tests.integration.test_checks_cli import seatline
 from tests.worlds import PostgresWorld
 
@@ -21,6 +22,14 @@ async def test_without_a_seatline_they_say_how_to_get_one(tmp_path: Path, comman
     assert ran.code == 4
     assert "seatline up" in ran.err
     assert "RAY_ADDRESS" in ran.err
+
+
+async def test_a_detached_seatline_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    write_run_file(tmp_path, RunFile(None, "http://127.0.0.1:1", "127.0.0.1:1", None))
+    assert read_run_file(tmp_path) is not None, "nobody can know yet"
+    ran = await seatline(tmp_path, "down")
+    assert ran.code == 4
+    assert read_run_file(tmp_path) is None
 
 
 @pytest.mark.parametrize("arguments", [(), ("10.0.0.1", "--this-node")])
