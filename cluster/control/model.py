@@ -49,7 +49,6 @@ class Pulse:
         hottest: of a section actor, sections with their commands a second, the hottest first.
         view_version: of an API server, the directory that it goes by.
         port: of an API server, where it listens; None while it does not.
-    p99_ms: of an API server, what 99 of 100 enrolments took at most lately, rounded up to a bucket; 0 without any.
         p99_ms: of an API server, what 99 of 100 enrolments took at most lately, rounded up to a bucket; 0 without any.
     """
 
