@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from ray._private.utils import get_ray_address_file
 
 from cluster.control.model import LABEL_CHARACTERS
 from cluster.deployment import RAY_ENVIRONMENT
@@ -93,6 +94,8 @@ class LocalCluster:
 
     async def start_head(self, *arguments: str) -> Node:
         """Start the head, without CPUs, so that nothing is placed on it."""
+        # A head that was killed left its address there, and Ray refuses to start another on it.
+        Path(get_ray_address_file(None)).unlink(missing_ok=True)
         port = self.address.rpartition(":")[2]
         fixed = ("--head", "--port", port, "--num-cpus", "0", "--include-dashboard", "false")
         return await self._start(f"head-{len(self.nodes)}", *fixed, *arguments)
