@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from ray._private.utils import get_ray_address_file
+from ray._private.utils import get_ray_address_file  # type: ignore[attr-defined]
 
 from cluster.control.model import LABEL_CHARACTERS
 from cluster.deployment import RAY_ENVIRONMENT
@@ -94,8 +94,7 @@ class LocalCluster:
 
     async def start_head(self, *arguments: str) -> Node:
         """Start the head, without CPUs, so that nothing is placed on it."""
-        # A head that was killed left its address there, and Ray refuses to start another on it.
-        Path(get_ray_address_file(None)).unlink(missing_ok=True)
+        _forget_killed_head()
         port = self.address.rpartition(":")[2]
         fixed = ("--head", "--port", port, "--num-cpus", "0", "--include-dashboard", "false")
         return await self._start(f"head-{len(self.nodes)}", *fixed, *arguments)
@@ -143,6 +142,11 @@ async def local_cluster(directory: Path, **environment: str) -> AsyncIterator[Lo
     finally:
         for node in reversed(cluster.nodes):
             await node.stop()
+
+
+def _forget_killed_head() -> None:
+    """A head that was killed left its address behind, and Ray refuses to start another on it. As `ray stop` would."""
+    Path(get_ray_address_file(None)).unlink(missing_ok=True)
 
 
 @contextlib.asynccontextmanager
