@@ -17,7 +17,6 @@ import psutil
 
 from cluster.control.model import LABEL_CHARACTERS
 from cluster.deployment import RAY_ENVIRONMENT
-from cluster.embedded.binaries import find_valkey
 
 START_TIMEOUT_S = 60.0
 
@@ -140,21 +139,6 @@ async def local_cluster(directory: Path, **environment: str) -> AsyncIterator[Lo
     finally:
         for node in reversed(cluster.nodes):
             await node.stop()
-
-
-@contextlib.asynccontextmanager
-async def redis_of_the_gcs(directory: Path) -> AsyncIterator[str]:
-    """A Valkey in which the GCS keeps what another one needs to go on; its address."""
-    port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        *(str(find_valkey().server), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)),
-        stdout=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 def _new_token(directory: Path) -> Path:
