@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from ray._private.utils import get_ray_address_file  # type: ignore[attr-defined]
 
 from cluster.control.model import LABEL_CHARACTERS
 from cluster.deployment import RAY_ENVIRONMENT
-from cluster.embedded.binaries import find_valkey
 
 START_TIMEOUT_S = 60.0
 
@@ -94,7 +92,6 @@ class LocalCluster:
 
     async def start_head(self, *arguments: str) -> Node:
         """Start the head, without CPUs, so that nothing is placed on it."""
-        _forget_killed_head()
         port = self.address.rpartition(":")[2]
         fixed = ("--head", "--port", port, "--num-cpus", "0", "--include-dashboard", "false")
         return await self._start(f"head-{len(self.nodes)}", *fixed, *arguments)
@@ -142,26 +139,6 @@ async def local_cluster(directory: Path, **environment: str) -> AsyncIterator[Lo
     finally:
         for node in reversed(cluster.nodes):
             await node.stop()
-
-
-def _forget_killed_head() -> None:
-    """A head that was killed left its address behind, and Ray refuses to start another on it. As `ray stop` would."""
-    Path(get_ray_address_file(None)).unlink(missing_ok=True)
-
-
-@contextlib.asynccontextmanager
-async def redis_of_the_gcs(directory: Path) -> AsyncIterator[str]:
-    """A Valkey in which the GCS keeps what another one needs to go on; its address."""
-    port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        *(str(find_valkey().server), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)),
-        stdout=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 def _new_token(directory: Path) -> Path:

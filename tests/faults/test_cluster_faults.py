@@ -12,7 +12,7 @@ import pytest
 from cluster.embedded import EmbeddedServices
 from tests.acceptance.seatline import Seatline
 from tests.faults.conftest import OpenRow
-from tests.faults.nodes import LocalCluster, Node, free_port, local_cluster, redis_of_the_gcs
+from tests.faults.nodes import LocalCluster, Node, free_port, local_cluster
 from tests.faults.row import Row
 from tests.faults.stand import open_stand
 from tests.faults.upgrade import upgraded
@@ -86,38 +86,6 @@ async def test_head_killed(
         assert pause_s < 5.0
         stand.seatline.process.kill()
         await stand.seatline.process.wait()
-
-
-async def test_another_head(services: EmbeddedServices, short_tmp: Path, open_row: OpenRow) -> None:
-    async with (
-        redis_of_the_gcs(short_tmp) as redis_address,
-        local_cluster(short_tmp / "ray-another-head", RAY_REDIS_ADDRESS=redis_address) as cluster,
-    ):
-        for _ in range(2):
-            await cluster.add_node()
-        async with (
-            open_stand(
-                services, short_tmp, "another_head", cluster=cluster, detach=True, SEATLINE_ACTORS_PER_NODE="1"
-            ) as stand,
-            open_row(33, "the head killed, and another started on its Redis", stand) as row,
-        ):
-            row.injects("kill -9 of all processes of the head; another one on the same address after 5 s")
-            before = await names(stand.seatline)
-            cluster.head.kill()
-            await row.steady(5.0)
-            cluster.nodes.insert(0, await cluster.start_head())
-            row.healed()
-            await row.recovers()
-            async with asyncio.timeout(SERVES_MAX_S):
-                while (await stand.seatline.run("rebalance", "--json"))[0] != 0:
-                    await asyncio.sleep(1.0)
-            row.note(f"the controller answered {time.monotonic() - row.healed_at:.0f} s after the head was there")
-            assert await names(stand.seatline) == before, "all that ran runs on"
-            leaving, _ = cluster.workers
-            await drained(stand.seatline, leaving)
-            row.note("it drained a node then")
-            await row.steady(AFTERWARDS_S)
-            assert row.load.counts.by_code == {}, "no request may be refused or lost"
 
 
 async def test_node_drained(
