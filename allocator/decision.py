@@ -180,7 +180,7 @@ def seat_write(draft: Section) -> SeatWrite:
     return SeatWrite(
         draft.section_id,
         draft.epoch,
-        draft.events[0].seq - 1,
+        draft.seq - len(draft.events),
         draft.seq,
         draft.capacity,
         draft.enrolled,

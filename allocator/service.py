@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from allocator.commands import Command, Drop, Enroll
-from allocator.decision import Decision
+from allocator.decision import Decision, seat_write
 from allocator.facts import FactsCache
 from allocator.heat import ActorHeat, Heat
 from allocator.ids import EnrollmentIds
@@ -24,6 +24,7 @@ from allocator.ports import (
     Clock,
     CommitUnknownError,
     Lease,
+    SeatWrite,
     StaleEpochError,
     Store,
     StoreBusyError,
@@ -302,16 +303,24 @@ class SectionService:
         for section_id in decision.drafts:
             self._promotions.note(section_id)
         self._heat.decided([entry.command.section_id for entry, _ in decision.outcomes])
-        if changes.seats:
-            telling = asyncio.create_task(self._tell(decision, changes))
+        again = [entry.command for entry, outcome in decision.outcomes if _says_it_was_done(outcome)]
+        if changes.seats or again:
+            seats = {counts.section_id: counts for counts in changes.seats}
+            students = {record.key.student_id for record in changes.records}
+            for command in again:
+                if isinstance(command, Enroll | Drop):
+                    students.add(command.student_id)
+                    if command.section_id not in seats:
+                        seats[command.section_id] = seat_write(self._sections[command.section_id])
+            telling = asyncio.create_task(self._tell(decision, list(seats.values()), students))
             self._telling.add(telling)
             telling.add_done_callback(self._telling.discard)
         else:
             _answer(decision)
 
-    async def _tell(self, decision: Decision, changes: Changes) -> None:
+    async def _tell(self, decision: Decision, seats: Sequence[SeatWrite], students: Collection[int]) -> None:
         try:
-            await self._cache.invalidate(changes.seats, [record.key.student_id for record in changes.records])
+            await self._cache.invalidate(seats, students)
         except Exception:  # a bug, but what was decided is true and committed
             log.exception("caches could not be told")
         _answer(decision)
@@ -476,6 +485,11 @@ class SectionService:
 def _answer(decision: Decision) -> None:
     for entry, outcome in decision.outcomes:
         entry.answer(outcome)
+
+
+def _says_it_was_done(outcome: Outcome) -> bool:
+    """Whether it acknowledges what an earlier turn may have done, of which caches may not have heard yet, or ever."""
+    return outcome.replayed or outcome.code is Code.DROPPED
 
 
 def _keys_to_look_up(entries: list[Entry]) -> list[tuple[int, str]]:

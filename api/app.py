@@ -13,6 +13,7 @@ from api.admission import Admission
 from api.answered import RequestIds
 from api.audit import LINES_BURST, LINES_PER_S
 from api.background import Background
+from api.bodies import BODY_BYTES_MAX
 from api.express import Express
 from api.limits import LocalLimiter
 from api.metrics import Metrics
@@ -38,7 +39,6 @@ from api.state import (
 )
 from api.tokens import AccessTokens
 
-BODY_BYTES_MAX = 64 * 1024
 BACKGROUND_CLOSE_S = 2.0
 
 

@@ -19,6 +19,7 @@ from api.errors import ApiError
 T = TypeVar("T", bound=msgspec.Struct)
 
 BODY_TIMEOUT_S = 10.0
+BODY_BYTES_MAX = 64 * 1024
 ID_MAX = 2**63 - 1
 
 _fit_for_a_key = re.compile(r"[!#-&(-~]{1,128}").fullmatch

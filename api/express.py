@@ -14,14 +14,14 @@ import time
 from typing import Protocol
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDictProxy
 
 from allocator.outcomes import Outcome
 from allocator.read_models import SectionView
 from api.answered import note_answer
-from api.bodies import read_request_key
+from api.bodies import BODY_BYTES_MAX, read_request_key
 from api.enrollments import ENROLL, enroll_command, enrolled
 from api.errors import ApiError, headers_of, problem_of
 from api.metrics import Traffic
@@ -106,7 +106,9 @@ class Express:
     def take(self, message: RawRequestMessage, body: bytes, client: Client) -> bool:
         """Take on a request that is here as a whole: the client is told, once. If it says False, nothing happened."""
         headers = message.headers
-        if message.should_close or (self._has_origins and hdrs.ORIGIN in headers):
+        if message.should_close or message.version != HttpVersion11 or len(body) > BODY_BYTES_MAX:
+            return False
+        if self._has_origins and hdrs.ORIGIN in headers:
             return False
         if message.method == hdrs.METH_POST and message.path == ENROLLMENTS:
             return self._enroll(headers, body, client)

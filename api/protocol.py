@@ -121,8 +121,7 @@ class SheddingProtocol(RequestHandler):
         if self._parser is not None:
             self._parser.message_consumed()
         self._leave(was_decided=status in TELLING)
-        if self._handler_waiter is not None and not self._handler_waiter.done():
-            self._handler_waiter.set_result(None)  # a shutdown waits for this answer
+        self._end_wait_of_shutdown()
         self.answer(answer)
 
     def hand_back(self) -> None:
@@ -135,6 +134,11 @@ class SheddingProtocol(RequestHandler):
             self.transport.resume_reading()
             self.data_received(came_early)
         self._wake()
+        self._end_wait_of_shutdown()  # nobody is there any more to handle it
+
+    def _end_wait_of_shutdown(self) -> None:
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)
 
     def _wake(self) -> None:
         if self._messages and self._waiter is not None and not self._waiter.done():

@@ -91,7 +91,10 @@ class _Request:
         tell = self.tell
         if tell is not None:
             self.abandon()
-            tell(outcome)
+            try:
+                tell(outcome)
+            except Exception:  # a bug, but it must not keep others, or the sweep, from their work
+                log.exception("who asked could not be told")
 
     def abandon(self) -> None:
         """Nobody is to be told any more."""
@@ -206,7 +209,7 @@ class Gateway:
         await asyncio.gather(*tasks, return_exceptions=True)
         _give_up(self._paused, sent=False)
         _give_up(self._homeless, sent=False)
-        for lane in self._lanes.values():
+        for lane in list(self._lanes.values()):
             _give_up(lane.pending, sent=False)
         _give_up(self._unanswered, sent=True)
 
@@ -398,17 +401,15 @@ class Gateway:
             _give_up_late(self._homeless, now, sent=False)
             if self._homeless:
                 self._homeless = {request: None for request in self._homeless if not request.is_over}
-            for lane in self._lanes.values():
+            for lane in list(self._lanes.values()):
                 _give_up_late(lane.in_flight, now, sent=True)
                 _give_up_late(lane.pending, now, sent=False)
 
 
 def _give_up(requests: Iterable[_Request], *, sent: bool) -> None:
-    for request in list(requests):
+    for request in list(requests):  # a copy: who is told may ask for something else at once
         request.give_up(sent=sent)
 
 
 def _give_up_late(requests: Iterable[_Request], now: float, *, sent: bool) -> None:
-    for request in requests:
-        if request.deadline <= now:
-            request.give_up(sent=sent)
+    _give_up([request for request in requests if request.deadline <= now], sent=sent)

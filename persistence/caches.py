@@ -160,7 +160,10 @@ class RedisCaches:
             self._owed.update(dict.fromkeys(keys))
         else:
             log.warning("too many cached values to forget while Redis is away: some may be stale for a minute")
-        self._owed_seats.update((counts.section_id, counts) for counts in seats)
+        for counts in seats:
+            known = self._owed_seats.get(counts.section_id)
+            if known is None or counts.seq > known.seq:  # an earlier turn may have waited for Redis longer
+                self._owed_seats[counts.section_id] = counts
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle(), name="invalidations owed to Redis")
 

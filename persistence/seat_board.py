@@ -136,7 +136,8 @@ class SeatBoard:
             news = self._news.get(section_id)
             if view is not None and news is not None:
                 view = _newer(view, news)
-            if view is not None and section_id in self._loads:  # else changes may have gone by unheard
+            # Else changes may have gone by unheard, and another load may have begun since.
+            if view is not None and self._loads.get(section_id) is asyncio.current_task():
                 if len(self._entries) >= KEPT_MAX:
                     self._entries.clear()
                 self._entries[section_id] = _Entry(view)
@@ -164,6 +165,9 @@ class SeatBoard:
                 if self._is_live or not pause_s:
                     log.warning("changes of seats are not heard, sections are read from Postgres: %r", errors)
                 pause_s = PAUSE_MIN_S if self._is_live else min(max(pause_s * 2, PAUSE_MIN_S), PAUSE_MAX_S)
+            except* Exception:  # a bug, here or in the client library, that must not be the end of listening
+                log.exception("changes of seats are not heard, sections are read from Postgres")
+                pause_s = PAUSE_MAX_S
             finally:
                 self._begin_anew(is_live=False)
             await asyncio.sleep(pause_s)
@@ -210,7 +214,7 @@ class SeatBoard:
             entry = self._entries.get(counts.section_id)
             if entry is not None:
                 entry.view = _newer(entry.view, counts)
-            elif counts.section_id in self._loads:
+            if counts.section_id in self._loads:  # also if what was kept has expired: the load will replace it
                 known = self._news.get(counts.section_id)
                 if known is None or counts.seq > known.seq:
                     self._news[counts.section_id] = counts
@@ -223,13 +227,19 @@ class SeatBoard:
         self._news.clear()
         self._pass_all()
         arriving, self._arriving = self._arriving, []
-        for passed in arriving:
-            passed()
+        _call_all(arriving)
 
     def _pass_all(self) -> None:
         asking, self._asking = self._asking, []
-        for passed in asking:
+        _call_all(asking)
+
+
+def _call_all(waiting: list[Passed]) -> None:
+    for passed in waiting:
+        try:
             passed()
+        except Exception:  # a bug, but it must not keep the others waiting
+            log.exception("a reader could not be told")
 
 
 def _newer(view: SectionView, counts: SeatWrite) -> SectionView:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 
 from allocator.ports import SeatWrite
 from allocator.read_models import SectionView
 from persistence import seat_board
 from persistence.caches import RedisCaches
+from persistence.redis_breaker import RedisAwayError
 from persistence.seat_board import SeatBoard, channel_of
 from tests.unit.api.fakes import SECTION
 
@@ -184,4 +186,80 @@ async def test_who_looks_without_waiting_is_told_when_all_is_heard(redis: Redis,
         view = await told
         assert view is not None
         assert view.enrolled == 1
+    await actor.close()
+
+
+async def test_news_of_what_had_expired_is_added_to_the_load_that_replaces_it(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, actor = Table(), RedisCaches(redis_url, timeout_s=2.0)
+    async with board_on(redis_url, table) as board:
+        monkeypatch.setattr(seat_board, "TTL_S", 0.05)
+        await board.section(1)
+        await asyncio.sleep(0.1)
+        monkeypatch.undo()
+        table.delay_s = 0.2
+        loading = asyncio.create_task(enrolled(board))
+        await asyncio.sleep(0.1)
+        await actor.invalidate([table.take_seat()], [])
+        assert await loading == 1
+        assert await enrolled(board) == 1
+    await actor.close()
+
+
+async def test_a_load_from_before_a_gap_is_not_kept_though_another_is_under_way(redis: Redis, redis_url: str) -> None:
+    table = Table()
+    async with board_on(redis_url, table) as board:
+        table.delay_s = 1.2
+        before = asyncio.create_task(enrolled(board))
+        await asyncio.sleep(0.05)
+        await redis.client_kill_filter(_type="pubsub")
+        table.take_seat()  # nobody hears of it
+        meanwhile = asyncio.create_task(enrolled(board))
+        async with asyncio.timeout(1.0):
+            while not board._is_live or board._loads:
+                await asyncio.sleep(0.01)
+        table.delay_s = 2.0
+        after = asyncio.create_task(enrolled(board))
+        await before
+        assert await enrolled(board) == 1
+        assert [await meanwhile, await after] == [1, 1]
+
+
+async def test_a_bug_is_not_the_end_of_listening(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when two tasks of the client library read one connection while it is made anew."""
+    monkeypatch.setattr(seat_board, "PAUSE_MAX_S", 0.05)
+    ask, failures = SeatBoard._ask, [RuntimeError("readuntil() called while another coroutine is already waiting")]
+
+    async def fail_once(self: SeatBoard, pubsub: PubSub) -> None:
+        if failures:
+            raise failures.pop()
+        await ask(self, pubsub)
+
+    monkeypatch.setattr(SeatBoard, "_ask", fail_once)
+    table = Table()
+    async with board_on(redis_url, table) as board:
+        assert [await enrolled(board), await enrolled(board)] == [0, 0]
+        assert table.reads == 1
+        assert not board._task.done()
+
+
+async def test_what_is_told_late_is_the_latest(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, actor = Table(), RedisCaches(redis_url, timeout_s=2.0)
+    tell = actor._tell_now
+    async with board_on(redis_url, table) as board:
+        await enrolled(board)
+        first, second = table.take_seat(), table.take_seat()
+
+        async def be_away(_keys: list[str], seats: Sequence[SeatWrite]) -> None:
+            await asyncio.sleep(0.05 if first in seats else 0.0)  # one waits in vain, the other finds the breaker open
+            raise RedisAwayError("away")
+
+        monkeypatch.setattr(actor, "_tell_now", be_away)
+        await asyncio.gather(actor.invalidate([first], []), actor.invalidate([second], []))
+        monkeypatch.setattr(actor, "_tell_now", tell)
+        async with asyncio.timeout(2):
+            while actor._owed_seats:
+                await asyncio.sleep(0.01)
+        assert await enrolled(board) == 2
     await actor.close()

@@ -222,6 +222,41 @@ async def test_closing_leaves_nobody_waiting() -> None:
     assert Code.ENROLLED not in codes
 
 
+@pytest.mark.parametrize("names", [("a",), ()], ids=["an actor that hangs", "no actor"])
+async def test_who_asks_again_when_told_of_a_deadline_does_not_end_the_deadlines(names: tuple[str, ...]) -> None:
+    """As a connection does that has the client's next request already."""
+    actors, told = ScriptedActors(enrolled), list[Code]()
+    async with gateway(actors, names, deadline_s=0.1) as way:
+        actors.gate.clear()
+
+        def tell(outcome: Outcome) -> None:
+            told.append(outcome.code)
+            if len(told) <= 5:
+                way.send(enroll(len(told), 7), tell)
+
+        for student in range(100, 105):
+            way.send(enroll(student, 7), tell)
+            await asyncio.sleep(0)
+        async with asyncio.timeout(2):
+            assert (await way.submit(enroll(200, 7))).code is Code.UNAVAILABLE
+            while len(told) < 10:
+                await asyncio.sleep(0.01)
+        actors.gate.set()
+
+
+async def test_who_cannot_be_told_keeps_nobody_else_from_their_answer() -> None:
+    actors, told = ScriptedActors(enrolled), list[Outcome]()
+
+    def fail(_outcome: Outcome) -> None:
+        raise RuntimeError("a bug")
+
+    async with gateway(actors) as way:
+        for student in range(6):
+            way.send(enroll(student, 7), told.append if student % 2 else fail)
+        assert (await way.submit(enroll(9, 7))).code is Code.ENROLLED
+    assert [one.enrollment_id for one in told] == [1, 3, 5]
+
+
 async def test_rubbish_from_an_actor_is_no_answer() -> None:
     class Rubbish(ScriptedActors):
         async def call(self, name: str, packed: bytes) -> bytes:

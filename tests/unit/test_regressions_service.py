@@ -104,3 +104,38 @@ async def test_no_lease_is_kept_for_a_section_that_is_none() -> None:
     async with running(service):
         assert (await ask(service, enroll(student_id, 987_654))).code is Code.NOT_FOUND
     assert owners == {}
+
+
+async def test_what_is_found_done_after_a_commit_in_doubt_is_told_before_it_is_acknowledged() -> None:
+    world = MemoryWorld()
+    section_id, student_id = await world.add_section(5), await world.add_student()
+    cache = RecordingCache()
+    service = SectionService("a", LosingStore(world), NoLease(), cache, TestClock(), Limits())
+    async with running(service):
+        outcome = await ask(service, enroll(student_id, section_id, key="mine"))
+    assert (outcome.code, outcome.replayed) == (Code.ENROLLED, True)
+    assert (cache.sections, cache.students) == ({section_id}, {student_id}), "nobody told of the turn that was lost"
+
+
+async def test_a_repeat_is_not_answered_before_what_it_repeats_is_told() -> None:
+    class SlowCache(RecordingCache):
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked, self.told = asyncio.Event(), asyncio.Event()
+
+        async def invalidate(self, seats: Sequence[SeatWrite], student_ids: Iterable[int]) -> None:
+            self.asked.set()
+            await self.told.wait()
+
+    world = MemoryWorld()
+    section_id, student_id = await world.add_section(5), await world.add_student()
+    cache = SlowCache()
+    service = SectionService("a", world.store(), NoLease(), cache, TestClock(), Limits())
+    async with running(service):
+        first = asyncio.create_task(ask(service, enroll(student_id, section_id, key="mine")))
+        await cache.asked.wait()
+        again = asyncio.create_task(ask(service, enroll(student_id, section_id, key="mine")))
+        await asyncio.sleep(0.05)
+        assert not again.done(), "whoever is answered may look at once, in any process"
+        cache.told.set()
+        assert [(await one).replayed for one in (first, again)] == [False, True]

@@ -220,3 +220,41 @@ async def test_a_shutdown_waits_for_the_answer() -> None:
         assert (await wire.answer())[0] == 201
         assert await wire.is_closed()
         await stopping
+
+
+async def test_a_client_of_http_1_0_is_answered_as_by_the_handler() -> None:
+    answers = []
+    for by_express in (True, False):
+        async with served(World(), by_express=by_express) as (_, port):
+            await exchange(port, b"GET /api/sections/7 HTTP/1.1\r\nHost: x\r\n\r\n")  # now it is at hand
+            request = b"GET /api/sections/7 HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n"
+            answers.append(comparable(await exchange(port, request)))
+    assert answers[0] == answers[1]
+
+
+async def test_a_body_that_is_too_large_is_too_large_on_both_ways() -> None:
+    statuses = []
+    for by_express in (True, False):
+        async with served(World(), by_express=by_express) as (app, port):
+            body = BODY + b" " * 65_000 + b" " * 600
+            request = post(app[ACCESS_TOKENS].issue(STUDENT), body, "Content-Type: application/json")
+            statuses.append((await exchange(port, request))[0])
+    assert statuses == [b"HTTP/1.1 413 Request Entity Too Large"] * 2
+
+
+async def test_a_shutdown_does_not_wait_for_what_is_handed_back() -> None:
+    world = World()
+
+    def gone(section_id: int, tell: Callable[[SectionView | None], None]) -> bool:
+        asyncio.get_running_loop().call_later(0.1, tell, None)
+        return True
+
+    world.board.look = gone  # type: ignore[method-assign]
+    loop = asyncio.get_running_loop()
+    async with served(world, by_express=True) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await Wire(reader, writer).send(b"GET /api/sections/7 HTTP/1.1\r\nHost: x\r\n\r\n")
+        began = loop.time()
+    assert loop.time() - began < 0.8
+    assert await reader.read() == b""
+    writer.close()
