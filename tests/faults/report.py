@@ -12,7 +12,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-ROWS = 33
+ROWS = 34
 DIRECTORY = Path(__file__).parents[2] / ".local"
 
 
