@@ -19,6 +19,7 @@ from bench.cpu import tree_cpu_s, tree_memory_bytes
 from bench.machine import FSYNC_LINE
 from bench.measured import Measured
 from bench.report import page
+from bench.report.timeline import timeline
 from bench.rounds import medians, ratios
 from bench.workloads import WORKLOADS
 from cluster.cli.common import CommandError
@@ -97,6 +98,25 @@ def test_the_page_shows_what_there_is(kept: Path) -> None:
     assert "every invariant holds" in html
     assert "an invariant is broken" in html
     assert "NOT durable" in html
+
+
+def test_a_timeline_shows_the_longest_answers_where_they_were_kept() -> None:
+    quiet = {"nodes": 1.0, "wanted": 1.0, "draining": 0.0, "members": 1.0, "decided": 0.0}
+    rows = [{**quiet, "s": 0.0}, {**quiet, "s": 1.0, "decided": 10.0, "nodes": 2.0}]
+    measured = {
+        "latency_ms": {"p50": 1.0, "p99": 2.0, "max": 3.0},
+        "outcomes": {"enrolled": 10},
+        "shed": 0,
+        "failed": 4,
+    }
+
+    without = timeline({"timeline": rows, "measured": measured})
+    longest = timeline({"timeline": [{**one, "longest_ms": 3.0} for one in rows], "measured": measured})
+
+    assert "10 answers" in without
+    assert "4 failed" in without
+    assert "longest answer" not in without
+    assert "longest answer" in longest
 
 
 def test_cpu_of_a_child_that_has_ended_is_counted() -> None:
