@@ -38,7 +38,7 @@ def nodes(
     connections: Connections = 256,
     sections: Sections = 1_000,
     warmup: Annotated[float, typer.Option(min=0, help="Seconds before each measurement, not counted.")] = 2.0,
-    rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 6_000,
+    rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 9_000,
     seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -94,7 +94,7 @@ async def _take_turns(
             progress("rounds", len(rows), options.rounds * nodes_max)
             await serving.become(count)
             row = await measure(stand, seatline, requests.prepared(UNIFORM, len(rows)), options)
-            rows.append({"workload": f"{count} nodes", "round": turn, "nodes": count, **row})
+            rows.append({"workload": f"on {count}", "round": turn, "nodes": count, **row})
             show_round(rows[-1])
     progress("rounds", 1, 1)
     return rows
@@ -110,6 +110,8 @@ class ServingNodes:
 
     async def become(self, count: int) -> None:
         """Drain some or take them back, and wait until just so many serve, and every section is where it belongs."""
+        if count == self._count:
+            return
         for label in self._labels[count : self._count]:
             await run_command(self._environment, "drain", label, "--json")
         for label in self._labels[self._count : count]:
