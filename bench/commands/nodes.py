@@ -73,9 +73,8 @@ async def measure_nodes(nodes_max: int, options: Options) -> dict[str, Any]:
                     rows = await _take_turns(stand, seatline, requests, options, nodes_max, progress)
                     err.print("verifying ...")
                     verified = {SEATLINE: await verify_contestant(seatline)}
-    result = {
-        "options": {**options.as_json(), "nodes": nodes_max}, "rows": rows, "nodes": _summary(rows), "verify": verified,
-    }  # fmt: skip
+    options_used = {**options.as_json(), "nodes": nodes_max}
+    result = {"options": options_used, "rows": rows, "nodes": summary_of(rows), "verify": verified}
     keep("nodes", result, seeds={"nodes": options.seed})
     return result
 
@@ -140,7 +139,7 @@ async def _status(environment: Mapping[str, str]) -> dict[str, Any]:
     return said
 
 
-def _summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def summary_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Medians of the rounds by number of nodes; ``of_one``: of the ratios within a round."""
     alone = {row["round"]: row["enrolled_per_s"] for row in rows if row["nodes"] == 1}
     found = []

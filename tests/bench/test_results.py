@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from bench import results
+from bench.commands.nodes import summary_of
 from bench.contestant import SEATLINE
 from bench.cpu import tree_cpu_s, tree_memory_bytes
 from bench.machine import FSYNC_LINE
@@ -98,6 +99,21 @@ def test_the_page_shows_what_there_is(kept: Path) -> None:
     assert "every invariant holds" in html
     assert "an invariant is broken" in html
     assert "NOT durable" in html
+
+
+def test_nodes_are_compared_within_a_round() -> None:
+    rates = {1: (400, 900, 500), 2: (100, 900, 250)}
+    rows = [
+        {**row(SEATLINE, turn, per_s), "nodes": nodes, "cpu_us_per_enrolment_by": {"postgres": 10.0 * turn}}
+        for nodes, of_nodes in rates.items()
+        for turn, per_s in enumerate(of_nodes)
+    ]
+
+    one, two = summary_of(rows)
+
+    assert (one["nodes"], one["per_s"], one["of_one"]) == (1, 500, 1.0)
+    assert (two["nodes"], two["per_s"], two["of_one"]) == (2, 250, 0.5)  # of 0.25, 1 and 0.5
+    assert two["postgres_us"] == 10.0
 
 
 def test_a_timeline_shows_the_longest_answers_where_they_were_kept() -> None:
