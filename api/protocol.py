@@ -87,10 +87,32 @@ class SheddingProtocol(RequestHandler):
             self._is_enrollment = True
         self._body_left = frame.length - len(data)
         if not self._body_left and (self._is_enrollment or data.startswith(SECTION_LINE)) and not self.writing_paused:
-            self._take_whole(data, frame)
+            if self._is_enrollment:
+                self._take_soon(data, frame)
+            else:
+                self._take_whole(data, frame)
             return
         super().data_received(data)
         self._note_parsed()
+
+    def _take_soon(self, data: bytes, frame: Frame) -> None:
+        """An enrolment that is let in waits for a moment, so that those who are refused need not wait for it."""
+        self._entered_at = self._shedder.admission.enter()
+        self._is_enrollment = False
+        self._came_early = b""
+
+        def take() -> None:
+            came_early, self._came_early = self._came_early, None
+            self._take_whole(data, frame)
+            if not came_early:
+                return
+            if self._by_express is not None:
+                self._came_early = came_early
+            elif self.transport is not None:
+                self.transport.resume_reading()
+                self.data_received(came_early)
+
+        self._loop.call_soon(take)
 
     def _take_whole(self, data: bytes, frame: Frame) -> None:
         """A request that is all here: by the express lane if it takes it, else to its handler."""
@@ -147,6 +169,7 @@ class SheddingProtocol(RequestHandler):
     def _note_parsed(self) -> None:
         if not self._messages:  # the parser saw no request here, and it is the parser that is right
             self._is_plain = self._is_enrollment = False
+            self._leave(was_decided=False)
             return
         self._is_under_way = True
         if not self._body_left:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-PER_DECISION = 2.0
+PER_DECISION = 0.5
 PER_S = 5_000.0
 """At least, however little is decided: while Postgres is away nothing is, and there is time to say so."""
 WINDOW_S = 0.1

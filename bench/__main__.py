@@ -7,6 +7,7 @@ import typer
 from bench.commands.ablation import ablation
 from bench.commands.latency import latency
 from bench.commands.micro import micro
+from bench.commands.nodes import nodes
 from bench.commands.overload import overload
 from bench.commands.rebalance import rebalance
 from bench.commands.replay_day import replay_day
@@ -22,7 +23,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (throughput, latency, spike, replay_day, micro, ablation, scale, overload, rebalance, short, report):
+COMMANDS = (
+    throughput, latency, spike, replay_day, micro, ablation, scale, overload, rebalance, nodes, short, report,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import orjson
@@ -29,6 +30,7 @@ START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 60.0
 BACKLOG_TIMEOUT_S = 300.0
 SEATLINE = "seatline"
+UP = ("up", "--port", "0", "--no-seed")
 LAUNCHER = Path(embedded.__file__).with_name("launch.py")
 
 
@@ -107,20 +109,25 @@ async def start_peer(
     told = PeerEnvironment(database_url, stand.redis_url(), stand.jwt_secret, port, tuple(sections))
     environment = {**os.environ, **peer.environment, **told.variables()}
     log = stand.home / f"{peer.name}.log"
-    processes = [await _launch(peer.command_line(port), environment, log) for _ in range(peer.processes)]
+    processes = [await launch(peer.command_line(port), environment, log) for _ in range(peer.processes)]
     try:
         contestant = Contestant(peer.name, same_host(port), database_url, processes, stand.services.pids, peer=peer)
         await _wait_until_up(contestant.target, processes, log)
         yield contestant
     finally:
-        await _stop(processes)
+        await stop(processes)
 
 
 @contextlib.asynccontextmanager
 async def start_seatline(
-    stand: Stand, database_url: str, name: str = SEATLINE, settings: Mapping[str, str] | None = None
+    stand: Stand,
+    database_url: str,
+    name: str = SEATLINE,
+    settings: Mapping[str, str] | None = None,
+    *,
+    command: Sequence[str] = UP,
 ) -> AsyncIterator[Contestant]:
-    """Run ``seatline up`` with these settings on a database of its own."""
+    """Run ``seatline up``, or another command that stays, with these settings on a database of its own."""
     home = stand.home / f"home-{name.replace(' ', '-')}"
     home.mkdir()
     environment = {
@@ -133,18 +140,18 @@ async def start_seatline(
         **(settings or {}),
     }
     log = home / "up.log"
-    process = await _launch([*seatline_command(), "up", "--port", "0", "--no-seed"], environment, log)
+    process = await launch([*seatline_command(), *command], environment, log)
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             while (run := read_run_file(home)) is None:
-                _require_running([process], log)
+                require_running([process], log)
                 await asyncio.sleep(0.1)
         port = Target.of(run.url).port
         yield Contestant(
             name, same_host(port), database_url, [process], stand.services.pids, home=home, environment=environment
         )
     finally:
-        await _stop([process])
+        await stop([process])
 
 
 def seatline_command() -> list[str]:
@@ -154,7 +161,7 @@ def seatline_command() -> list[str]:
 
 async def run_command(
     environment: Mapping[str, str], *arguments: str, accepted: Sequence[int] = (0,)
-) -> tuple[int, object]:
+) -> tuple[int, Any]:
     """Run a ``seatline`` command and give its exit code and its JSON.
 
     Raises:
@@ -171,7 +178,8 @@ async def run_command(
     return code, orjson.loads(out) if out.lstrip().startswith((b"{", b"[")) else None
 
 
-async def _launch(command: list[str], environment: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
+async def launch(command: Sequence[str], environment: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
+    """Start a server in a session of its own; what it says goes to ``log``."""
     # The launcher asks the kernel to stop the server should this process be killed.
     launcher = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(int(signal.SIGTERM)), "-", "-"]
     with log.open("ab") as output:
@@ -183,18 +191,24 @@ async def _launch(command: list[str], environment: Mapping[str, str], log: Path)
 async def _wait_until_up(target: Target, processes: list[asyncio.subprocess.Process], log: Path) -> None:
     async with asyncio.timeout(START_TIMEOUT_S):
         while not await is_up(target, 1.0):
-            _require_running(processes, log)
+            require_running(processes, log)
             await asyncio.sleep(0.1)
 
 
-def _require_running(processes: list[asyncio.subprocess.Process], log: Path) -> None:
+def require_running(processes: Sequence[asyncio.subprocess.Process], log: Path) -> None:
+    """All of them.
+
+    Raises:
+        CommandError: with the end of the log, if one has ended.
+    """
     for process in processes:
         if process.returncode is not None:
             tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
             raise CommandError(f"a server ended while it started (exit {process.returncode}):\n{tail}", Exit.FAILURE)
 
 
-async def _stop(processes: list[asyncio.subprocess.Process]) -> None:
+async def stop(processes: Sequence[asyncio.subprocess.Process]) -> None:
+    """End servers, kindly and then not."""
     for process in processes:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)

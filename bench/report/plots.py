@@ -53,7 +53,7 @@ def throughput(results: Results) -> str | None:
     axes.margins(y=0.25)
     axes.set_ylabel("enrolments (reads, mixed, churn: answers) per second")
     _legend(axes)
-    return _svg(figure)
+    return to_svg(figure)
 
 
 def cost(results: Results) -> str | None:
@@ -73,7 +73,7 @@ def cost(results: Results) -> str | None:
     axes.set_yscale("log")
     axes.set_ylabel("CPU of all server processes, us per enrolment")
     _legend(axes)
-    return _svg(figure)
+    return to_svg(figure)
 
 
 def latency(results: Results) -> str | None:
@@ -93,7 +93,7 @@ def latency(results: Results) -> str | None:
     axes.set_xlabel("offered enrolments per second (open loop)")
     axes.set_ylabel("ms from the intended start")
     _legend(axes)
-    return _svg(figure)
+    return to_svg(figure)
 
 
 def batches(results: Results) -> str | None:
@@ -107,7 +107,7 @@ def batches(results: Results) -> str | None:
     axes.set_xlabel("offered enrolments per second (open loop)")
     axes.set_ylabel("enrolments in one transaction, mean")
     axes.set_ylim(bottom=0)
-    return _svg(figure)
+    return to_svg(figure)
 
 
 def ablation(results: Results) -> str | None:
@@ -131,7 +131,7 @@ def ablation(results: Results) -> str | None:
     axes.invert_yaxis()
     axes.set_xlabel("throughput over that of Seatline as it is")
     _legend(axes)
-    return _svg(figure)
+    return to_svg(figure)
 
 
 def scaling(results: Results) -> str | None:
@@ -145,7 +145,7 @@ def scaling(results: Results) -> str | None:
     axes.bar_label(bars, [f"{one['per_s']:,.0f}/s\n{one['actor_pss_mb']:,.0f} MB" for one in sizes], fontsize=7)
     axes.margins(y=0.2)
     axes.set_ylabel("enrolments per second")
-    return _svg(figure)
+    return to_svg(figure)
 
 
 Plot = Callable[[Results], str | None]
@@ -167,7 +167,8 @@ def _legend(axes: Axes) -> None:
     axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
-def _svg(figure: Figure) -> str:
+def to_svg(figure: Figure) -> str:
+    """A figure as an SVG element; the figure is closed."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     plt.close(figure)

@@ -29,7 +29,7 @@ _keys = itertools.count(1)
 
 @dataclass
 class Seatline:
-    """A running ``seatline up`` or ``serve``: a process, its URL, its home."""
+    """A running ``seatline up`` or ``serve``: a process, its URL, its home. All its commands begin with ``prefix``."""
 
     process: asyncio.subprocess.Process
     url: str
@@ -37,6 +37,7 @@ class Seatline:
     database_url: str
     environment: dict[str, str]
     arguments: tuple[str, ...]
+    prefix: tuple[str, ...] = ()
 
     @classmethod
     async def start(
@@ -46,24 +47,26 @@ class Seatline:
         redis_url: str,
         *,
         arguments: tuple[str, ...] = ("up", "--no-seed"),
+        prefix: tuple[str, ...] = (),
         **settings: str,
     ) -> Seatline:
         """Run ``seatline up`` on its own home with these services and wait until it is up."""
         environment = environment_of(home, database_url, redis_url, **settings)
-        process, url = await cls._launch(home, environment, arguments)
-        return cls(process, url, home, database_url, environment, arguments)
+        process, url = await cls._launch(home, environment, (*prefix, *seatline_command(), *arguments))
+        return cls(process, url, home, database_url, environment, arguments, prefix)
 
     async def start_again(self) -> None:
         """After its end: the same once more."""
-        self.process, self.url = await self._launch(self.home, self.environment, self.arguments)
+        command = (*self.prefix, *seatline_command(), *self.arguments)
+        self.process, self.url = await self._launch(self.home, self.environment, command)
 
     @staticmethod
     async def _launch(
-        home: Path, environment: dict[str, str], arguments: tuple[str, ...]
+        home: Path, environment: dict[str, str], command: tuple[str, ...]
     ) -> tuple[asyncio.subprocess.Process, str]:
         with (home / "up.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *seatline_command(), *arguments, env=environment, stdout=log, stderr=log, start_new_session=True
+                *command, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         async with asyncio.timeout(START_TIMEOUT_S):
             while (run := read_run_file(home)) is None:
@@ -81,6 +84,7 @@ class Seatline:
     async def run(self, *arguments: str) -> tuple[int, Any, str]:
         """A ``seatline`` command beside it: exit code, its JSON (None if it printed none), and standard error."""
         process = await asyncio.create_subprocess_exec(
+            *self.prefix,
             *seatline_command(),
             *arguments,
             env=self.environment,

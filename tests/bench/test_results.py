@@ -14,11 +14,13 @@ import psutil
 import pytest
 
 from bench import results
+from bench.commands.nodes import summary_of
 from bench.contestant import SEATLINE
 from bench.cpu import tree_cpu_s, tree_memory_bytes
 from bench.machine import FSYNC_LINE
 from bench.measured import Measured
 from bench.report import page
+from bench.report.timeline import timeline
 from bench.rounds import medians, ratios
 from bench.workloads import WORKLOADS
 from cluster.cli.common import CommandError
@@ -97,6 +99,40 @@ def test_the_page_shows_what_there_is(kept: Path) -> None:
     assert "every invariant holds" in html
     assert "an invariant is broken" in html
     assert "NOT durable" in html
+
+
+def test_nodes_are_compared_within_a_round() -> None:
+    rates = {1: (400, 900, 500), 2: (100, 900, 250)}
+    rows = [
+        {**row(SEATLINE, turn, per_s), "nodes": nodes, "cpu_us_per_enrolment_by": {"postgres": 10.0 * turn}}
+        for nodes, of_nodes in rates.items()
+        for turn, per_s in enumerate(of_nodes)
+    ]
+
+    one, two = summary_of(rows)
+
+    assert (one["nodes"], one["per_s"], one["of_one"]) == (1, 500, 1.0)
+    assert (two["nodes"], two["per_s"], two["of_one"]) == (2, 250, 0.5)  # of 0.25, 1 and 0.5
+    assert two["postgres_us"] == 10.0
+
+
+def test_a_timeline_shows_the_longest_answers_where_they_were_kept() -> None:
+    quiet = {"nodes": 1.0, "wanted": 1.0, "draining": 0.0, "members": 1.0, "decided": 0.0}
+    rows = [{**quiet, "s": 0.0}, {**quiet, "s": 1.0, "decided": 10.0, "nodes": 2.0}]
+    measured = {
+        "latency_ms": {"p50": 1.0, "p99": 2.0, "max": 3.0},
+        "outcomes": {"enrolled": 10},
+        "shed": 0,
+        "failed": 4,
+    }
+
+    without = timeline({"timeline": rows, "measured": measured})
+    longest = timeline({"timeline": [{**one, "longest_ms": 3.0} for one in rows], "measured": measured})
+
+    assert "10 answers" in without
+    assert "4 failed" in without
+    assert "longest answer" not in without
+    assert "longest answer" in longest
 
 
 def test_cpu_of_a_child_that_has_ended_is_counted() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 CONFIG = Path(__file__).parents[2] / "cluster" / "containers" / "haproxy.cfg"
 START_TIMEOUT_S = 10.0
+SENT_TIMEOUT_S = 20.0
 API_PORT = 8080
 
 
@@ -58,7 +59,7 @@ class Balancer:
         """Send it nothing new, and wait until what it had is done: what the ALB does on deregistration."""
         await self.say(f"set server api/{server} state drain")
         async with asyncio.timeout(30):
-            while int((await self._figures(server))["scur"]):
+            while int((await self.figures(server))["scur"]):
                 await asyncio.sleep(0.05)
 
     async def use(self, server: str) -> None:
@@ -70,10 +71,18 @@ class Balancer:
         """Wait for health checks."""
         async with asyncio.timeout(START_TIMEOUT_S):
             for server in servers:
-                while not (await self._figures(server))["status"].startswith("UP"):
+                while not (await self.figures(server))["status"].startswith("UP"):
                     await asyncio.sleep(0.05)
 
-    async def _figures(self, server: str) -> dict[str, str]:
+    async def until_sent(self, server: str, count: int) -> None:
+        """Wait until a server has been sent so many requests more."""
+        wanted = int((await self.figures(server))["stot"]) + count
+        async with asyncio.timeout(SENT_TIMEOUT_S):
+            while int((await self.figures(server))["stot"]) < wanted:
+                await asyncio.sleep(0.05)
+
+    async def figures(self, server: str) -> dict[str, str]:
+        """What it counts for a server, or for ``BACKEND``: all of them."""
         rows = csv.DictReader((await self.say("show stat")).removeprefix("# ").splitlines())
         return next(row for row in rows if (row["pxname"], row["svname"]) == ("api", server))
 

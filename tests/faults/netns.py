@@ -51,6 +51,11 @@ class Node:
     network: Network
     processes: list[asyncio.subprocess.Process] = field(default_factory=list)
 
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """Before a command that is to run there."""
+        return "ip", "netns", "exec", self.namespace
+
     async def start(
         self, *command: str, env: Mapping[str, str] | None = None, log: Path | None = None
     ) -> asyncio.subprocess.Process:
@@ -58,8 +63,7 @@ class Node:
         with contextlib.ExitStack() as stack:
             output = stack.enter_context(log.open("ab")) if log else asyncio.subprocess.DEVNULL
             process = await asyncio.create_subprocess_exec(
-                "ip",
-                *("netns", "exec", self.namespace),
+                *self.prefix,
                 *command,
                 env=None if env is None else dict(env),
                 stdin=asyncio.subprocess.DEVNULL,

@@ -17,15 +17,18 @@ import psutil
 
 from cluster.control.model import LABEL_CHARACTERS
 from cluster.deployment import RAY_ENVIRONMENT
+from tests.faults import netns
 
 START_TIMEOUT_S = 60.0
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass
 class Node:
-    """A running ``ray start --block``."""
+    """A running ``ray start --block``; ``host`` is where, if not on this machine as it is."""
 
     process: asyncio.subprocess.Process
+    host: netns.Node | None = None
 
     @property
     def raylet_pid(self) -> int:
@@ -90,20 +93,24 @@ class LocalCluster:
         """All other nodes that run."""
         return [node for node in self.nodes[1:] if node.process.returncode is None]
 
-    async def start_head(self, *arguments: str) -> Node:
+    async def start_head(self, *arguments: str, host: netns.Node | None = None) -> Node:
         """Start the head, without CPUs, so that nothing is placed on it."""
         port = self.address.rpartition(":")[2]
         fixed = ("--head", "--port", port, "--num-cpus", "0", "--include-dashboard", "false")
-        return await self._start(f"head-{len(self.nodes)}", *fixed, *arguments)
+        return await self._start(f"head-{len(self.nodes)}", *fixed, *arguments, host=host)
 
-    async def add_node(self, cpus: int = 4) -> Node:
+    async def add_node(self, cpus: int = 4, host: netns.Node | None = None) -> Node:
         """Start one more node and wait until it has joined."""
-        return await self._start(f"node-{len(self.nodes)}", "--address", self.address, "--num-cpus", str(cpus))
+        arguments = ("--address", self.address, "--num-cpus", str(cpus))
+        return await self._start(f"node-{len(self.nodes)}", *arguments, host=host)
 
-    async def _start(self, name: str, *arguments: str) -> Node:
+    async def _start(self, name: str, *arguments: str, host: netns.Node | None) -> Node:
+        if host is not None:
+            arguments += ("--node-ip-address", host.address)
         log_path = self.directory / f"{name}.log"
         with log_path.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
+                *(host.prefix if host else ()),
                 str(Path(sys.executable).with_name("ray")),
                 "start",
                 *arguments,
@@ -113,7 +120,7 @@ class LocalCluster:
                 stderr=log,
                 start_new_session=True,
             )
-        node = Node(process)
+        node = Node(process, host)
         self.nodes.append(node)
         async with asyncio.timeout(START_TIMEOUT_S):
             while "Ray runtime started" not in log_path.read_text():
@@ -122,19 +129,21 @@ class LocalCluster:
         return node
 
 
-def new_cluster(directory: Path, **environment: str) -> LocalCluster:
-    """One without nodes yet."""
+def new_cluster(directory: Path, address: str = LOOPBACK, **environment: str) -> LocalCluster:
+    """One without nodes yet; ``address`` is that of its head."""
     token = _new_token(directory)
     environment = {**os.environ, **RAY_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(token), **environment}
-    return LocalCluster(f"127.0.0.1:{free_port()}", environment, directory, [])
+    return LocalCluster(f"{address}:{free_port()}", environment, directory, [])
 
 
 @contextlib.asynccontextmanager
-async def local_cluster(directory: Path, **environment: str) -> AsyncIterator[LocalCluster]:
+async def local_cluster(
+    directory: Path, *, host: netns.Node | None = None, **environment: str
+) -> AsyncIterator[LocalCluster]:
     """Start a head; it and all nodes end with the block."""
-    cluster = new_cluster(directory, **environment)
+    cluster = new_cluster(directory, host.address if host else LOOPBACK, **environment)
     try:
-        await cluster.start_head()
+        await cluster.start_head(host=host)
         yield cluster
     finally:
         for node in reversed(cluster.nodes):

@@ -12,7 +12,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-ROWS = 32
+ROWS = 33
 DIRECTORY = Path(__file__).parents[2] / ".local"
 
 

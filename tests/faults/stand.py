@@ -90,22 +90,25 @@ async def open_stand(
     """Start a Seatline of this name on its own database, and stop it at the end if it still runs.
 
     ``seatline up`` has a Ray of its own. With a ``cluster`` it is deployed on all nodes of that one by
-    ``seatline serve``; with ``detach`` no process of it stays.
+    ``seatline serve``, on the host of its head; with ``detach`` no process of it stays.
     """
     await execute(services.database_url, f"CREATE DATABASE {name}")
     home = directory / name
     home.mkdir()
+    host = cluster.head.host if cluster else None
+    here = host.network.host_address if host else "127.0.0.1"
     async with (
-        TcpProxy(postgres_socket(services)) as postgres,
-        TcpProxy(Path(urlsplit(services.redis_url).path)) as redis,
+        TcpProxy(postgres_socket(services), here) as postgres,
+        TcpProxy(Path(urlsplit(services.redis_url).path), here) as redis,
     ):
-        urls = f"postgresql://seatline@127.0.0.1:{postgres.port}/{name}", f"redis://127.0.0.1:{redis.port}/0"
+        urls = f"postgresql://seatline@{here}:{postgres.port}/{name}", f"redis://{here}:{redis.port}/0"
         settings = {"SEATLINE_ACTORS_PER_NODE": "2", **settings}
         arguments: tuple[str, ...] = ("up", "--no-seed")
         if cluster is not None:
             settings |= cluster.settings
             arguments = ("serve", "--detach") if detach else ("serve",)
-        seatline = await Seatline.start(home, *urls, arguments=arguments, **settings)
+        prefix = host.prefix if host else ()
+        seatline = await Seatline.start(home, *urls, arguments=arguments, prefix=prefix, **settings)
         database_url = database(services.database_url, name)
         stand = Stand(seatline, services, postgres, redis, database_url, cluster.nodes if cluster else [])
         try:

@@ -76,13 +76,14 @@ class Trap:
 
 
 class TcpProxy:
-    """Listens on a loopback port and passes everything to a server on a unix socket, faults permitting.
+    """Listens on a port of an address and passes everything to a server on a unix socket, faults permitting.
 
     ``delay_s`` holds every piece back for so long. ``cut_after`` resets a connection once so many bytes have passed.
     """
 
-    def __init__(self, upstream: Path) -> None:
+    def __init__(self, upstream: Path, address: str = "127.0.0.1") -> None:
         self._upstream = upstream
+        self._address = address
         self._server: asyncio.Server | None = None
         self._links: set[Link] = set()
         self._flowing = asyncio.Event()
@@ -94,7 +95,7 @@ class TcpProxy:
         self.port = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, self._address, 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

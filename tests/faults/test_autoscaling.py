@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from bench.load import Load
+from bench.load import Load, Measured
 from bench.replays import DAYS, Ids, Tallied
 from cluster.embedded import EmbeddedServices
 from cluster.http_client import Target
@@ -69,7 +69,7 @@ async def test_it_grows_and_shrinks_while_a_term_registers(
             Target.of(stand.seatline.url), source, connections=256, warmup_s=0.0, seconds=600.0, arrivals=arrivals
         )
         async with stand.seatline.client() as client:
-            timeline = Timeline(client, source)
+            timeline = Timeline(client, source, rush.measured)
             watching = asyncio.create_task(timeline.run())
             measured = await rush.run()
             async with asyncio.timeout(90):
@@ -104,9 +104,11 @@ def shape(total: int) -> Iterator[float]:
 class Timeline:
     """What there was, every second."""
 
-    def __init__(self, client: Client, source: Tallied) -> None:
+    def __init__(self, client: Client, source: Tallied, measured: Measured) -> None:
         self._client = client
         self._source = source
+        self._latencies_s = measured.latencies_s
+        self._seen = 0
         self._started = time.monotonic()
         self.rows: list[dict[str, float]] = []
 
@@ -124,9 +126,16 @@ class Timeline:
                         "members": said["members"],
                         "decided": sum(self._source.outcomes.values()),
                         "retries": self._source.retries,
+                        "longest_ms": self._longest_ms(),
                     }
                 )
             await asyncio.sleep(1.0)
+
+    def _longest_ms(self) -> float:
+        """Of the answers that came since the last time."""
+        fresh = self._latencies_s[self._seen :]
+        self._seen += len(fresh)
+        return round(max(fresh, default=0.0) * 1000, 1)
 
 
 def keep(rows: list[dict[str, float]], measured: dict[str, object]) -> None:

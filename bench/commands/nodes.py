@@ -1,0 +1,179 @@
+"""``seatline bench nodes``: the same load on a Seatline of one, two and three Ray nodes of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Annotated, Any
+
+import typer
+
+from bench.contestant import SEATLINE, Contestant, free_port, run_command, start_seatline
+from bench.measured import merged, percentiles_ms
+from bench.options import AsJson, Connections, NoPeers, Options, Rounds, Seconds, Sections, Seed
+from bench.peers.registry import RAY_SECTIONS
+from bench.ray_nodes import start_ray_nodes
+from bench.results import keep
+from bench.rounds import Row, measure, verify_contestant
+from bench.stand import Stand, open_stand
+from bench.tables import show_round, show_rows, show_verified
+from bench.term import TokenBook, fill_term, read_term
+from bench.workloads import WARM_UP, WORKLOADS, Plan, Requests
+from cluster.cli.common import Exit, err, out, print_json, run_async
+from cluster.cli.progress import progress_bars
+from persistence.importers.report import Progress
+
+TEMPLATE = "bench_nodes"
+SETTLED_TIMEOUT_S = 90.0
+UNIFORM = WORKLOADS["uniform"]
+
+
+def nodes(
+    nodes_max: Annotated[int, typer.Option("--nodes", min=2, max=8, help="From one to so many.")] = 3,
+    peers: NoPeers = "none",
+    seconds: Seconds = 5.0,
+    rounds: Rounds = 3,
+    connections: Connections = 256,
+    sections: Sections = 1_000,
+    warmup: Annotated[float, typer.Option(min=0, help="Seconds before each measurement, not counted.")] = 2.0,
+    rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 9_000,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Durable enrolments a second on 1, 2, ... Ray nodes of this machine: each with an API server and a section actor.
+
+    Nodes that take no part are drained. They share the machine's cores with each other, with Postgres and with the load
+    generator, so this shows what nodes cost and that they share the work, not what more machines bring.
+
+    Example:
+
+        seatline bench nodes --nodes 3 --seconds 5
+    """
+    del peers
+    options = Options(seconds, rounds, connections, sections, warmup, rate_max, seed)
+    finish(run_async(measure_nodes(nodes_max, options)), as_json=as_json)
+
+
+async def measure_nodes(nodes_max: int, options: Options) -> dict[str, Any]:
+    """Rounds on one Seatline whose nodes are drained and taken back in between."""
+    turns = options.rounds * nodes_max
+    plan = Plan([UNIFORM], turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
+    async with open_stand() as stand:
+        with progress_bars() as progress:
+            await stand.make_template(TEMPLATE, lambda url: fill_term(url, plan.capacities(), plan.students, progress))
+            term = await read_term(stand.database_url(TEMPLATE))
+            requests = Requests(plan, term, TokenBook(stand.jwt_secret, term.students))
+            async with start_ray_nodes(stand.home / "ray", nodes_max) as ray:
+                settings = {**ray.settings, "PORT": str(free_port()), "SEATLINE_DRAIN_S": "1"}
+                url = stand.database_url(TEMPLATE)
+                async with start_seatline(stand, url, settings=settings, command=("serve",)) as seatline:
+                    seatline.processes.extend(ray.processes)
+                    rows = await _take_turns(stand, seatline, requests, options, nodes_max, progress)
+                    err.print("verifying ...")
+                    verified = {SEATLINE: await verify_contestant(seatline)}
+    options_used = {**options.as_json(), "nodes": nodes_max}
+    result = {"options": options_used, "rows": rows, "nodes": summary_of(rows), "verify": verified}
+    keep("nodes", result, seeds={"nodes": options.seed})
+    return result
+
+
+async def _take_turns(
+    stand: Stand, seatline: Contestant, requests: Requests, options: Options, nodes_max: int, progress: Progress
+) -> list[Row]:
+    """Up and down again, so that a step is one node and no number of nodes always comes last."""
+    rows: list[Row] = []
+    serving = ServingNodes(seatline, await _labels(seatline))
+    warm_up = requests.prepared(WARM_UP, 0)
+    await measure(stand, seatline, warm_up, options)
+    for turn in range(options.rounds):
+        counts = range(1, nodes_max + 1)
+        for count in counts if turn % 2 == 0 else reversed(counts):
+            progress("rounds", len(rows), options.rounds * nodes_max)
+            await serving.become(count)
+            row = await measure(stand, seatline, requests.prepared(UNIFORM, len(rows)), options)
+            rows.append({"workload": f"on {count}", "round": turn, "nodes": count, **row})
+            show_round(rows[-1])
+    progress("rounds", 1, 1)
+    return rows
+
+
+class ServingNodes:
+    """Those that are not drained: the first so many."""
+
+    def __init__(self, seatline: Contestant, labels: Sequence[str]) -> None:
+        self._environment = seatline.environment or {}
+        self._labels = labels
+        self._count = len(labels)
+
+    async def become(self, count: int) -> None:
+        """Drain some or take them back, and wait until just so many serve, and every section is where it belongs."""
+        if count == self._count:
+            return
+        for label in self._labels[count : self._count]:
+            await run_command(self._environment, "drain", label, "--json")
+        for label in self._labels[self._count : count]:
+            await run_command(self._environment, "drain", label, "--undo", "--json")
+        self._count = count
+        async with asyncio.timeout(SETTLED_TIMEOUT_S):
+            while await self._serving() != count:
+                await asyncio.sleep(0.5)
+        await run_command(self._environment, "rebalance", "--json")
+
+    async def _serving(self) -> int:
+        actors = (await _status(self._environment))["actors"]
+        members = {one["node"] for one in actors if one["is_member"]}
+        listening = {one["node"] for one in actors if one["port"]}
+        return len(members) if members == listening else 0
+
+
+async def _labels(seatline: Contestant) -> list[str]:
+    """Of the nodes that can serve; the head has no CPUs."""
+    return [one["label"] for one in (await _status(seatline.environment or {}))["nodes"] if one["cpus"]]
+
+
+async def _status(environment: Mapping[str, str]) -> dict[str, Any]:
+    said: dict[str, Any]
+    _, said = await run_command(environment, "status", "--json")
+    return said
+
+
+def summary_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Medians of the rounds by number of nodes; ``of_one``: of the ratios within a round."""
+    alone = {row["round"]: row["enrolled_per_s"] for row in rows if row["nodes"] == 1}
+    found = []
+    for count in sorted({row["nodes"] for row in rows}):
+        own = [row for row in rows if row["nodes"] == count]
+        latency = percentiles_ms(merged(row["latency_hdr"] for row in own))
+        found.append(
+            {
+                "nodes": count,
+                "per_s": round(median(row["enrolled_per_s"] for row in own), 1),
+                "of_one": round(median(row["enrolled_per_s"] / alone[row["round"]] for row in own), 3),
+                "cpu_us_per_enrolment": round(median(row["cpu_us_per_enrolment"] for row in own), 1),
+                **{
+                    f"{part}_us": round(median(row["cpu_us_per_enrolment_by"][part] for row in own), 1)
+                    for part in own[0]["cpu_us_per_enrolment_by"]
+                },
+                "p50_ms": latency["p50"],
+                "p99_ms": latency["p99"],
+                "shed_or_failed": sum(row["shed"] + row["failed"] for row in own),
+                "client_cpu": max(row["client"]["cpu_share"] for row in own),
+            }
+        )
+    return found
+
+
+def finish(result: dict[str, Any], *, as_json: bool) -> None:
+    """Print what was found; exit 5 if an invariant was broken."""
+    if as_json:
+        print_json(result)
+    else:
+        summary = result["nodes"]
+        shown = [name.replace("_", " ") for name in summary[0]]
+        show_rows("As nodes of one machine join", shown, [list(one.values()) for one in summary])
+        out.print(f"All of it on the {os.cpu_count()} cores of this machine, which bound it.", highlight=False)
+        show_verified(result["verify"])
+    if not all(one["ok"] for one in result["verify"].values()):
+        raise typer.Exit(int(Exit.BROKEN_INVARIANT))
