@@ -112,7 +112,7 @@ class SheddingProtocol(RequestHandler):
                 self.transport.resume_reading()
                 self.data_received(came_early)
 
-        self._loop.call_soon(take)
+        self._shedder.let_in(take)
 
     def _take_whole(self, data: bytes, frame: Frame) -> None:
         """A request that is all here: by the express lane if it takes it, else to its handler."""

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from itertools import cycle
 from typing import Protocol
 
+import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -28,9 +29,13 @@ from api.replies import API_HEADERS, encode
 from api.schemas.problem import ProblemReply
 from api.shed_budget import ShedBudget
 
+log = structlog.get_logger(__name__)
+
 RETRY_AFTER_S = (1, 2, 3)
 """Different ones, so that those who were turned away together do not come back together."""
 TICK_S = 0.002
+PORTION = 32
+"""Enrolments let in at a time: who is refused when a crowd comes at one moment need not wait for all of them."""
 FLOODERS_MAX = 10_000
 AUTHORIZATION = b"\r\nauthorization: "
 ORIGIN = b"\r\norigin: "
@@ -69,6 +74,8 @@ class Shedder(Collector):
         self._now = now
         self._budget = ShedBudget(now=now)
         self._due: deque[tuple[Answerable, bytes]] = deque()
+        self._entering: deque[Callable[[], None]] = deque()
+        self._is_letting_in = False
         self._timer: asyncio.TimerHandle | None = None
         self._request_id = f"{os.urandom(6).hex()}-shed"
         self._flooders: dict[bytes, float] = {}
@@ -104,6 +111,24 @@ class Shedder(Collector):
         """An enrolment that was under way is answered."""
         self.admission.leave(entered_at, was_decided=was_decided)
         self._budget.decided()
+
+    def let_in(self, take: Callable[[], None]) -> None:
+        """Call ``take`` soon, in its turn."""
+        self._entering.append(take)
+        if not self._is_letting_in:
+            self._is_letting_in = True
+            asyncio.get_running_loop().call_soon(self._let_portion_in)
+
+    def _let_portion_in(self) -> None:
+        for _ in range(min(PORTION, len(self._entering))):
+            take = self._entering.popleft()
+            try:
+                take()
+            except Exception:
+                log.exception("an enrolment could not be taken")
+        self._is_letting_in = bool(self._entering)
+        if self._is_letting_in:
+            asyncio.get_running_loop().call_soon(self._let_portion_in)
 
     def may_answer_now(self) -> bool:
         """Whether there is time to turn one more away, and nobody else is to be answered first."""
