@@ -33,11 +33,7 @@ lint: bootstrap ## Check style, format and types
 audit: bootstrap ## Look for known vulnerabilities in requirements.lock (ARGS=--strict fails if nobody can be asked)
 	@$(BIN)/python scripts/audit.py $(ARGS)
 
-<<<<<<< HEAD
-faults: bootstrap ## Break a running Seatline in 32 ways, for about half an hour (ARGS go to pytest)
-=======
-faults: bootstrap ## Break a running Seatline in 34 ways, for about half an hour (ARGS go to pytest)
->>>>>>> wt-lb
+faults: bootstrap ## Break a running Seatline in 33 ways, for about half an hour (ARGS go to pytest)
 	$(BIN)/python -m pytest -m faults tests/faults -s --timeout 900 $(ARGS)
 
 soak: bootstrap ## Random faults under steady load for MINUTES=15 (ARGS go to the soak; try ARGS=--help)
