@@ -316,8 +316,9 @@ def test_the_queue_that_was_made(stacks: None) -> None:
 
 def test_the_bucket_that_was_made(stacks: None) -> None:
     s3: Any = boto3.client("s3")
-    (bucket,) = s3.list_buckets()["Buckets"]
-    name = bucket["Name"]
+    # Other tests have had buckets in the same moto.
+    made = boto3.client("cloudformation").list_stack_resources(StackName=f"{NAME}-data")["StackResourceSummaries"]
+    (name,) = (one["PhysicalResourceId"] for one in made if one["ResourceType"] == "AWS::S3::Bucket")
     (rule,) = s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
 
