@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from allocator.actor import Host, SectionActor
+from allocator.actor import Host, SectionActor, StoppedError
 from allocator.commands import Command, Drop, Enroll, RecheckHead, StudentCommand
 from allocator.outcomes import Outcome
 from allocator.ports import SeatWrite
@@ -236,7 +236,7 @@ class Cluster:
             raise ActorLostError("the call was given up")
         try:
             answer = await actor.process.result_of(actor.process.spawn(work(0.0)))
-        except ProcessDiedError as error:
+        except (ProcessDiedError, StoppedError) as error:  # Ray brings what an actor raises as an error of its own
             raise ActorLostError(str(error)) from error
         await chaos.latency()
         if chaos.strikes(Fault.REPLY_LOST):
