@@ -24,6 +24,9 @@ from time import perf_counter
 from cluster.http_client import HEADERS_END, Target, content_length, header
 
 POLL_S = 0.0005
+PORTION = 16
+"""Requests sent between two looks at what came: an answer is not to wait here until a whole crowd has been sent."""
+ACCEPT_TIMEOUT_S = 30.0
 REPLY_BYTES = 65_536
 DECIDED, SHED, LIMITED, UNKNOWN, NO_ANSWER, OTHER = "decided", "shed", "limited", "unknown", "no_answer", "other"
 AGAIN = frozenset({SHED, LIMITED, UNKNOWN, NO_ANSWER})
@@ -95,9 +98,29 @@ class Flood:
         self._began = 0.0
 
     def connect(self, count: int) -> None:
-        """Open connections until there are ``count``."""
+        """Open connections until there are ``count``, and wait until the server has accepted them.
+
+        They are accepted in their order, so an answer on the last one tells of all. Otherwise the first requests would
+        wait for the server to make thousands of connections, which is not what an overload measures.
+
+        Raises:
+            TimeoutError: if it does not answer.
+            ConnectionError: if it closes the last connection.
+        """
+        if len(self._clients) >= count:
+            return
         while len(self._clients) < count:
             self._open()
+        last = self._idle[-1].socket
+        last.settimeout(ACCEPT_TIMEOUT_S)
+        last.send(f"GET /health HTTP/1.1\r\nHost: {self._target.host}\r\n\r\n".encode())
+        answer = b""
+        while (end := answer.find(HEADERS_END)) < 0 or len(answer) < end + 4 + content_length(answer, end):
+            data = last.recv(REPLY_BYTES)
+            if not data:
+                raise ConnectionError("the server closed a connection that it had accepted")
+            answer += data
+        last.setblocking(False)
 
     def run(self, seconds: float, rate: float | None = None, *, heeding: bool = False) -> Phase:
         """Offer load for so long.
@@ -114,15 +137,18 @@ class Flood:
         due: deque[float] = deque()
         while (now := perf_counter()) < until:
             if rate is None:
-                due.extend([now] * len(self._idle))
+                due.extend([now] * (len(self._idle) - len(due)))
             else:
                 total = int((now - self._began) * rate)
                 due.extend(self._began + number / rate for number in range(phase.offered, total))
                 phase.offered = total
-            while due and self._idle and self._queue:
+            for _ in range(PORTION):
+                if not (due and self._idle and self._queue):
+                    break
                 self._send(self._idle.pop(), due.popleft())
             self._wake(now)
-            for descriptor, _ in self._epoll.poll(POLL_S):
+            is_behind = due and self._idle and self._queue
+            for descriptor, _ in self._epoll.poll(0 if is_behind else POLL_S):
                 self._receive(self._clients[descriptor])
         if rate is None:
             phase.offered = phase.answers.total()
