@@ -46,8 +46,8 @@ class Cluster(Protocol):
     async def stop(self, name: str, drain_s: float = 0.0) -> None:
         """Have an actor finish what it does, and end it. One that does not answer is ended all the same."""
 
-    async def request_nodes(self, count: int) -> None:
-        """Ask the autoscaler for so many nodes for Seatline in all."""
+    async def request_nodes(self, count: int, without: Collection[str]) -> None:
+        """Ask the autoscaler for so many nodes for Seatline in all, not counting those with the ids ``without``."""
 
 
 class LoadBalancer(Protocol):

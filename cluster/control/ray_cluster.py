@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -36,6 +36,8 @@ STOP_MARGIN_S = 6.0
 """What closing takes beside finishing the requests that are under way."""
 HOTTEST = 5
 API_CPUS = 0.5
+NODE_ID_LABEL = "ray.io/node-id"
+"""Every node of Ray has it."""
 
 
 class RayCluster:
@@ -153,11 +155,16 @@ class RayCluster:
             await self._call(name, lambda actor: actor.stop.remote(*arguments), timeout_s)
         await self._kill(name)
 
-    async def request_nodes(self, count: int) -> None:
-        """See ``Cluster``."""
+    async def request_nodes(self, count: int, without: Collection[str]) -> None:
+        """See ``Cluster``.
+
+        Ray keeps whichever nodes it fits the request on, and all look alike to it: without the selector it may keep
+        one that everything has left, for ever (`docs/adr/0014`).
+        """
+        selector = {NODE_ID_LABEL: f"!in({','.join(sorted(without))})"} if without else {}
 
         def request() -> None:
-            request_resources(bundles=[{SEATLINE_NODE: 1}] * count)
+            request_resources(bundles=[{SEATLINE_NODE: 1}] * count, bundle_label_selectors=[selector] * count)
 
         await self._in_thread(self._doing, request, START_TIMEOUT_S)
 

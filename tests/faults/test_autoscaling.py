@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.data, pytest.mark.timeout(600)]
 
 TERM = "pu-d5-spr17"
 NODES_MAX = 3
-QUIET_S, RUSH_S, AFTER_S = 15.0, 100.0, 60.0
+QUIET_S, RUSH_S, AFTER_S = 15.0, 75.0, 110.0
 QUIET_SHARE = 0.03
 """Of the load of the rush, before and after it."""
 BUSY_HIGH = os.environ.get("SEATLINE_TEST_BUSY_HIGH", "0.15")
@@ -72,9 +72,6 @@ async def test_it_grows_and_shrinks_while_a_term_registers(
             timeline = Timeline(client, source, rush.measured)
             watching = asyncio.create_task(timeline.run())
             measured = await rush.run()
-            async with asyncio.timeout(90):
-                while timeline.rows[-1]["nodes"] != 1:
-                    await asyncio.sleep(0.5)
             watching.cancel()
         keep(timeline.rows, measured.as_json())
         most = max(row["nodes"] for row in timeline.rows)
@@ -85,6 +82,7 @@ async def test_it_grows_and_shrinks_while_a_term_registers(
         report.answers = {"shed": measured.shed, "failed": measured.failed}
         assert report.acknowledged == total, "every request must be decided"
         assert most == NODES_MAX
+        assert timeline.rows[-1]["nodes"] == 1, "it must have shrunk before the replay was over"
         report.verify = await checks.verify(stand.seatline)
         report.history = "every request decided"
         report.passed = True

@@ -51,6 +51,7 @@ class FakeCluster:
         self.starts: list[str] = []
         self.stops: list[str] = []
         self.requested: list[int] = []
+        self.without: frozenset[str] = frozenset()
         self.refuses: set[str] = set()
         self.version = 0
 
@@ -104,8 +105,10 @@ class FakeCluster:
         self.stops.append(name)
         self.actors.pop(name, None)
 
-    async def request_nodes(self, count: int) -> None:
-        self.requested.append(count)
+    async def request_nodes(self, count: int, without: Collection[str]) -> None:
+        if self.requested[-1:] != [count]:
+            self.requested.append(count)
+        self.without = frozenset(without)
 
     def _answering(self, name: str) -> FakeActor:
         actor = self.actors.get(name)

@@ -379,6 +379,8 @@ async def test_load_asks_for_nodes_and_quiet_gives_them_back() -> None:
     assert world.cluster.requested[-1] == 1
     assert len({actor.label for actor in world.cluster.actors.values()}) == 1
     assert len(world.controller.nodes.draining) == 2
+    left = {world.cluster.known[label].node_id for label in world.controller.nodes.draining}
+    assert world.cluster.without == left, "the autoscaler must not keep what everything has left"
 
 
 async def test_without_declared_nodes_nobody_is_asked_for_any() -> None:
