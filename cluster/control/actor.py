@@ -112,13 +112,14 @@ class ControllerActor:
         return label
 
     async def stop(self) -> None:
-        """Stop looking; then end all API servers, and after them all section actors."""
+        """Stop looking; have no more requests sent; then end all API servers, and after them all section actors."""
         if self._running is None:
             return
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
         self._running = None
         await self._controller.close()
+        await self._controller.withdraw()
         names = await self._cluster.actor_names()
         api = {name for name in names if (found := placed(name)) is not None and found.is_api}
         sections = {name for name in names - api if name.startswith(("sections-", "section-"))}

@@ -126,6 +126,10 @@ class Controller:
         """Break off what is being done."""
         await self._chores.close()
 
+    async def withdraw(self) -> None:
+        """Everything is about to end: have no more requests sent."""
+        await self._targets.withdraw()
+
     # What others ask
 
     async def watch(self, version: int, timeout_s: float) -> DirectoryView | None:

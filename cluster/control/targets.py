@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from contextlib import suppress
 from functools import partial
 
 from cluster.control.chores import Chores
 from cluster.control.ports import LoadBalancer
+
+log = logging.getLogger(__name__)
+
+WITHDRAW_S = 5.0
 
 
 class Targets:
@@ -23,6 +30,16 @@ class Targets:
         if wanted:
             for target in sorted(self._registered - wanted):
                 self._chores.begin(f"deregister {target[0]}:{target[1]}", partial(self._deregister, target))
+
+    async def withdraw(self) -> None:
+        """Take back all of them: nobody will serve any more. Waits a moment, for requests that are on their way."""
+        targets = sorted(self._registered)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WITHDRAW_S):
+                results = await asyncio.gather(*map(self._deregister, targets), return_exceptions=True)
+                for target, result in zip(targets, results, strict=True):
+                    if isinstance(result, Exception):
+                        log.warning("%s:%d stays with the load balancer: %s", *target, result)
 
     async def _register(self, target: tuple[str, int]) -> None:
         await self._balancer.register(*target)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from cluster.control.config import ControlConfig
 from cluster.control.heat import HeatLimits
 from cluster.control.model import Kind, Pulse
@@ -407,3 +409,14 @@ async def test_decisions_are_bounded_and_counted() -> None:
         world.controller.undrain("a", "y")
     assert len(world.controller.decisions) == 200
     assert world.controller.stats()["decisions"]["drain"] == 300
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_when_everything_ends_the_load_balancer_is_told(is_away: bool) -> None:
+    world = World(node("a"), node("b"))
+    await world.steps(4)
+    assert len(world.balancer.targets) == 2
+    world.balancer.is_away = is_away
+    await world.controller.close()
+    await world.controller.withdraw()
+    assert len(world.balancer.targets) == (2 if is_away else 0)
