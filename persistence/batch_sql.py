@@ -3,30 +3,44 @@
 Locks are taken in one order everywhere: registration records by (student, semester), then sections by id.
 """
 
-LOCK_RECORDS = """
+from __future__ import annotations
+
+import re
+
+SEPARATOR, NOTHING = "\x1f", "\x1e"
+"""Between texts that are sent as one, and in place of a NULL: control characters, which no text of ours contains."""
+
+
+def _spelt_out(statement: str) -> str:
+    """Columns come as one text each: the driver would look at every element of an array several times."""
+    statement = re.sub(r"numbers\((\$\d+)\)", r"\1::text::bigint[]", statement)
+    return re.sub(r"texts\((\$\d+)\)", r"string_to_array(\1::text, E'\\x1f', E'\\x1e')", statement)
+
+
+LOCK_RECORDS = _spelt_out("""
 SELECT r.student_id, r.semester_id, r.version, r.credits, r.credit_limit, r.enrolled, r.waitlisted,
        r.completed::text, r.holds,
        extract(epoch FROM r.opens_at)::float8, extract(epoch FROM r.closes_at)::float8,
        (SELECT version FROM catalogue_version)
-  FROM unnest($1::bigint[], $2::bigint[]) AS wanted(student_id, semester_id)
+  FROM unnest(numbers($1), numbers($2)) AS wanted(student_id, semester_id)
   JOIN registration_records r USING (student_id, semester_id)
  ORDER BY r.student_id, r.semester_id
-   FOR NO KEY UPDATE OF r"""
+   FOR NO KEY UPDATE OF r""")
 
 LOCK_RECORDS_SKIPPING = LOCK_RECORDS + " SKIP LOCKED"
 
-RECORD_VERSIONS = """
+RECORD_VERSIONS = _spelt_out("""
 SELECT r.student_id, r.semester_id, r.version
-  FROM unnest($1::bigint[], $2::bigint[]) AS wanted(student_id, semester_id)
-  JOIN registration_records r USING (student_id, semester_id)"""
+  FROM unnest(numbers($1), numbers($2)) AS wanted(student_id, semester_id)
+  JOIN registration_records r USING (student_id, semester_id)""")
 
-ANSWERS = """
+ANSWERS = _spelt_out("""
 SELECT a.student_id, a.key, a.request, a.outcome
-  FROM unnest($1::bigint[], $2::text[]) AS wanted(student_id, key)
-  JOIN enrollment_requests a USING (student_id, key)"""
+  FROM unnest(numbers($1), texts($2)) AS wanted(student_id, key)
+  JOIN enrollment_requests a USING (student_id, key)""")
 
-ENROLLMENTS = """
-SELECT id, student_id, section_id, status::text, credits FROM enrollments WHERE id = ANY($1::bigint[])"""
+ENROLLMENTS = _spelt_out("""
+SELECT id, student_id, section_id, status::text, credits FROM enrollments WHERE id = ANY(numbers($1))""")
 
 # The row lock waits out a transaction of the old owner that is still in flight; what is read then is final.
 ACTIVATE = """
@@ -57,18 +71,17 @@ SELECT course_id, required_course_id, kind::text, min_grade FROM prerequisites
 
 # Everything that a turn writes. The caller compares the two arrays that come back with what it sent: a section that
 # is missing has another owner by now, and the transaction must be rolled back.
-# Arrays of numbers come as texts: the driver would look at each element of an array several times.
 # The rows to write are joined once, on the way to their locks: the planner expects few rows of an array, and would
 # compare each with each in a second join.
-COMMIT_CHANGES = """
+COMMIT_CHANGES = _spelt_out("""
 WITH fence AS MATERIALIZED (
   SELECT s.section_id
-    FROM unnest($1::text::bigint[], $2::text::bigint[]) AS mine(section_id, epoch)
+    FROM unnest(numbers($1), numbers($2)) AS mine(section_id, epoch)
     JOIN section_seats s ON s.section_id = mine.section_id AND s.epoch = mine.epoch),
 write AS MATERIALIZED (
   SELECT w.*
-    FROM unnest($3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[], $7::text::int[],
-                $8::text::int[], $9::text::int[], $10::text::bigint[], $11::text::bool[])
+    FROM unnest(numbers($3), numbers($4), numbers($5), numbers($6), $7::text::int[],
+                $8::text::int[], $9::text::int[], numbers($10), $11::text::bool[])
       AS w(section_id, epoch, seq_before, seq, capacity, enrolled, waitlisted, last_place, is_open)
     JOIN section_seats s USING (section_id)
    ORDER BY section_id FOR NO KEY UPDATE OF s),
@@ -86,37 +99,37 @@ seats AS (
 taken AS (
   INSERT INTO enrollments (id, student_id, section_id, status, credits, place)
   SELECT id, student_id, section_id, status::enrollment_status, credits, place
-    FROM unnest($12::text::bigint[], $13::text::bigint[], $14::text::bigint[], $15::text[], $16::text::int[],
-                $17::text::bigint[])
+    FROM unnest(numbers($12), numbers($13), numbers($14), texts($15), $16::text::int[],
+                numbers($17))
       AS n(id, student_id, section_id, status, credits, place)),
 changed AS (
   UPDATE enrollments e
      SET status = u.status::enrollment_status, credits = coalesce(u.credits, e.credits),
          blocked_at = u.blocked_at, blocked_by = string_to_array(u.blocked_by, ','), updated_at = now()
-    FROM unnest($18::text::bigint[], $19::text[], $20::text::int[], $21::text::bigint[], $22::text[])
+    FROM unnest(numbers($18), texts($19), $20::text::int[], numbers($21), texts($22))
       AS u(id, status, credits, blocked_at, blocked_by)
    WHERE e.id = u.id),
 records AS (
   UPDATE registration_records r
      SET version = u.version, credits = u.credits, enrolled = u.enrolled::bigint[], waitlisted = u.waitlisted::bigint[]
-    FROM unnest($23::text::bigint[], $24::text::bigint[], $25::text::bigint[], $26::text::int[], $27::text[],
-                $28::text[])
+    FROM unnest(numbers($23), numbers($24), numbers($25), $26::text::int[], texts($27),
+                texts($28))
       AS u(student_id, semester_id, version, credits, enrolled, waitlisted)
    WHERE r.student_id = u.student_id AND r.semester_id = u.semester_id),
 history AS (
   INSERT INTO enrollment_history
          (section_id, seq, kind, student_id, enrollment_id, place, number, detail, epoch)
-  SELECT h.* FROM unnest($29::text::bigint[], $30::text::bigint[], $31::text[], $32::text::bigint[],
-                         $33::text::bigint[], $34::text::bigint[], $35::text::bigint[], $36::text[],
-                         $37::text::bigint[])
+  SELECT h.* FROM unnest(numbers($29), numbers($30), texts($31), numbers($32),
+                         numbers($33), numbers($34), numbers($35), texts($36),
+                         numbers($37))
     AS h(section_id, seq, kind, student_id, enrollment_id, place, number, detail, epoch)
     -- Only behind the fence: the new owner of a section may have written the same seq by now.
     JOIN seats USING (section_id)),
 answered AS (
   INSERT INTO enrollment_requests (student_id, key, request, outcome)
-  SELECT * FROM unnest($38::text::bigint[], $39::text[], $40::text[], $41::text[])),
+  SELECT * FROM unnest(numbers($38), texts($39), texts($40), texts($41))),
 told AS (
-  INSERT INTO outbox (event_id, topic, payload) SELECT * FROM unnest($42::text[], $43::text[], $44::text[]))
-SELECT array(SELECT section_id FROM fence), array(SELECT section_id FROM seats)"""
+  INSERT INTO outbox (event_id, topic, payload) SELECT * FROM unnest(texts($42), texts($43), texts($44)))
+SELECT array(SELECT section_id FROM fence), array(SELECT section_id FROM seats)""")
 
 NEXT_ENROLLMENT_ID = "SELECT nextval('enrollment_id_seq')"

@@ -40,17 +40,18 @@ LOAD_MAX_S = 2.5
 OWED_MAX = 20_000
 """Invalidations kept for a Redis that is away. Beyond it the cached values' own TTL has to do."""
 
-# KEYS: what to bury. ARGV: tombstone, its life in ms, a channel and what to publish there. One script, because a
-# pipeline of as many SETs costs the actor ten times the CPU.
-BURY = """
-for _, key in ipairs(KEYS) do redis.call('SET', key, ARGV[1], 'PX', ARGV[2]) end
+# ARGV: tombstone, its life in ms, a channel and what to publish there, ids of students joined by commas. One script,
+# because a pipeline of as many SETs costs the actor ten times the CPU, and as many KEYS twice. Keys that are not
+# declared are for one server, not for a cluster of them, where the keys of a turn would not stand together either.
+BURY = f"""
+for id in string.gmatch(ARGV[5], '%d+') do redis.call('SET', '{ENROLLMENTS}' .. id, ARGV[1], 'PX', ARGV[2]) end
 if ARGV[4] ~= '' then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
 return 0"""
 
 SETTLE_S = 0.05
 """How often what is owed is tried again. Cheap: most tries end at the open breaker."""
 
-KEYS_PER_CALL = 2000
+PER_CALL = 2000
 
 Load = Callable[[], Awaitable[bytes]]
 
@@ -73,7 +74,7 @@ class RedisCaches:
         self._channel = channel_of(self._redis.client)
         self._bury = self._redis.client.register_script(BURY)
         self._flights: dict[str, _Flight] = {}
-        self._owed: dict[str, None] = {}
+        self._owed: dict[int, None] = {}  # students
         self._owed_seats: dict[int, SeatWrite] = {}  # the latest of each section
         self._settling: asyncio.Task[None] | None = None
 
@@ -102,13 +103,13 @@ class RedisCaches:
 
         What cannot be told now, because Redis does not answer, is told when it does again.
         """
-        keys = [f"{ENROLLMENTS}{student_id}" for student_id in student_ids]
-        if not keys and not seats:
+        students = list(student_ids)
+        if not students and not seats:
             return
         try:
-            await self._tell_now(keys, seats)
+            await self._tell_now(students, seats)
         except RedisAwayError:
-            self._owe(keys, seats)
+            self._owe(students, seats)
 
     async def forget_catalogue(self) -> None:
         """Drop all that is cached of the catalogue, everywhere. Never raises: at worst it lives out its TTL."""
@@ -151,13 +152,14 @@ class RedisCaches:
                 await self._redis.call(lambda redis: redis.set(key, value, px=milliseconds, nx=True))
         return value
 
-    async def _tell_now(self, keys: list[str], seats: Sequence[SeatWrite]) -> None:
+    async def _tell_now(self, student_ids: list[int], seats: Sequence[SeatWrite]) -> None:
         news = pack_seats(seats) if seats else b""
-        await self._redis.call(lambda _: self._bury(keys=keys, args=[TOMBSTONE, TOMBSTONE_MS, self._channel, news]))
+        students = ",".join(map(str, student_ids))
+        await self._redis.call(lambda _: self._bury(args=[TOMBSTONE, TOMBSTONE_MS, self._channel, news, students]))
 
-    def _owe(self, keys: list[str], seats: Sequence[SeatWrite]) -> None:
-        if len(self._owed) + len(keys) <= OWED_MAX:
-            self._owed.update(dict.fromkeys(keys))
+    def _owe(self, student_ids: list[int], seats: Sequence[SeatWrite]) -> None:
+        if len(self._owed) + len(student_ids) <= OWED_MAX:
+            self._owed.update(dict.fromkeys(student_ids))
         else:
             log.warning("too many cached values to forget while Redis is away: some may be stale for a minute")
         for counts in seats:
@@ -169,15 +171,15 @@ class RedisCaches:
 
     async def _settle(self) -> None:
         while self._owed or self._owed_seats:
-            keys = list(self._owed)[:KEYS_PER_CALL]
-            seats = list(self._owed_seats.values())[:KEYS_PER_CALL]
+            students = list(self._owed)[:PER_CALL]
+            seats = list(self._owed_seats.values())[:PER_CALL]
             try:
-                await self._tell_now(keys, seats)
+                await self._tell_now(students, seats)
             except RedisAwayError:
                 await asyncio.sleep(SETTLE_S)
                 continue
-            for key in keys:
-                self._owed.pop(key, None)
+            for student_id in students:
+                self._owed.pop(student_id, None)
             for counts in seats:
                 if self._owed_seats.get(counts.section_id) is counts:
                     del self._owed_seats[counts.section_id]

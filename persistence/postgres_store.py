@@ -66,7 +66,7 @@ class PostgresTurn:
         version = None
         for statement, keys in ((sql.LOCK_RECORDS, wait), (sql.LOCK_RECORDS_SKIPPING, skip)):
             if keys:
-                for row in await self._fetch(statement, *_columns(keys, 2)):
+                for row in await self._fetch(statement, *_arguments(keys, "nn")):
                     record = _record(row)
                     records[record.key] = record
                     version = row[11]
@@ -76,14 +76,14 @@ class PostgresTurn:
         """See ``allocator.ports.Turn``."""
         if not keys:
             return {}
-        rows = await self._fetch(sql.ANSWERS, *_columns(keys, 2))
+        rows = await self._fetch(sql.ANSWERS, *_arguments(keys, "nt"))
         return {(row[0], row[1]): StoredAnswer(row[0], row[1], row[2], decode_outcome(row[3])) for row in rows}
 
     async def enrollments(self, enrollment_ids: Sequence[int]) -> dict[int, HeldEnrollment]:
         """See ``allocator.ports.Turn``."""
         if not enrollment_ids:
             return {}
-        rows = await self._fetch(sql.ENROLLMENTS, list(enrollment_ids))
+        rows = await self._fetch(sql.ENROLLMENTS, _numbers(enrollment_ids))
         return {row[0]: HeldEnrollment(*row) for row in rows}
 
     async def commit(self, changes: Changes) -> None:
@@ -151,7 +151,7 @@ class PostgresStore:
         """See ``allocator.ports.Store``."""
         connection = await self._connected()
         with self.translating():
-            rows = await connection.fetch(sql.RECORD_VERSIONS, *_columns(keys, 2))
+            rows = await connection.fetch(sql.RECORD_VERSIONS, *_arguments(keys, "nn"))
         return {RecordKey(row[0], row[1]): row[2] for row in rows}
 
     async def allocate_enrollment_ids(self) -> range:
@@ -211,18 +211,14 @@ async def _require_durability(connection: asyncpg.Connection) -> None:
             raise asyncpg.InterfaceError(f"{setting} is off: an acknowledged enrolment could be lost")
 
 
-def _columns(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:
-    """Rows as columns, also when there are none."""
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    return columns or [[] for _ in range(width)]
-
-
-def _commit_arguments(changes: Changes) -> list[list[Any] | str]:
+def _commit_arguments(changes: Changes) -> list[str]:
     epochs = dict(changes.fences)
     written = {write.section_id for write in changes.seats}
     unchanged = [fence for fence in changes.fences if fence[0] not in written]  # writing has a fence of its own
     events: list[Event] = changes.events
-    record_rows = [(*r.key, r.version, r.credits, _array(r.enrolled), _array(r.waitlisted)) for r in changes.records]
+    record_rows = [
+        (*r.key, r.version, r.credits, _numbers(r.enrolled), _numbers(r.waitlisted)) for r in changes.records
+    ]
     answer_rows = [(a.student_id, a.key, a.request, encode_outcome(a.outcome)) for a in changes.answers]
     return [
         *_arguments(unchanged, "nn"),
@@ -236,15 +232,27 @@ def _commit_arguments(changes: Changes) -> list[list[Any] | str]:
     ]
 
 
-def _arguments(rows: Iterable[Sequence[Any]], kinds: str) -> list[list[Any] | str]:
-    """Rows as columns: those of numbers and truth values (``n``) as array literals, those of texts (``t``) as lists."""
-    columns = _columns(rows, len(kinds))
-    return [_array(column) if kind == "n" else column for column, kind in zip(columns, kinds, strict=True)]
+def _arguments(rows: Iterable[Sequence[Any]], kinds: str) -> list[str]:
+    """Rows as columns: those of numbers and truth values (``n``) and those of texts (``t``), each as one text."""
+    columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(kinds)
+    return [_numbers(column) if kind == "n" else _texts(column) for column, kind in zip(columns, kinds, strict=True)]
 
 
-def _array(numbers: list[int]) -> str:
-    """Numbers as a Postgres array literal. An array of arrays of different lengths can only be sent so."""
+def _numbers(numbers: Sequence[int | None]) -> str:
+    """Numbers as a Postgres array literal."""
     return "{" + ",".join(map(str, numbers)).replace("None", "NULL") + "}"
+
+
+def _texts(texts: Sequence[str | None]) -> str:
+    """Texts as one, which the statement takes apart again.
+
+    Raises:
+        ValueError: if it could not.
+    """
+    together = sql.SEPARATOR.join([sql.NOTHING if text is None else text for text in texts])
+    if texts and (not together or together.count(sql.SEPARATOR) != len(texts) - 1):
+        raise ValueError("a text to be stored is empty or contains a control character")
+    return together
 
 
 def _record(row: Any) -> RegistrationRecord:
