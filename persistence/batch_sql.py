@@ -5,19 +5,9 @@ Locks are taken in one order everywhere: registration records by (student, semes
 
 from __future__ import annotations
 
-import re
+from persistence.columns import spelt_out
 
-SEPARATOR, NOTHING = "\x1f", "\x1e"
-"""Between texts that are sent as one, and in place of a NULL: control characters, which no text of ours contains."""
-
-
-def _spelt_out(statement: str) -> str:
-    """Columns come as one text each: the driver would look at every element of an array several times."""
-    statement = re.sub(r"numbers\((\$\d+)\)", r"\1::text::bigint[]", statement)
-    return re.sub(r"texts\((\$\d+)\)", r"string_to_array(\1::text, E'\\x1f', E'\\x1e')", statement)
-
-
-LOCK_RECORDS = _spelt_out("""
+LOCK_RECORDS = spelt_out("""
 SELECT r.student_id, r.semester_id, r.version, r.credits, r.credit_limit, r.enrolled, r.waitlisted,
        r.completed::text, r.holds,
        extract(epoch FROM r.opens_at)::float8, extract(epoch FROM r.closes_at)::float8,
@@ -29,17 +19,17 @@ SELECT r.student_id, r.semester_id, r.version, r.credits, r.credit_limit, r.enro
 
 LOCK_RECORDS_SKIPPING = LOCK_RECORDS + " SKIP LOCKED"
 
-RECORD_VERSIONS = _spelt_out("""
+RECORD_VERSIONS = spelt_out("""
 SELECT r.student_id, r.semester_id, r.version
   FROM unnest(numbers($1), numbers($2)) AS wanted(student_id, semester_id)
   JOIN registration_records r USING (student_id, semester_id)""")
 
-ANSWERS = _spelt_out("""
+ANSWERS = spelt_out("""
 SELECT a.student_id, a.key, a.request, a.outcome
   FROM unnest(numbers($1), texts($2)) AS wanted(student_id, key)
   JOIN enrollment_requests a USING (student_id, key)""")
 
-ENROLLMENTS = _spelt_out("""
+ENROLLMENTS = spelt_out("""
 SELECT id, student_id, section_id, status::text, credits FROM enrollments WHERE id = ANY(numbers($1))""")
 
 # The row lock waits out a transaction of the old owner that is still in flight; what is read then is final.
@@ -73,7 +63,7 @@ SELECT course_id, required_course_id, kind::text, min_grade FROM prerequisites
 # is missing has another owner by now, and the transaction must be rolled back.
 # The rows to write are joined once, on the way to their locks: the planner expects few rows of an array, and would
 # compare each with each in a second join.
-COMMIT_CHANGES = _spelt_out("""
+COMMIT_CHANGES = spelt_out("""
 WITH fence AS MATERIALIZED (
   SELECT s.section_id
     FROM unnest(numbers($1), numbers($2)) AS mine(section_id, epoch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -31,6 +31,7 @@ from persistence.changes import (
     messages,
     new_enrollments,
 )
+from persistence.columns import as_columns, numbers
 from persistence.history import event_to_row
 from persistence.names import ENROLLMENT_ID_BLOCK
 from persistence.postgres_errors import CONNECTION_ERRORS, translate
@@ -66,7 +67,7 @@ class PostgresTurn:
         version = None
         for statement, keys in ((sql.LOCK_RECORDS, wait), (sql.LOCK_RECORDS_SKIPPING, skip)):
             if keys:
-                for row in await self._fetch(statement, *_arguments(keys, "nn")):
+                for row in await self._fetch(statement, *as_columns(keys, "nn")):
                     record = _record(row)
                     records[record.key] = record
                     version = row[11]
@@ -76,14 +77,14 @@ class PostgresTurn:
         """See ``allocator.ports.Turn``."""
         if not keys:
             return {}
-        rows = await self._fetch(sql.ANSWERS, *_arguments(keys, "nt"))
+        rows = await self._fetch(sql.ANSWERS, *as_columns(keys, "nt"))
         return {(row[0], row[1]): StoredAnswer(row[0], row[1], row[2], decode_outcome(row[3])) for row in rows}
 
     async def enrollments(self, enrollment_ids: Sequence[int]) -> dict[int, HeldEnrollment]:
         """See ``allocator.ports.Turn``."""
         if not enrollment_ids:
             return {}
-        rows = await self._fetch(sql.ENROLLMENTS, _numbers(enrollment_ids))
+        rows = await self._fetch(sql.ENROLLMENTS, numbers(enrollment_ids))
         return {row[0]: HeldEnrollment(*row) for row in rows}
 
     async def commit(self, changes: Changes) -> None:
@@ -151,7 +152,7 @@ class PostgresStore:
         """See ``allocator.ports.Store``."""
         connection = await self._connected()
         with self.translating():
-            rows = await connection.fetch(sql.RECORD_VERSIONS, *_arguments(keys, "nn"))
+            rows = await connection.fetch(sql.RECORD_VERSIONS, *as_columns(keys, "nn"))
         return {RecordKey(row[0], row[1]): row[2] for row in rows}
 
     async def allocate_enrollment_ids(self) -> range:
@@ -216,43 +217,18 @@ def _commit_arguments(changes: Changes) -> list[str]:
     written = {write.section_id for write in changes.seats}
     unchanged = [fence for fence in changes.fences if fence[0] not in written]  # writing has a fence of its own
     events: list[Event] = changes.events
-    record_rows = [
-        (*r.key, r.version, r.credits, _numbers(r.enrolled), _numbers(r.waitlisted)) for r in changes.records
-    ]
+    record_rows = [(*r.key, r.version, r.credits, numbers(r.enrolled), numbers(r.waitlisted)) for r in changes.records]
     answer_rows = [(a.student_id, a.key, a.request, encode_outcome(a.outcome)) for a in changes.answers]
     return [
-        *_arguments(unchanged, "nn"),
-        *_arguments(changes.seats, "nnnnnnnnn"),
-        *_arguments(new_enrollments(events), "nnntnn"),
-        *_arguments(enrollment_updates(events), "ntnnt"),
-        *_arguments(record_rows, "nnnntt"),
-        *_arguments([event_to_row(event, epochs[event.section_id]) for event in events], "nntnnnntn"),
-        *_arguments(answer_rows, "nttt"),
-        *_arguments(messages(events), "ttt"),
+        *as_columns(unchanged, "nn"),
+        *as_columns(changes.seats, "nnnnnnnnn"),
+        *as_columns(new_enrollments(events), "nnntnn"),
+        *as_columns(enrollment_updates(events), "ntnnt"),
+        *as_columns(record_rows, "nnnntt"),
+        *as_columns([event_to_row(event, epochs[event.section_id]) for event in events], "nntnnnntn"),
+        *as_columns(answer_rows, "nttt"),
+        *as_columns(messages(events), "ttt"),
     ]
-
-
-def _arguments(rows: Iterable[Sequence[Any]], kinds: str) -> list[str]:
-    """Rows as columns: those of numbers and truth values (``n``) and those of texts (``t``), each as one text."""
-    columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(kinds)
-    return [_numbers(column) if kind == "n" else _texts(column) for column, kind in zip(columns, kinds, strict=True)]
-
-
-def _numbers(numbers: Sequence[int | None]) -> str:
-    """Numbers as a Postgres array literal."""
-    return "{" + ",".join(map(str, numbers)).replace("None", "NULL") + "}"
-
-
-def _texts(texts: Sequence[str | None]) -> str:
-    """Texts as one, which the statement takes apart again.
-
-    Raises:
-        ValueError: if it could not.
-    """
-    together = sql.SEPARATOR.join([sql.NOTHING if text is None else text for text in texts])
-    if texts and (not together or together.count(sql.SEPARATOR) != len(texts) - 1):
-        raise ValueError("a text to be stored is empty or contains a control character")
-    return together
 
 
 def _record(row: Any) -> RegistrationRecord:
