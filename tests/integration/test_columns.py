@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import asyncpg
 import pytest
 from hypothesis import given, settings
@@ -22,15 +20,13 @@ ROWS = st.lists(st.tuples(NUMBERS, st.none() | PRINTABLE | TRICKY, TRICKY), max_
 
 @settings(deadline=None, max_examples=60)
 @given(ROWS)
-def test_rows_come_back(database_url: str, rows: list[tuple[int | None, str | None, str]]) -> None:
-    async def there_and_back() -> list[tuple[int | None, str | None, str]]:
-        connection = await asyncpg.connect(database_url)
-        try:
-            return [tuple(row) for row in await connection.fetch(STATEMENT, *as_columns(rows, "ntt"))]
-        finally:
-            await connection.close()
-
-    assert asyncio.run(there_and_back()) == rows
+async def test_rows_come_back(database_url: str, rows: list[tuple[int | None, str | None, str]]) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        found = [tuple(row) for row in await connection.fetch(STATEMENT, *as_columns(rows, "ntt"))]
+    finally:
+        await connection.close()
+    assert found == rows
 
 
 @pytest.mark.parametrize("column", [[f"a{SEPARATOR}b"], ["a", f"b{SEPARATOR}"], [""]])
