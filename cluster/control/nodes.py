@@ -29,7 +29,7 @@ class Nodes:
         self._journal = journal
         self._known: dict[str, Node] = {}
         self._draining: dict[str, str] = {}
-        self._requested = 0
+        self._requested: tuple[int, frozenset[str]] | None = None
 
     @property
     def draining(self) -> Mapping[str, str]:
@@ -111,8 +111,6 @@ class Nodes:
         self._sizing.wanted = self._sizing.wanted or len(nodes)
         self._journal.note(self._sizing.decide(len(serving), pulses, now))
         wanted = self._sizing.wanted
-        if wanted != self._requested:
-            self._chores.begin("request nodes", lambda: self._request(wanted))
         back = [label for label, why in self._draining.items() if why == SCALE_IN]
         for label in back[: max(wanted - len(nodes), 0)]:
             self.undrain(label, f"{wanted} nodes are wanted again")
@@ -120,10 +118,13 @@ class Nodes:
             load = {label: sum(one.commands_per_s for one in of_node.values()) for label, of_node in pulses.items()}
             for label in leavers(nodes, wanted, self._draining, load):
                 self.drain(label, SCALE_IN)
+        request = wanted, frozenset(self.draining_ids())
+        if request != self._requested:
+            self._chores.begin("request nodes", lambda: self._request(*request))
 
-    async def _request(self, wanted: int) -> None:
-        await self._cluster.request_nodes(wanted)
-        self._requested = wanted
+    async def _request(self, wanted: int, leaving: frozenset[str]) -> None:
+        await self._cluster.request_nodes(wanted, leaving)
+        self._requested = wanted, leaving
 
 
 def _by_label(sight: Sight) -> dict[str, dict[str, Pulse]]:

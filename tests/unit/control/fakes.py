@@ -50,7 +50,7 @@ class FakeCluster:
         self.is_away = False
         self.starts: list[str] = []
         self.stops: list[str] = []
-        self.requested: list[int] = []
+        self.requested: list[tuple[int, set[str]]] = []
         self.refuses: set[str] = set()
         self.version = 0
 
@@ -104,8 +104,8 @@ class FakeCluster:
         self.stops.append(name)
         self.actors.pop(name, None)
 
-    async def request_nodes(self, count: int) -> None:
-        self.requested.append(count)
+    async def request_nodes(self, count: int, leaving: Collection[str]) -> None:
+        self.requested.append((count, set(leaving)))
 
     def _answering(self, name: str) -> FakeActor:
         actor = self.actors.get(name)

@@ -366,19 +366,36 @@ async def test_load_asks_for_nodes_and_quiet_gives_them_back() -> None:
             await world.steps(1)
 
     await busy(0.95, 6)
-    assert world.cluster.requested[-1] == 2
+    assert world.cluster.requested[-1] == (2, set())
     world.cluster.known["b"] = node("b", declared=True)
     await busy(0.95, 10)
-    assert world.cluster.requested[-1] == 3
+    assert world.cluster.requested[-1] == (3, set())
     world.cluster.known["c"] = node("c", declared=True)
     await busy(0.5, 10)
-    assert world.cluster.requested[-1] == 3
+    assert world.cluster.requested[-1] == (3, set())
     await busy(0.02, 14)
-    assert world.cluster.requested[-1] == 2
+    (left,) = world.controller.nodes.draining
+    assert world.cluster.requested[-1] == (2, {left}), "one that is left may not be kept in place of one that stays"
     await busy(0.02, 30)
-    assert world.cluster.requested[-1] == 1
+    assert world.cluster.requested[-1] == (1, set(world.controller.nodes.draining))
     assert len({actor.label for actor in world.cluster.actors.values()}) == 1
     assert len(world.controller.nodes.draining) == 2
+
+
+async def test_a_node_that_is_drained_does_not_count_for_what_is_asked_for() -> None:
+    world = World(*(node(one, declared=True) for one in "abc"), config=ControlConfig(port=8080, size=SIZE))
+    await world.steps(6)
+    world.controller.drain("a", "for repair")
+    await world.steps(2)
+    assert world.cluster.requested[-1] == (3, {"a"}), "Ray starts another in its place"
+    world.controller.undrain("a", "repaired")
+    await world.steps(2)
+    assert world.cluster.requested[-1] == (3, set())
+    world.controller.drain("b", "for repair")
+    await world.steps(2)
+    world.cluster.lose("b")
+    await world.steps(2)
+    assert world.cluster.requested[-1] == (3, set()), "what is gone need not be named"
 
 
 async def test_without_declared_nodes_nobody_is_asked_for_any() -> None:
@@ -394,7 +411,7 @@ async def test_a_controller_that_starts_on_many_nodes_gives_none_back_at_once() 
     world = World(*(node(one, declared=True) for one in "abc"), config=ControlConfig(port=8080, size=SIZE))
     await world.steps(6)
     assert dict(world.controller.nodes.draining) == {}
-    assert world.cluster.requested == [3]
+    assert world.cluster.requested == [(3, set())]
 
 
 async def test_decisions_are_bounded_and_counted() -> None:
