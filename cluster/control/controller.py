@@ -126,6 +126,10 @@ class Controller:
         """Break off what is being done."""
         await self._chores.close()
 
+    async def withdraw(self, timeout_s: float) -> None:
+        """Have the load balancer send nothing any more. After ``close``: nothing is registered again."""
+        await self._targets.withdraw(timeout_s)
+
     # What others ask
 
     async def watch(self, version: int, timeout_s: float) -> DirectoryView | None:

@@ -150,10 +150,13 @@ class FakeBalancer:
     def __init__(self) -> None:
         self.targets: set[tuple[str, int]] = set()
         self.is_away = False
+        self.loses_answers = False
 
     async def register(self, node_ip: str, port: int) -> None:
         self._require()
         self.targets.add((node_ip, port))
+        if self.loses_answers:
+            raise TimeoutError("registered, but the answer was lost")
 
     async def deregister(self, node_ip: str, port: int) -> None:
         self._require()

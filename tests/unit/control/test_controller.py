@@ -166,7 +166,30 @@ async def test_the_load_balancer_knows_who_listens() -> None:
     assert world.balancer.targets == {(a, 8080)}
     world.cluster.lose("a")
     await world.steps(3)
-    assert world.balancer.targets == {(a, 8080)}, "never the last one"
+    assert world.balancer.targets == {(a, 8080)}, "not the last one, while anything may come back"
+    await world.controller.close()
+    await world.controller.withdraw(1.0)
+    assert world.balancer.targets == set(), "at the end that one too"
+
+
+async def test_a_load_balancer_that_is_away_at_the_end_does_not_hold_it_up() -> None:
+    world = World(node("a"))
+    await world.steps(3)
+    world.balancer.is_away = True
+    await world.controller.close()
+    await world.controller.withdraw(1.0)
+    assert len(world.balancer.targets) == 1, "nobody could be told"
+
+
+async def test_what_the_load_balancer_may_have_heard_is_taken_back_too() -> None:
+    world = World(node("a"))
+    world.balancer.loses_answers = True
+    await world.steps(3)
+    assert len(world.balancer.targets) == 1
+    world.balancer.loses_answers = False
+    await world.controller.close()
+    await world.controller.withdraw(1.0)
+    assert world.balancer.targets == set()
 
 
 async def test_a_load_balancer_that_is_away_holds_nothing_up_and_is_told_later() -> None:
