@@ -118,6 +118,7 @@ class Deployment:
         self._progress = progress
         self._seed = ControllerSeed(config, generation_of(config) if label is None else "", label)
         self._deadline_s = config.settings.request_deadline_s
+        self._drain_s = config.settings.drain_s if label is None else 0.0
         self._controller: Any = None
         self._is_serving = False
         self._replaces = False
@@ -196,7 +197,7 @@ class Deployment:
             return
         current = await asyncio.to_thread(find_controller)
         if current is None or await self._is_ours(current):
-            await stop_everything(self._controller, self._deadline_s + 2 * STOP_MARGIN_S)
+            await stop_everything(self._controller, self._drain_s + self._deadline_s + 2 * STOP_MARGIN_S)
 
 
 def this_node() -> str:

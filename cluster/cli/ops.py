@@ -164,15 +164,18 @@ def rebalance(as_json: AsJson = False) -> None:
 def down() -> None:
     """Stop a Seatline that `seatline serve --detach` left running: requests under way are finished first.
 
+    The load balancer is told before, and has SEATLINE_DRAIN_S to notice.
+
     One that cannot be reached any more is forgotten.
     """
 
     async def work(controller: AttachedController) -> None:
         from cluster import deployment  # noqa: PLC0415
 
-        await deployment.stop_everything(controller.handle, STOP_TIMEOUT_S)
+        await deployment.stop_everything(controller.handle, settings.drain_s + STOP_TIMEOUT_S)
 
-    home = read_settings_or_exit().home
+    settings = read_settings_or_exit()
+    home = settings.home
     run = read_run_file(home)
     try:
         run_async(_attached(work))

@@ -26,6 +26,8 @@ from cluster.node import NodeConfig
 log = logging.getLogger(__name__)
 
 WAIT_INTERVAL_S = 0.05
+WITHDRAW_MARGIN_S = 10.0
+"""How long, beside draining, the end of all waits for a load balancer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class ControllerActor:
         settings = seed.node.settings
         configure_logging(settings.log_level)
         self._seed = seed
+        self._drain_s = settings.drain_s if seed.label is None else 0.0  # `seatline up` has nothing before it
         self._cluster = RayCluster(seed.node, seed.label)
         self._state = RedisState(seed.node.redis_url)
         self._controller = Controller(
@@ -112,19 +115,24 @@ class ControllerActor:
         return label
 
     async def stop(self) -> None:
-        """Stop looking; have no more requests sent; then end all API servers, and after them all section actors."""
+        """Stop looking; then end all API servers, and after them all section actors.
+
+        The load balancer is told first, and API servers take connections until it has noticed.
+        """
         if self._running is None:
             return
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
         self._running = None
         await self._controller.close()
-        await self._controller.withdraw()
         names = await self._cluster.actor_names()
         api = {name for name in names if (found := placed(name)) is not None and found.is_api}
         sections = {name for name in names - api if name.startswith(("sections-", "section-"))}
-        for some in (api, sections):
-            await asyncio.gather(*(self._cluster.stop(name) for name in sorted(some)), return_exceptions=True)
+        drain_s = self._drain_s
+        api_stops = (self._cluster.stop(name, drain_s) for name in sorted(api))
+        withdrawal = self._controller.withdraw(drain_s + WITHDRAW_MARGIN_S)
+        await asyncio.gather(withdrawal, *api_stops, return_exceptions=True)
+        await asyncio.gather(*(self._cluster.stop(name) for name in sorted(sections)), return_exceptions=True)
         await self._state.close()
         self._cluster.close()
 

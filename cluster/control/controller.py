@@ -126,9 +126,9 @@ class Controller:
         """Break off what is being done."""
         await self._chores.close()
 
-    async def withdraw(self) -> None:
-        """Everything is about to end: have no more requests sent."""
-        await self._targets.withdraw()
+    async def withdraw(self, timeout_s: float) -> None:
+        """Have the load balancer send nothing any more. After ``close``: nothing is registered again."""
+        await self._targets.withdraw(timeout_s)
 
     # What others ask
 

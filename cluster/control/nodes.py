@@ -120,11 +120,11 @@ class Nodes:
                 self.drain(label, SCALE_IN)
         request = wanted, frozenset(self.draining_ids())
         if request != self._requested:
-            self._chores.begin("request nodes", lambda: self._request(request))
+            self._chores.begin("request nodes", lambda: self._request(*request))
 
-    async def _request(self, request: tuple[int, frozenset[str]]) -> None:
-        await self._cluster.request_nodes(*request)
-        self._requested = request
+    async def _request(self, wanted: int, leaving: frozenset[str]) -> None:
+        await self._cluster.request_nodes(wanted, leaving)
+        self._requested = wanted, leaving
 
 
 def _by_label(sight: Sight) -> dict[str, dict[str, Pulse]]:

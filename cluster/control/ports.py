@@ -46,8 +46,12 @@ class Cluster(Protocol):
     async def stop(self, name: str, drain_s: float = 0.0) -> None:
         """Have an actor finish what it does, and end it. One that does not answer is ended all the same."""
 
-    async def request_nodes(self, count: int, without: Collection[str]) -> None:
-        """Ask the autoscaler for so many nodes for Seatline in all, not counting those with the ids ``without``."""
+    async def request_nodes(self, count: int, leaving: Collection[str]) -> None:
+        """Ask the autoscaler for so many nodes for Seatline in all.
+
+        Args:
+            leaving: ids of nodes that do not count: they may be ended as soon as they are idle.
+        """
 
 
 class LoadBalancer(Protocol):

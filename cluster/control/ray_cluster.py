@@ -37,7 +37,7 @@ STOP_MARGIN_S = 6.0
 HOTTEST = 5
 API_CPUS = 0.5
 NODE_ID_LABEL = "ray.io/node-id"
-"""Every node of Ray has it."""
+"""Ray gives it to every node; one that is not there yet has none, and passes for not being any of those named."""
 
 
 class RayCluster:
@@ -155,16 +155,14 @@ class RayCluster:
             await self._call(name, lambda actor: actor.stop.remote(*arguments), timeout_s)
         await self._kill(name)
 
-    async def request_nodes(self, count: int, without: Collection[str]) -> None:
-        """See ``Cluster``.
-
-        Ray keeps whichever nodes it fits the request on, and all look alike to it: without the selector it may keep
-        one that everything has left, for ever (`docs/adr/0014`).
-        """
-        selector = {NODE_ID_LABEL: f"!in({','.join(sorted(without))})"} if without else {}
+    async def request_nodes(self, count: int, leaving: Collection[str]) -> None:
+        """See ``Cluster``."""
 
         def request() -> None:
-            request_resources(bundles=[{SEATLINE_NODE: 1}] * count, bundle_label_selectors=[selector] * count)
+            request_resources(
+                bundles=[{SEATLINE_NODE: 1}] * count,
+                bundle_label_selectors=[staying(leaving)] * count,
+            )
 
         await self._in_thread(self._doing, request, START_TIMEOUT_S)
 
@@ -232,6 +230,15 @@ def _node(said: Mapping[str, Any], is_leaving: bool, label: str | None) -> Node:
         is_leaving=is_leaving,
         is_declared=SEATLINE_NODE in resources,
     )
+
+
+def staying(leaving: Collection[str]) -> dict[str, str]:
+    """Label selector for any node but these.
+
+    Without it, Ray's autoscaler lays the bundles on nodes of its own choosing, and ends none that has one: it keeps a
+    node that was drained in place of one that serves.
+    """
+    return {NODE_ID_LABEL: f"!in({','.join(sorted(leaving))})"} if leaving else {}
 
 
 def _on(node: Node | None) -> Any:

@@ -32,9 +32,9 @@ pytestmark = [pytest.mark.faults, pytest.mark.data, pytest.mark.timeout(600)]
 
 TERM = "pu-d5-spr17"
 NODES_MAX = 3
-QUIET_S, RUSH_S, AFTER_S = 15.0, 75.0, 110.0
-QUIET_SHARE = 0.03
-"""Of the load of the rush, before and after it."""
+QUIET_S, RUSH_S, AFTER_S = 10.0, 70.0, 110.0
+QUIET_SHARE = 0.005
+"""Of the load of the rush, before and after it. With more, one turn for each request is busy enough for a node more."""
 BUSY_HIGH = os.environ.get("SEATLINE_TEST_BUSY_HIGH", "0.15")
 """So little that one machine can drive it: nobody has a core of their own here."""
 
@@ -49,7 +49,7 @@ async def test_it_grows_and_shrinks_while_a_term_registers(
         "SEATLINE_NODES_MIN": "1",
         "SEATLINE_NODES_MAX": str(NODES_MAX),
         "SEATLINE_SCALE_OUT_BUSY": BUSY_HIGH,
-        "SEATLINE_SCALE_IN_AFTER_S": "8",
+        "SEATLINE_SCALE_IN_AFTER_S": "5",
         "SEATLINE_DRAIN_S": "2",
         "PORT": str(free_port()),
     }
@@ -75,14 +75,16 @@ async def test_it_grows_and_shrinks_while_a_term_registers(
             watching.cancel()
         keep(timeline.rows, measured.as_json())
         most = max(row["nodes"] for row in timeline.rows)
+        steps = changes(timeline.rows)
         report.requests = total + source.retries
         report.acknowledged = sum(source.outcomes.values())
-        report.notes.append(f"nodes: 1, {most:.0f}, {timeline.rows[-1]['nodes']:.0f}")
+        report.notes.append("nodes: " + ", ".join(f"{nodes} from {begin:.0f} s" for begin, nodes in steps))
         report.notes.append(f"{source.retries} retries; {dict(source.outcomes.most_common())}")
         report.answers = {"shed": measured.shed, "failed": measured.failed}
         assert report.acknowledged == total, "every request must be decided"
-        assert most == NODES_MAX
-        assert timeline.rows[-1]["nodes"] == 1, "it must have shrunk before the replay was over"
+        assert measured.failed == 0, "every request must be answered, if only with a 503"
+        assert most == NODES_MAX, steps
+        assert steps[-1][1] == 1, f"the nodes must be gone again while the term still registers: {steps}"
         report.verify = await checks.verify(stand.seatline)
         report.history = "every request decided"
         report.passed = True
@@ -134,6 +136,15 @@ class Timeline:
         fresh = self._latencies_s[self._seen :]
         self._seen += len(fresh)
         return round(max(fresh, default=0.0) * 1000, 1)
+
+
+def changes(rows: list[dict[str, float]]) -> list[tuple[float, int]]:
+    """When there was another number of nodes than before."""
+    found: list[tuple[float, int]] = []
+    for row in rows:
+        if not found or found[-1][1] != row["nodes"]:
+            found.append((row["s"], int(row["nodes"])))
+    return found
 
 
 def keep(rows: list[dict[str, float]], measured: dict[str, object]) -> None:

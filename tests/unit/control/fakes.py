@@ -50,8 +50,7 @@ class FakeCluster:
         self.is_away = False
         self.starts: list[str] = []
         self.stops: list[str] = []
-        self.requested: list[int] = []
-        self.without: frozenset[str] = frozenset()
+        self.requested: list[tuple[int, set[str]]] = []
         self.refuses: set[str] = set()
         self.version = 0
 
@@ -105,10 +104,8 @@ class FakeCluster:
         self.stops.append(name)
         self.actors.pop(name, None)
 
-    async def request_nodes(self, count: int, without: Collection[str]) -> None:
-        if self.requested[-1:] != [count]:
-            self.requested.append(count)
-        self.without = frozenset(without)
+    async def request_nodes(self, count: int, leaving: Collection[str]) -> None:
+        self.requested.append((count, set(leaving)))
 
     def _answering(self, name: str) -> FakeActor:
         actor = self.actors.get(name)
@@ -153,10 +150,13 @@ class FakeBalancer:
     def __init__(self) -> None:
         self.targets: set[tuple[str, int]] = set()
         self.is_away = False
+        self.loses_answers = False
 
     async def register(self, node_ip: str, port: int) -> None:
         self._require()
         self.targets.add((node_ip, port))
+        if self.loses_answers:
+            raise TimeoutError("registered, but the answer was lost")
 
     async def deregister(self, node_ip: str, port: int) -> None:
         self._require()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from cluster.control.config import ControlConfig
 from cluster.control.heat import HeatLimits
 from cluster.control.model import Kind, Pulse
@@ -168,7 +166,30 @@ async def test_the_load_balancer_knows_who_listens() -> None:
     assert world.balancer.targets == {(a, 8080)}
     world.cluster.lose("a")
     await world.steps(3)
-    assert world.balancer.targets == {(a, 8080)}, "never the last one"
+    assert world.balancer.targets == {(a, 8080)}, "not the last one, while anything may come back"
+    await world.controller.close()
+    await world.controller.withdraw(1.0)
+    assert world.balancer.targets == set(), "at the end that one too"
+
+
+async def test_a_load_balancer_that_is_away_at_the_end_does_not_hold_it_up() -> None:
+    world = World(node("a"))
+    await world.steps(3)
+    world.balancer.is_away = True
+    await world.controller.close()
+    await world.controller.withdraw(1.0)
+    assert len(world.balancer.targets) == 1, "nobody could be told"
+
+
+async def test_what_the_load_balancer_may_have_heard_is_taken_back_too() -> None:
+    world = World(node("a"))
+    world.balancer.loses_answers = True
+    await world.steps(3)
+    assert len(world.balancer.targets) == 1
+    world.balancer.loses_answers = False
+    await world.controller.close()
+    await world.controller.withdraw(1.0)
+    assert world.balancer.targets == set()
 
 
 async def test_a_load_balancer_that_is_away_holds_nothing_up_and_is_told_later() -> None:
@@ -368,21 +389,36 @@ async def test_load_asks_for_nodes_and_quiet_gives_them_back() -> None:
             await world.steps(1)
 
     await busy(0.95, 6)
-    assert world.cluster.requested[-1] == 2
+    assert world.cluster.requested[-1] == (2, set())
     world.cluster.known["b"] = node("b", declared=True)
     await busy(0.95, 10)
-    assert world.cluster.requested[-1] == 3
+    assert world.cluster.requested[-1] == (3, set())
     world.cluster.known["c"] = node("c", declared=True)
     await busy(0.5, 10)
-    assert world.cluster.requested[-1] == 3
+    assert world.cluster.requested[-1] == (3, set())
     await busy(0.02, 14)
-    assert world.cluster.requested[-1] == 2
+    (left,) = world.controller.nodes.draining
+    assert world.cluster.requested[-1] == (2, {left}), "one that is left may not be kept in place of one that stays"
     await busy(0.02, 30)
-    assert world.cluster.requested[-1] == 1
+    assert world.cluster.requested[-1] == (1, set(world.controller.nodes.draining))
     assert len({actor.label for actor in world.cluster.actors.values()}) == 1
     assert len(world.controller.nodes.draining) == 2
-    left = {world.cluster.known[label].node_id for label in world.controller.nodes.draining}
-    assert world.cluster.without == left, "the autoscaler must not keep what everything has left"
+
+
+async def test_a_node_that_is_drained_does_not_count_for_what_is_asked_for() -> None:
+    world = World(*(node(one, declared=True) for one in "abc"), config=ControlConfig(port=8080, size=SIZE))
+    await world.steps(6)
+    world.controller.drain("a", "for repair")
+    await world.steps(2)
+    assert world.cluster.requested[-1] == (3, {"a"}), "Ray starts another in its place"
+    world.controller.undrain("a", "repaired")
+    await world.steps(2)
+    assert world.cluster.requested[-1] == (3, set())
+    world.controller.drain("b", "for repair")
+    await world.steps(2)
+    world.cluster.lose("b")
+    await world.steps(2)
+    assert world.cluster.requested[-1] == (3, set()), "what is gone need not be named"
 
 
 async def test_without_declared_nodes_nobody_is_asked_for_any() -> None:
@@ -398,7 +434,7 @@ async def test_a_controller_that_starts_on_many_nodes_gives_none_back_at_once() 
     world = World(*(node(one, declared=True) for one in "abc"), config=ControlConfig(port=8080, size=SIZE))
     await world.steps(6)
     assert dict(world.controller.nodes.draining) == {}
-    assert world.cluster.requested == [3]
+    assert world.cluster.requested == [(3, set())]
 
 
 async def test_decisions_are_bounded_and_counted() -> None:
@@ -409,14 +445,3 @@ async def test_decisions_are_bounded_and_counted() -> None:
         world.controller.undrain("a", "y")
     assert len(world.controller.decisions) == 200
     assert world.controller.stats()["decisions"]["drain"] == 300
-
-
-@pytest.mark.parametrize("is_away", [False, True])
-async def test_when_everything_ends_the_load_balancer_is_told(is_away: bool) -> None:
-    world = World(node("a"), node("b"))
-    await world.steps(4)
-    assert len(world.balancer.targets) == 2
-    world.balancer.is_away = is_away
-    await world.controller.close()
-    await world.controller.withdraw()
-    assert len(world.balancer.targets) == (2 if is_away else 0)
