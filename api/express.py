@@ -30,7 +30,7 @@ from api.replies import WireReplies, encode, tag_of
 from api.schemas.catalogue import SectionReply
 from api.schemas.enrollments import EnrolledReply
 from api.schemas.problem import ProblemReply
-from api.state import ACCESS_TOKENS, ENROLLMENT_LIMIT, METRICS, REQUEST_IDS, SERVICES
+from api.state import ACCESS_TOKENS, ENROLLMENT_LIMIT, METRICS, READINESS, REQUEST_IDS, SERVICES
 from api.tokens import InvalidTokenError
 
 ENROLLMENTS = "/api/enrollments"
@@ -92,6 +92,7 @@ class Express:
 
     def __init__(self, app: web.Application, headers: dict[str, str]) -> None:
         services = app[SERVICES]
+        self._readiness = app[READINESS]
         self._gateway = services.gateway
         self._board = services.seats
         self._slow_s = services.config.slow_request_s
@@ -102,6 +103,11 @@ class Express:
         self._request_ids = app[REQUEST_IDS]
         self._replies = WireReplies(headers)
         self._shown: dict[int, _Shown] = {}
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the process is about to end, so that connections are to end with their answers."""
+        return self._readiness.is_draining
 
     def take(self, message: RawRequestMessage, body: bytes, client: Client) -> bool:
         """Take on a request that is here as a whole: the client is told, once. If it says False, nothing happened."""

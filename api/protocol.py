@@ -28,6 +28,7 @@ SECTION_LINE = b"GET /api/sections/"
 TELLING = frozenset({201, 409, 503})
 """Statuses of answers that waited for a decision: how long they took says how long the queue is."""
 TURN_AWAY_TIMEOUT_S = 5.0
+CLOSING = b"\r\nConnection: close\r\n\r\n"
 
 
 class SheddingProtocol(RequestHandler):
@@ -202,13 +203,18 @@ class SheddingProtocol(RequestHandler):
             self._came_early = b""
             self._shedder.answer_later(self, refusal)
 
-    def answer(self, refusal: bytes) -> None:
-        """Write the answer to the request that was turned away, and go on with what came after it."""
+    def answer(self, answer: bytes) -> None:
+        """Write an answer that is not aiohttp's, and go on with what came after its request."""
         came_early, self._came_early = self._came_early, None
         transport = self.transport
         if transport is None:
             return
-        transport.write(refusal)
+        if self._express.is_draining:
+            # As the handlers do (`api/middleware.py`): no client may find the connection closed with its next request.
+            transport.write(answer.replace(b"\r\n\r\n", CLOSING, 1))
+            transport.close()
+            return
+        transport.write(answer)
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if came_early:
             transport.resume_reading()

@@ -17,7 +17,7 @@ from allocator.outcomes import Code, Outcome
 from api.app import build_app, make_express
 from api.protocol import SheddingRunner
 from api.services import ApiConfig
-from api.state import ACCESS_TOKENS, SHEDDER
+from api.state import ACCESS_TOKENS, READINESS, SHEDDER
 from tests.unit.api.fakes import OTHER_STUDENT, SECRET, STUDENT, FakeGateway, World
 
 BODY = b'{"section_id":7}'
@@ -260,6 +260,22 @@ async def test_a_flood_of_one_student_takes_no_room_from_others() -> None:
         assert (status, body["code"]) == (429, "rate_limited")
         assert int(headers["retry-after"]) >= 1
         assert {one.student_id for one in at.gateway.commands if isinstance(one, Enroll)} == {1, 2}
+
+
+async def test_while_the_process_is_about_to_end_every_answer_ends_its_connection() -> None:
+    async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as second:
+        await first.send(at.enroll())
+        await at.filled(1)
+        at.app[READINESS].is_draining = True
+        await second.send(at.enroll(OTHER_STUDENT))
+        refused, refusal_headers, _ = await second.answer()
+        at.gateway.go.set()
+        status, headers, _ = await first.answer()
+
+        assert (refused, status) == (503, 201)
+        assert refusal_headers["connection"] == headers["connection"] == "close"
+        assert await second.is_closed()
+        assert await first.is_closed()
 
 
 async def test_a_connection_too_many_gets_one_answer_and_is_closed() -> None:
