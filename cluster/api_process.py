@@ -6,26 +6,21 @@ A composition root: cluster/ otherwise knows nothing of api/.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import signal
-import threading
 from typing import TYPE_CHECKING, Any
 
 import ray
 
+from cluster import sigterm
 from cluster.control.spot import SpotWatch, is_ec2
 from cluster.control.subscription import Subscription
 from cluster.node import NodeConfig
 from cluster.settings import SpotWatching
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-    from types import FrameType
-
     from api.server import ActorLink
 
-log = logging.getLogger(__name__)
+sigterm.prepare()
 
 
 class ApiServer:
@@ -39,44 +34,28 @@ class ApiServer:
         self._server = Server(
             config.settings, config.database_url, config.redis_url, config.jwt_secret, self._connect_actors
         )
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_stopping = False
-        self._ending: Future[None] | None = None
-        self._heed_sigterm()
+        self._ending: asyncio.Task[None] | None = None
 
     async def start(self, port: int | None = None) -> int:
         """Connect, listen and return the port. Again changes nothing. None: the configured port."""
-        self._loop = asyncio.get_running_loop()
+        sigterm.heed(self._end)
         return await self._server.start(port)
 
     async def stop(self, drain_s: float = 0.0) -> None:
         """Say so to load balancers for ``drain_s``, finish what is under way, close."""
-        self._is_stopping = True
         await self._server.stop(drain_s)
 
-    def _heed_sigterm(self) -> None:
-        """Stop serving first when somebody sends SIGTERM: Ray would wait until no call to an actor is under way,
-        and while requests come, one always is.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            log.warning("SIGTERM is left to Ray: requests that come meanwhile may hold it up")
-            return
-        rays_own = signal.getsignal(signal.SIGTERM)
+    def _end(self) -> None:
+        """SIGTERM: as ``stop``, and then the process ends. The controller starts another."""
 
-        def stop_first(number: int, frame: FrameType | None) -> None:
-            signal.signal(signal.SIGTERM, rays_own)  # a second one is Ray's
-            if self._loop is None or self._is_stopping:
-                os.kill(os.getpid(), signal.SIGTERM)
-            else:
-                self._ending = asyncio.run_coroutine_threadsafe(self._stop_and_end(), self._loop)
+        async def stop_and_exit() -> None:
+            try:
+                await self.stop(self._config.settings.drain_s)
+            finally:
+                os._exit(0)
 
-        signal.signal(signal.SIGTERM, stop_first)
-
-    async def _stop_and_end(self) -> None:
-        try:
-            await self.stop(self._config.settings.drain_s)
-        finally:
-            os.kill(os.getpid(), signal.SIGTERM)
+        if self._ending is None:
+            self._ending = asyncio.create_task(stop_and_exit(), name="SIGTERM")
 
     async def pulse(self) -> dict[str, object]:
         """What this process says of itself, in the words of ``cluster.control.model.Pulse``."""
