@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from cluster.http_client import HEADERS_END, Target, content_length, header
+from cluster.http_client import HEADERS_END, Target, content_length, get, header
 
 POLL_S = 0.0005
 PORTION = 16
@@ -113,7 +113,7 @@ class Flood:
             self._open()
         last = self._idle[-1].socket
         last.settimeout(ACCEPT_TIMEOUT_S)
-        last.send(f"GET /health HTTP/1.1\r\nHost: {self._target.host}\r\n\r\n".encode())
+        last.send(get(self._target, "/health"))
         answer = b""
         while (end := answer.find(HEADERS_END)) < 0 or len(answer) < end + 4 + content_length(answer, end):
             data = last.recv(REPLY_BYTES)
