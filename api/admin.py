@@ -9,6 +9,7 @@ from allocator.commands import ChangeCapacity, CloseSection, OpenSection, StaffC
 from api import problems
 from api.audit import record
 from api.bodies import JsonBody, path_id
+from api.deadline import Deadline
 from api.errors import ApiError
 from api.outcomes import require_done
 from api.replies import json_reply
@@ -36,11 +37,15 @@ async def change_section(request: web.Request) -> web.Response:
     """
     section_id = path_id(request)
     wanted = await CHANGE.read(request)
+    deadline = Deadline(request)
     services, user_id = request.app[SERVICES], request[PRINCIPAL].user_id
     for command in commands_for(wanted, section_id, user_id):
-        await record(request, ACTIONS[type(command)], f"section:{section_id}")
-        require_done(await services.gateway.submit(command), not_found="There is no such section.")
-    section = await services.catalogue.section(section_id)
+        async with deadline.kept():
+            await record(request, ACTIONS[type(command)], f"section:{section_id}")
+        outcome = await services.gateway.submit(command, deadline.left_s)
+        require_done(outcome, not_found="There is no such section.")
+    async with deadline.kept():
+        section = await services.catalogue.section(section_id)
     if section is None:
         raise no_such_section()
     return json_reply(SectionReply.of(section))

@@ -16,6 +16,7 @@ from api.access import student_id_of
 from api.audit import record
 from api.bodies import JsonBody, QueryString, RequestKey, path_id, read_request_key
 from api.cache import read_through
+from api.deadline import Deadline
 from api.errors import ApiError, rate_limited
 from api.outcomes import count_outcome, require_done
 from api.replies import encode, json_reply
@@ -56,11 +57,13 @@ async def enroll(request: web.Request) -> web.Response:
 
 async def drop(request: web.Request) -> web.Response:
     """Give up a seat or a place. Dropping what is dropped already is answered the same."""
+    deadline = Deadline(request)
     student_id = student_id_of(request)
     limit_writes(request, student_id)
     key = read_request_key(request.headers)
-    view = await own_enrollment(request, student_id)
-    outcome = await request.app[SERVICES].gateway.submit(_drop_command(view, key))
+    async with deadline.kept():
+        view = await own_enrollment(request, student_id)
+    outcome = await request.app[SERVICES].gateway.submit(_drop_command(view, key), deadline.left_s)
     count_outcome(request.app[METRICS].traffic, outcome)
     require_done(outcome, not_found="There is no such enrolment.")
     _recheck_waitlists(request, outcome, student_id)

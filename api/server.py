@@ -212,6 +212,7 @@ def api_config(settings: Settings, jwt_secret: str) -> ApiConfig:
         cors_origins=settings.cors_origins,
         trusted_proxies=settings.trusted_proxies,
         is_production=settings.env is Environment.PRODUCTION,
+        request_deadline_s=settings.request_deadline_s,
     )
 
 

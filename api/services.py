@@ -36,6 +36,7 @@ class ApiConfig:
         trusted_proxies: addresses or networks whose X-Forwarded-For is believed; none by default.
         is_production: promise HTTPS for ever (HSTS).
         slow_request_s: requests that take longer are logged as warnings.
+        request_deadline_s: how long a request may take that waits for several things one after the other.
     """
 
     jwt_secret: str = field(repr=False)
@@ -52,6 +53,7 @@ class ApiConfig:
     trusted_proxies: tuple[str, ...] = ()
     is_production: bool = False
     slow_request_s: float = 1.0
+    request_deadline_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

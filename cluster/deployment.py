@@ -60,6 +60,7 @@ HEAD_SHARE = 0.001
 SERVING_TIMEOUT_S = 120.0
 NAME_PAUSE_S = 0.1
 PING_TIMEOUT_S = 10.0
+ASK_PAUSE_S = 0.1
 STOP_MARGIN_S = 6.0
 """What closing takes beside finishing the requests that are under way."""
 
@@ -140,8 +141,8 @@ class Deployment:
         if self._controller is None:
             self._controller = await asyncio.to_thread(self._create)
             await give_a_head_start(self._seed)
-        port: int | None = await asyncio.wait_for(
-            _awaited(self._controller.serving_port.remote(SERVING_TIMEOUT_S)), SERVING_TIMEOUT_S + PING_TIMEOUT_S
+        port: int | None = await ask_until_heard(
+            lambda: self._controller.serving_port.remote(SERVING_TIMEOUT_S), SERVING_TIMEOUT_S + PING_TIMEOUT_S
         )
         if port is None:
             raise TimeoutError(f"not everything runs after {SERVING_TIMEOUT_S:.0f} s: see `seatline status`")
@@ -162,7 +163,7 @@ class Deployment:
 
     async def _is_ours(self, controller: Any) -> bool:
         with suppress(ray.exceptions.RayError, TimeoutError):
-            generation = await asyncio.wait_for(_awaited(controller.generation.remote()), PING_TIMEOUT_S)
+            generation = await ask_until_heard(controller.generation.remote, PING_TIMEOUT_S)
             return bool(generation == self._seed.generation)
         return False
 
@@ -227,6 +228,21 @@ def _kill_all(controller: Any) -> None:
         if name.startswith((API_PREFIX, POOLED_PREFIX, DEDICATED_PREFIX)):
             with suppress(ValueError):  # it ended a moment ago
                 ray.kill(ray.get_actor(name, namespace=NAMESPACE))
+
+
+async def ask_until_heard(call: Callable[[], Any], timeout_s: float) -> Any:
+    """What a call to an actor answers that changes nothing: a call that is lost on its way is made again.
+
+    Raises:
+        TimeoutError: if no answer comes in time.
+        ray.exceptions.RayError: if the actor cannot answer, now or later.
+    """
+    async with asyncio.timeout(timeout_s):
+        while True:
+            try:
+                return await call()
+            except ray.exceptions.ActorUnavailableError:
+                await asyncio.sleep(ASK_PAUSE_S)
 
 
 async def _awaited(ref: Any) -> Any:

@@ -48,7 +48,7 @@ class Counts:
     unknown: operations that never got one.
     by_code: what was answered that was not definite, and what was no answer at all.
     odd: answers that nobody should ever see.
-    late: requests whose answer took longer than their deadline allows.
+    late: answers that took longer than their deadline allows: seconds, and which.
     """
 
     requests: int = 0
@@ -56,7 +56,7 @@ class Counts:
     unknown: int = 0
     by_code: Counter[str] = field(default_factory=Counter)
     odd: list[str] = field(default_factory=list)
-    late: list[float] = field(default_factory=list)
+    late: list[tuple[float, str]] = field(default_factory=list)
 
 
 class Student:
@@ -213,7 +213,7 @@ class Load:
             return None
         took_s = time.monotonic() - sent_at
         if self._deadline_s is not None and took_s > self._deadline_s:
-            self.counts.late.append(took_s)
+            self.counts.late.append((took_s, f"{method} {path}: {answer.status} {answer.body}"))
         if answer.status in {429, 503}:
             self.counts.by_code[answer.body["code"]] += 1
             if "Retry-After" not in answer.headers:

@@ -12,6 +12,7 @@ import ray.exceptions
 from allocator.actor import Host, SectionActor
 from allocator.outcomes import Code
 from allocator.service import Limits
+from cluster.deployment import ask_until_heard
 from cluster.gateway import ActorLostError
 from cluster.host import HostFactory
 from cluster.ray_actors import RayActors
@@ -137,3 +138,33 @@ async def test_actors_that_died_are_not_asked_for_figures_for_ever() -> None:
 def test_a_turn_never_needs_more_ids_than_a_block_has() -> None:
     with pytest.raises(ConfigurationError):
         read_settings(batch_max=ENROLLMENT_ID_BLOCK + 1)
+
+
+async def test_a_start_outlives_calls_to_the_controller_that_are_lost_on_their_way() -> None:
+    answers: list[Any] = [_unavailable(), _unavailable(), 8080]
+
+    async def call() -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert await ask_until_heard(call, 5.0) == 8080
+    assert not answers
+
+
+async def test_a_controller_that_is_dead_or_stays_away_is_not_asked_for_ever() -> None:
+    async def lost() -> None:
+        raise _unavailable()
+
+    async def dead() -> None:
+        raise ray.exceptions.ActorDiedError
+
+    with pytest.raises(TimeoutError):
+        await ask_until_heard(lost, 0.3)
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        await ask_until_heard(dead, 5.0)
+
+
+def _unavailable() -> ray.exceptions.ActorUnavailableError:
+    return ray.exceptions.ActorUnavailableError("the connection broke", None)

@@ -91,10 +91,12 @@ class FakeGateway:
 
     def __init__(self) -> None:
         self.commands: list[Command] = []
+        self.deadlines_s: list[float | None] = []
         self.outcome = Outcome(Code.ENROLLED, 7, 100)
 
     async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
         self.commands.append(command)
+        self.deadlines_s.append(deadline_s)
         return self.outcome._replace(section_id=command.section_id)
 
     def send(self, command: Command, tell: Callable[[Outcome], None]) -> None:
@@ -171,11 +173,13 @@ class FakeEnrollments:
     def __init__(self) -> None:
         self.all: dict[int, EnrollmentView] = {}
         self.position_of: dict[int, int] = {}
+        self.find_takes_s = 0.0
 
     def add(self, *views: EnrollmentView) -> None:
         self.all.update((view.id, view) for view in views)
 
     async def find(self, enrollment_id: int) -> EnrollmentView | None:
+        await asyncio.sleep(self.find_takes_s)
         return self.all.get(enrollment_id)
 
     async def held_by(self, student_id: int) -> Sequence[EnrollmentView]:
@@ -276,8 +280,10 @@ class FakeAudit:
     def __init__(self) -> None:
         self.entries: list[tuple[int, str, str]] = []
         self.error: Exception | None = None
+        self.takes_s = 0.0
 
     async def record(self, user_id: int, action: str, subject: str, request_id: str) -> None:
+        await asyncio.sleep(self.takes_s)
         if self.error is not None:
             raise self.error
         self.entries.append((user_id, action, subject))

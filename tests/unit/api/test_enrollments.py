@@ -168,6 +168,30 @@ async def test_a_drop_is_sent_to_the_section_of_the_enrolment(api: Api) -> None:
     assert (command.section_id, command.student_id, command.enrollment_id) == (7, 1, 100)
 
 
+async def test_a_drop_is_decided_in_what_looking_it_up_has_left_of_the_deadline(make_api: MakeApi) -> None:
+    api = await make_api(request_deadline_s=2.0)
+    api.world.enrollments.add(enrollment(100))
+    api.world.enrollments.find_takes_s = 0.5
+    api.world.gateway.outcome = Outcome(Code.DROPPED, 7, 100)
+
+    assert (await api.ask("DELETE", "/api/enrollments/100")).status == 200
+
+    (left_s,) = api.world.gateway.deadlines_s
+    assert left_s is not None
+    assert 0.0 < left_s <= 1.5
+
+
+async def test_a_drop_that_cannot_be_looked_up_in_time_is_503_and_not_tried(make_api: MakeApi) -> None:
+    api = await make_api(request_deadline_s=0.1)
+    api.world.enrollments.add(enrollment(100))
+    api.world.enrollments.find_takes_s = 30.0
+
+    answer = await api.ask("DELETE", "/api/enrollments/100")
+
+    assert (answer.status, answer.code) == (503, "unavailable")
+    assert api.world.gateway.commands == []
+
+
 async def test_a_drop_has_the_waitlists_that_it_may_unblock_looked_at(api: Api) -> None:
     api.world.enrollments.add(enrollment(100))
     api.world.gateway.outcome = Outcome(Code.DROPPED, 7, 100, recheck=(8, 9))

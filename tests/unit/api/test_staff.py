@@ -11,7 +11,7 @@ from allocator.commands import ChangeCapacity, CloseSection, OpenSection
 from allocator.outcomes import Code, Outcome
 from allocator.ports import StoreUnavailableError
 from allocator.read_models import Account
-from tests.unit.api.conftest import Api
+from tests.unit.api.conftest import Api, MakeApi
 from tests.unit.api.fakes import ADMIN, OTHER_TEACHER, SECTION, STUDENT, TEACHER
 
 PATH = "/api/admin/sections/7"
@@ -101,6 +101,27 @@ async def test_what_cannot_be_put_on_record_is_neither_done_nor_shown(
     assert (answer.status, answer.code) == (503, "unavailable")
     assert api.world.gateway.commands == []
     assert "S001" not in answer.text
+
+
+async def test_several_commands_of_one_change_share_its_deadline(make_api: MakeApi) -> None:
+    api = await make_api(request_deadline_s=2.0)
+    api.world.gateway.outcome = Outcome(Code.CHANGED, 7)
+    api.world.audit.takes_s = 0.3
+
+    assert (await api.ask("PATCH", PATH, ADMIN, json={"is_open": False, "capacity": 40})).status == 200
+
+    first_s, second_s = (left_s or 0.0 for left_s in api.world.gateway.deadlines_s)
+    assert 0.0 < second_s <= first_s - 0.3 <= 1.4
+
+
+async def test_a_change_that_cannot_be_put_on_record_in_time_is_503_and_not_made(make_api: MakeApi) -> None:
+    api = await make_api(request_deadline_s=0.1)
+    api.world.audit.takes_s = 30.0
+
+    answer = await api.ask("PATCH", PATH, ADMIN, json={"capacity": 40})
+
+    assert (answer.status, answer.code) == (503, "unavailable")
+    assert api.world.gateway.commands == []
 
 
 async def test_a_change_of_no_section_is_404(api: Api) -> None:
