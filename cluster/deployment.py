@@ -38,6 +38,7 @@ import ray  # noqa: E402
 import ray.exceptions  # noqa: E402
 
 from allocator.section import SectionState  # noqa: E402
+from cluster.asking import ask_until_heard  # noqa: E402
 from cluster.control.actor import ControllerActor, ControllerSeed, give_a_head_start  # noqa: E402
 from cluster.control.generation import generation_of  # noqa: E402
 from cluster.control.names import API_PREFIX, CONTROLLER  # noqa: E402
@@ -60,7 +61,6 @@ HEAD_SHARE = 0.001
 SERVING_TIMEOUT_S = 120.0
 NAME_PAUSE_S = 0.1
 PING_TIMEOUT_S = 10.0
-ASK_PAUSE_S = 0.1
 STOP_MARGIN_S = 6.0
 """What closing takes beside finishing the requests that are under way."""
 
@@ -228,21 +228,6 @@ def _kill_all(controller: Any) -> None:
         if name.startswith((API_PREFIX, POOLED_PREFIX, DEDICATED_PREFIX)):
             with suppress(ValueError):  # it ended a moment ago
                 ray.kill(ray.get_actor(name, namespace=NAMESPACE))
-
-
-async def ask_until_heard(call: Callable[[], Any], timeout_s: float) -> Any:
-    """What a call to an actor answers that changes nothing: a call that is lost on its way is made again.
-
-    Raises:
-        TimeoutError: if no answer comes in time.
-        ray.exceptions.RayError: if the actor cannot answer, now or later.
-    """
-    async with asyncio.timeout(timeout_s):
-        while True:
-            try:
-                return await call()
-            except ray.exceptions.ActorUnavailableError:
-                await asyncio.sleep(ASK_PAUSE_S)
 
 
 async def _awaited(ref: Any) -> Any:

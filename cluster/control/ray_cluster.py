@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from allocator.heat import ActorHeat
 from cluster.api_process import create_api_server
+from cluster.asking import ask_until_heard
 from cluster.control.fleet import Fleet
 from cluster.control.model import LABEL_CHARACTERS, SEATLINE_NODE, Node, Pulse
 from cluster.control.names import own_section, placed
@@ -176,7 +177,8 @@ class RayCluster:
     async def _started(self, name: str, handle: Any, ask: Callable[[], Any]) -> Any:
         """Have a new actor say that it can work. One that does not is ended: it may not pass for one that can."""
         try:
-            answer = await asyncio.wait_for(_awaited(ask()), START_TIMEOUT_S)
+            # Both may be asked again, and must be: a lost answer would be the end of an actor that works.
+            answer = await ask_until_heard(ask, START_TIMEOUT_S)
         except ray.exceptions.ActorDiedError as error:
             raise ActorLostError(_in_short(error)) from error
         except (ray.exceptions.RayError, TimeoutError, OSError) as error:

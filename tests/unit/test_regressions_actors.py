@@ -12,7 +12,7 @@ import ray.exceptions
 from allocator.actor import Host, SectionActor
 from allocator.outcomes import Code
 from allocator.service import Limits
-from cluster.deployment import ask_until_heard
+from cluster.asking import ask_until_heard
 from cluster.gateway import ActorLostError
 from cluster.host import HostFactory
 from cluster.ray_actors import RayActors
