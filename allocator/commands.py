@@ -61,6 +61,9 @@ class RecheckHead(NamedTuple):
 
 
 StudentCommand = Enroll | Drop
+STUDENT_COMMANDS = (Enroll, Drop)
+"""The same for ``isinstance``: a union would be put together anew for every command."""
+
 StaffCommand = ChangeCapacity | CloseSection | OpenSection
 Command = Enroll | Drop | ChangeCapacity | CloseSection | OpenSection | RecheckHead
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from allocator.commands import ChangeCapacity, Drop, Enroll, RecheckHead, StudentCommand, request_of
+from allocator.catalogue import SectionFacts
+from allocator.commands import STUDENT_COMMANDS, ChangeCapacity, Drop, Enroll, RecheckHead, StudentCommand, request_of
 from allocator.inbox import Entry
 from allocator.outcomes import FINAL, Code, Outcome, Reason, ReasonCode, refused
 from allocator.ports import Changes, SeatWrite, StoredAnswer
@@ -77,7 +78,7 @@ class Decision:
         command = entry.command
         if command.section_id in self._sealed:
             return None
-        if isinstance(command, Enroll | Drop):
+        if isinstance(command, STUDENT_COMMANDS):
             return self._decide_for_student(entry, command, answers, held)
         draft = self._draft(command.section_id)
         if isinstance(command, RecheckHead):
@@ -104,12 +105,15 @@ class Decision:
         draft = self._draft(command.section_id)
         if isinstance(command, Enroll) and self._comes_too_soon(entry, draft):
             return None
+        facts = self._facts_of(command.section_id)
+        record = self._records.get(RecordKey(command.student_id, facts.term.semester_id))
         seq_before = draft.seq
-        outcome = self._apply_rules(command, draft, held)
+        outcome = self._apply_rules(command, draft, facts, record, held)
         changed = draft.seq != seq_before
         if changed:
             self._touched.add(touch)
-            self._unblock(command.student_id, draft)
+        if changed and record is not None:
+            self._unblock(record)
         # One that was sent again is kept too: should its first try come late, it must find what it was answered.
         if changed or ((command.keep_answer or command.maybe_tried) and outcome.code in FINAL):
             self._new_answers.append(StoredAnswer(*key, request_of(command), outcome))
@@ -128,9 +132,9 @@ class Decision:
         self._sealed.add(draft.section_id)
         return True
 
-    def _unblock(self, student_id: int, changed: Section) -> None:
-        """The student's record changed: nobody may pass them where a promotion was refused, until it is tried again."""
-        record = self._records[RecordKey(student_id, self._facts_of(changed.section_id).term.semester_id)]
+    def _unblock(self, record: RegistrationRecord) -> None:
+        """A student's record changed: nobody may pass them where a promotion was refused, until it is tried again."""
+        student_id = record.key.student_id
         for section_id in record.waitlisted:
             section = self._sections.get(section_id)
             waiting = section and section.waitlist.get(student_id)
@@ -142,9 +146,14 @@ class Decision:
             return Outcome(Code.KEY_REUSED, command.section_id)
         return stored.outcome._replace(replayed=True)
 
-    def _apply_rules(self, command: StudentCommand, draft: Section, held: Mapping[int, HeldEnrollment]) -> Outcome:
-        facts = self._facts_of(command.section_id)
-        record = self._records.get(RecordKey(command.student_id, facts.term.semester_id))
+    def _apply_rules(
+        self,
+        command: StudentCommand,
+        draft: Section,
+        facts: SectionFacts,
+        record: RegistrationRecord | None,
+        held: Mapping[int, HeldEnrollment],
+    ) -> Outcome:
         if record is None:
             reason = Reason(ReasonCode.NOT_REGISTERED, "You have no registration record in this semester.")
             return refused(command.section_id, reason)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from allocator.commands import Command, Drop, Enroll
+from allocator.commands import STUDENT_COMMANDS, Command, Drop
 from allocator.decision import Decision, seat_write
 from allocator.facts import FactsCache
 from allocator.heat import ActorHeat, Heat
@@ -270,8 +270,9 @@ class SectionService:
         await self._facts.load({entry.command.section_id for entry in entries}.union(promoting))
         ids = await self._ids.reserve(len(entries))
         async with self._store.turn() as turn:
-            records = await self._lock(turn, entries, promoting)
-            ready, stepped_aside = self._split(entries, records)
+            keys = [self._record_key(entry.command) for entry in entries]
+            records = await self._lock(turn, entries, keys, promoting)
+            ready, stepped_aside = self._split(entries, keys, records)
             answers = await turn.answers(_keys_to_look_up(ready))
             held = await turn.enrollments(_enrollments_to_look_up(ready))
             decision = Decision(self._sections, self._facts.__getitem__, records, ids, self._clock.now())
@@ -308,7 +309,7 @@ class SectionService:
             seats = {counts.section_id: counts for counts in changes.seats}
             students = {record.key.student_id for record in changes.records}
             for command in again:
-                if isinstance(command, Enroll | Drop):
+                if isinstance(command, STUDENT_COMMANDS):
                     students.add(command.student_id)
                     if command.section_id not in seats:
                         seats[command.section_id] = seat_write(self._sections[command.section_id])
@@ -382,13 +383,12 @@ class SectionService:
             await self._lease.release(passive)
 
     async def _lock(
-        self, turn: Turn, entries: list[Entry], promoting: list[int]
+        self, turn: Turn, entries: list[Entry], keys: list[RecordKey | None], promoting: list[int]
     ) -> dict[RecordKey, RegistrationRecord]:
         """Lock the records of the commands' students and of the waitlist heads; load the facts that they refer to."""
         wait: set[RecordKey] = set()
         skip: set[RecordKey] = set()
-        for entry in entries:
-            key = self._record_key(entry)
+        for entry, key in zip(entries, keys, strict=True):
             if key is not None:
                 (wait if entry.deferrals >= self._limits.deferrals_max else skip).add(key)
         for section_id in promoting:
@@ -404,13 +404,12 @@ class SectionService:
         return locked.records
 
     def _split(
-        self, entries: list[Entry], records: dict[RecordKey, RegistrationRecord]
+        self, entries: list[Entry], keys: list[RecordKey | None], records: dict[RecordKey, RegistrationRecord]
     ) -> tuple[list[Entry], list[Entry]]:
         """Entries that can be decided, and those whose student is locked elsewhere."""
         ready: list[Entry] = []
         aside: list[Entry] = []
-        for entry in entries:
-            key = self._record_key(entry)
+        for entry, key in zip(entries, keys, strict=True):
             waited = entry.deferrals >= self._limits.deferrals_max
             if key is None or key in records or waited:
                 ready.append(entry)
@@ -420,9 +419,8 @@ class SectionService:
                 aside.append(entry)
         return ready, aside
 
-    def _record_key(self, entry: Entry) -> RecordKey | None:
-        command = entry.command
-        if isinstance(command, Enroll | Drop):
+    def _record_key(self, command: Command) -> RecordKey | None:
+        if isinstance(command, STUDENT_COMMANDS):
             return RecordKey(command.student_id, self._facts[command.section_id].term.semester_id)
         return None
 
@@ -446,7 +444,7 @@ class SectionService:
         again = []
         for entry in entries:
             entry.in_doubt = entry.in_doubt or doubt
-            if isinstance(entry.command, Enroll | Drop):
+            if isinstance(entry.command, STUDENT_COMMANDS):
                 entry.command = entry.command._replace(maybe_tried=True)
             elif entry.in_doubt:
                 entry.give_up()
@@ -496,7 +494,7 @@ def _keys_to_look_up(entries: list[Entry]) -> list[tuple[int, str]]:
     return [
         (command.student_id, command.key)
         for command in (entry.command for entry in entries)
-        if isinstance(command, Enroll | Drop) and (command.keep_answer or command.maybe_tried)
+        if isinstance(command, STUDENT_COMMANDS) and (command.keep_answer or command.maybe_tried)
     ]
 
 

@@ -9,11 +9,14 @@ import re
 from collections.abc import Mapping
 
 import structlog
+from multidict import istr
 
 from api.metrics import Traffic
 
 log = structlog.get_logger(__name__)
 _stdlib_log = logging.getLogger(__name__)  # structlog formats first and asks for the level afterwards
+
+REQUEST_ID_HEADER = istr("X-Request-Id")
 
 _is_sane = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
 
@@ -27,7 +30,7 @@ class RequestIds:
 
     def of(self, headers: Mapping[str, str]) -> str:
         """The name of the request with these headers."""
-        given = headers.get("X-Request-Id")
+        given = headers.get(REQUEST_ID_HEADER)
         return given if given and _is_sane(given) else f"{self._prefix}-{next(self._numbers)}"
 
 

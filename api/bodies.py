@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 import orjson
 from aiohttp import web
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDictProxy, istr
 
 from api import problems
 from api.errors import ApiError
@@ -21,6 +21,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 BODY_TIMEOUT_S = 10.0
 BODY_BYTES_MAX = 64 * 1024
 ID_MAX = 2**63 - 1
+IDEMPOTENCY_KEY = istr("Idempotency-Key")
+"""Such a name is folded once; a plain text would be at each request."""
 
 _fit_for_a_key = re.compile(r"[!#-&(-~]{1,128}").fullmatch
 """Visible ASCII, but for both kinds of quote: those would have to be escaped somewhere."""
@@ -88,7 +90,7 @@ def read_request_key(headers: CIMultiDictProxy[str]) -> RequestKey:
     Raises:
         ApiError: 400, if it is there and cannot be used.
     """
-    given = headers.getall("Idempotency-Key", None)
+    given = headers.getall(IDEMPOTENCY_KEY, None)
     if given is None:
         return RequestKey(secrets.token_hex(16), is_clients=False)
     if len(given) != 1 or not _fit_for_a_key(given[0]):

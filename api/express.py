@@ -36,7 +36,6 @@ from api.tokens import InvalidTokenError
 ENROLLMENTS = "/api/enrollments"
 SECTION = "/api/sections/{id}"
 JSON = "application/json"
-REQUEST_ID = "X-Request-Id"
 SHOWN_MAX = 50_000
 
 _section_path = re.compile(r"/api/sections/([1-9][0-9]{0,17})").fullmatch
@@ -150,7 +149,7 @@ class Express:
         except ApiError as error:
             reply, headers = problem_of(error, note.request_id), headers_of(error)
             status = reply.status
-        client.answer_express(status, self._replies.json(reply, status, {**headers, REQUEST_ID: note.request_id}))
+        client.answer_express(status, self._replies.json(reply, status, note.request_id, headers))
         note.answered(status)
 
     # Sections
@@ -167,7 +166,7 @@ class Express:
                 return
             shown = self._shown_as(view)
             status, body = (304, None) if known == shown.tag else (200, shown.body)
-            client.answer_express(status, self._replies.tagged(body, shown.tag, {REQUEST_ID: note.request_id}))
+            client.answer_express(status, self._replies.tagged(body, shown.tag, note.request_id))
             note.answered(status)
 
         return self._board.look(section_id, tell)

@@ -7,7 +7,7 @@ import time
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from api.answered import RequestIds, note_answer
+from api.answered import REQUEST_ID_HEADER, RequestIds, note_answer
 from api.errors import reply_to
 from api.state import METRICS, READINESS, REQUEST_ID
 
@@ -28,7 +28,7 @@ def make_edge(request_ids: RequestIds, *, is_production: bool, slow_request_s: f
             response = await handler(request)
         except Exception as error:  # noqa: BLE001  # the map knows what to do with each
             response = reply_to(error, request)
-        response.headers["X-Request-Id"] = request_id
+        response.headers[REQUEST_ID_HEADER] = request_id
         if is_production:
             response.headers["Strict-Transport-Security"] = HSTS
         if request.app[READINESS].is_draining:

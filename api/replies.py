@@ -85,18 +85,20 @@ class WireReplies:
         self._headers = headers
         self._beginnings: dict[tuple[int, int], bytes] = {}
 
-    def json(self, value: object, status: int, headers: Mapping[str, str]) -> bytes:
+    def json(self, value: object, status: int, request_id: str, headers: Mapping[str, str]) -> bytes:
         """As ``json_reply``, or as ``problem_reply`` where the status says that it is one."""
-        return self._whole(status, _JSON_HEADERS if status < 400 else _PROBLEM_HEADERS, headers, _encode(value))
+        lines = "".join([f"{name}: {text}\r\n" for name, text in headers.items()])
+        return self._whole(
+            status, _JSON_HEADERS if status < 400 else _PROBLEM_HEADERS, request_id, lines, _encode(value)
+        )
 
-    def tagged(self, body: bytes | None, tag: str, headers: Mapping[str, str]) -> bytes:
+    def tagged(self, body: bytes | None, tag: str, request_id: str) -> bytes:
         """As ``tagged_reply``; 304 without a body."""
-        return self._whole(304 if body is None else 200, _CATALOGUE_HEADERS, {"ETag": tag, **headers}, body)
+        return self._whole(304 if body is None else 200, _CATALOGUE_HEADERS, request_id, f"ETag: {tag}\r\n", body)
 
-    def _whole(self, status: int, base: CIMultiDict[str], headers: Mapping[str, str], body: bytes | None) -> bytes:
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    def _whole(self, status: int, base: CIMultiDict[str], request_id: str, lines: str, body: bytes | None) -> bytes:
         length = "" if body is None else f"Content-Length: {len(body)}\r\n"
-        more = f"{lines}Date: {rfc822_formatted_time()}\r\n{length}\r\n"
+        more = f"{lines}X-Request-Id: {request_id}\r\nDate: {rfc822_formatted_time()}\r\n{length}\r\n"
         return b"".join((self._beginning(status, base), more.encode("ascii"), body or b""))
 
     def _beginning(self, status: int, base: CIMultiDict[str]) -> bytes:

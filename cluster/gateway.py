@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 
-from allocator.commands import Command, Drop, Enroll
+from allocator.commands import STUDENT_COMMANDS, Command
 from allocator.outcomes import Code, Outcome
 from cluster.directory import Directory
 from cluster.wire import WireCodec, WireError
@@ -360,7 +360,7 @@ class Gateway:
         again = []
         for request in batch:
             request.in_doubt = True
-            if isinstance(request.command, Enroll | Drop):
+            if isinstance(request.command, STUDENT_COMMANDS):
                 request.command = request.command._replace(maybe_tried=True)
                 again.append(request)
             else:

@@ -6,7 +6,7 @@ Both stores write what this module derives, so that the tables cannot say anythi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 import orjson
@@ -90,7 +90,8 @@ def messages(events: Iterable[Event]) -> Iterator[Message]:
     """What students are told. The id is the event's own, so a repeated delivery can be recognised."""
     for event in events:
         topic = TOPICS.get(type(event))
-        if topic is not None and isinstance(event, EnrollmentEvent):
+        if topic is not None:
+            event = cast(EnrollmentEvent, event)
             payload = {
                 "student_id": event.student_id,
                 "section_id": event.section_id,
