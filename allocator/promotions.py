@@ -97,7 +97,8 @@ class Promotions:
         Done before each turn for the sections that it decides about, so that nobody passes a head that became eligible;
         from time to time also for those in which a seat is free that nobody could have.
         """
-        section_ids = set(deciding)
+        # Where nobody waits there is nothing to look at: that is nearly everywhere, before every turn.
+        section_ids = {section_id for section_id in deciding if self._sections[section_id].waitlist}
         now = self._clock.monotonic()
         if now >= self._recheck_at:
             self._recheck_at = now + self._recheck_interval_s

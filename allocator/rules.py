@@ -87,6 +87,8 @@ def reasons_of_prerequisites(facts: SectionFacts, record: RegistrationRecord) ->
 
 def reasons_of_corequisites(facts: SectionFacts, record: RegistrationRecord, held: list[SectionFacts]) -> list[Reason]:
     """Each accompanying course must be completed or taken in the same semester."""
+    if not facts.corequisites:
+        return []
     taken = {other.course_id for other in held}
     return [
         Reason(ReasonCode.COREQUISITE_MISSING, "A course that must be taken alongside is not.", course_id)

@@ -105,7 +105,7 @@ class Section:
             self.free > 0
             and self.is_open
             and (closes_at is None or now < closes_at)
-            and next(self.waitlist.eligible(), None) is not None
+            and self.waitlist.has_eligible
         )
 
     # Decisions
@@ -126,7 +126,7 @@ class Section:
         reasons = reasons_against_enrolling(facts, record, facts_of, now)
         if not self.is_open:
             reasons.append(Reason(ReasonCode.SECTION_CLOSED, "This section takes no more students."))
-        seat = self.free > 0 and next(self.waitlist.eligible(), None) is None
+        seat = self.free > 0 and not self.waitlist.has_eligible
         if not seat:
             reasons += self._reasons_against_waiting(command, facts)
         if reasons:

@@ -79,6 +79,11 @@ class Waitlist:
         if waiting is not None and waiting.blocked_at is not None:
             self._by_student[student_id] = waiting._replace(blocked_at=None)
 
+    @property
+    def has_eligible(self) -> bool:
+        """Whether there is one. Asked twice for each command, and mostly nobody waits at all."""
+        return bool(self._by_student) and next(self.eligible(), None) is not None
+
     def eligible(self) -> Iterator[Waiting]:
         """Those not known to be blocked, in order."""
         return (one for one in self._by_student.values() if one.blocked_at is None)
