@@ -101,12 +101,7 @@ class Section:
     def promotable(self, facts: SectionFacts, now: float) -> bool:
         """Whether a seat is free and someone waits for it whom nothing is known to block, while registration lasts."""
         closes_at = facts.term.closes_at
-        return (
-            self.free > 0
-            and self.is_open
-            and (closes_at is None or now < closes_at)
-            and self.waitlist.has_eligible
-        )
+        return self.free > 0 and self.is_open and (closes_at is None or now < closes_at) and self.waitlist.has_eligible
 
     # Decisions
 

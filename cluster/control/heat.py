@@ -26,6 +26,9 @@ class HeatLimits:
     pins_max: int = 8
 
 
+OTHERS_SHARE = 0.05
+"""Of its actor's commands must be for other sections: one that is nearly alone has nobody to be kept away from, and
+another process would cost the machine more than it spares anybody."""
 COOL_SHARE = 0.5
 """Of ``hot_per_s``. The gap keeps a section that is just hot from going to and fro."""
 
@@ -76,7 +79,8 @@ class HeatWatch:
             if own_section(name) is not None:
                 continue
             for section_id, per_s in pulse.hottest:
-                is_share = per_s >= self.limits.hot_share * pulse.commands_per_s
+                share = per_s / max(pulse.commands_per_s, per_s)
+                is_share = self.limits.hot_share <= share <= 1.0 - OTHERS_SHARE
                 if is_share and per_s >= self.limits.hot_per_s and section_id not in pinned:
                     found[section_id] = per_s
         return found

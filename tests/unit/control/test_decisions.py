@@ -110,7 +110,12 @@ def test_a_section_must_stay_hot_before_it_is_pinned() -> None:
 
 @pytest.mark.parametrize(
     ("per_s", "hottest", "why"),
-    [(120.0, (7, 90.0), "not hot enough"), (5000.0, (7, 300.0), "a small share of its actor")],
+    [
+        (120.0, (7, 90.0), "not hot enough"),
+        (5000.0, (7, 300.0), "a small share of its actor"),
+        (300.0, (7, 300.0), "alone on its actor"),
+        (300.0, (7, 290.0), "nearly alone"),
+    ],
 )
 def test_what_is_not_hot_enough_stays(per_s: float, hottest: tuple[int, float], why: str) -> None:
     assert looks(HeatWatch(LIMITS), pooled(per_s, hottest), set(), seconds=range(30)) == [], why
@@ -119,7 +124,7 @@ def test_what_is_not_hot_enough_stays(per_s: float, hottest: tuple[int, float], 
 def test_the_number_of_pins_is_bounded_and_the_hottest_go_first() -> None:
     watch = HeatWatch(LIMITS)
     pulses = {
-        f"sections-{label}-0": Pulse(commands_per_s=per_s, hottest=((one, per_s),))
+        f"sections-{label}-0": Pulse(commands_per_s=1.5 * per_s, hottest=((one, per_s),))
         for one, (label, per_s) in enumerate({"a": 200.0, "b": 400.0, "c": 300.0}.items(), start=1)
     }
     decided = looks(watch, pulses, set(), seconds=range(5))
