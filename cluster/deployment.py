@@ -218,7 +218,8 @@ def find_controller() -> Any | None:
 async def stop_everything(controller: Any, timeout_s: float) -> None:
     """Have the controller end all that it started, and itself; what it leaves is ended all the same."""
     with suppress(ray.exceptions.RayError, TimeoutError):
-        await asyncio.wait_for(_awaited(controller.stop.remote()), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await controller.stop.remote()
     await asyncio.to_thread(_kill_all, controller)
 
 
@@ -228,10 +229,6 @@ def _kill_all(controller: Any) -> None:
         if name.startswith((API_PREFIX, POOLED_PREFIX, DEDICATED_PREFIX)):
             with suppress(ValueError):  # it ended a moment ago
                 ray.kill(ray.get_actor(name, namespace=NAMESPACE))
-
-
-async def _awaited(ref: Any) -> Any:
-    return await ref
 
 
 def _quiet_ray() -> None:

@@ -79,9 +79,9 @@ class HeatWatch:
             if own_section(name) is not None:
                 continue
             for section_id, per_s in pulse.hottest:
-                share = per_s / max(pulse.commands_per_s, per_s)
-                is_share = self.limits.hot_share <= share <= 1.0 - OTHERS_SHARE
-                if is_share and per_s >= self.limits.hot_per_s and section_id not in pinned:
+                is_share = per_s >= self.limits.hot_share * pulse.commands_per_s
+                has_others = pulse.commands_per_s - per_s >= OTHERS_SHARE * pulse.commands_per_s
+                if is_share and has_others and per_s >= self.limits.hot_per_s and section_id not in pinned:
                     found[section_id] = per_s
         return found
 

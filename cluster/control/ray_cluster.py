@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -190,7 +190,7 @@ class RayCluster:
     async def _call(self, name: str, ask: Callable[[Any], Any], timeout_s: float) -> Any:
         try:
             async with asyncio.timeout(timeout_s):
-                return await _awaited(ask(await self._find(name)))
+                return await ask(await self._find(name))
         except ray.exceptions.ActorDiedError as error:
             self._handles.pop(name, None)
             raise ActorLostError(_in_short(error)) from error
@@ -246,10 +246,6 @@ def staying(leaving: Collection[str]) -> dict[str, str]:
 def _on(node: Node | None) -> Any:
     """On this node and no other; without one, wherever there is room."""
     return "SPREAD" if node is None else NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-
-
-async def _awaited(ref: Awaitable[T]) -> T:
-    return await ref
 
 
 def _in_short(error: BaseException) -> str:

@@ -112,11 +112,23 @@ def _without_what_never_was(operations: Sequence[Operation], final: Seats) -> li
     return [one for one in operations if may_have_been(one)]
 
 
+def _who_stay(operations: Iterable[Operation], final: Seats | None) -> dict[int, int]:
+    """Students who wait at the end and never asked to leave, with their order among themselves.
+
+    Each of them joined the line once, behind all who were in it.
+    """
+    if final is None:
+        return {}
+    leaving = {one.command.student_id for one in operations if isinstance(one.command, Drop)}
+    return {student: place for place, student in enumerate(one for one, _ in final.waiting if one not in leaving)}
+
+
 class _Search:
     def __init__(self, operations: Sequence[Operation], model: SectionModel, final: Seats | None) -> None:
         self._operations = operations
         self._model = model
         self._final = final
+        self._stay = _who_stay(operations, final)
 
     def run(self, start: Seats, nodes_max: int) -> Verdict:
         root = _Node(0, 0, start)
@@ -187,7 +199,16 @@ class _Search:
 
     def _after(self, node: _Node, index: int) -> list[Seats]:
         operation = self._operations[index]
-        return list(self._model.after(node.seats, operation.command, operation.outcome))
+        after = self._model.after(node.seats, operation.command, operation.outcome)
+        return [seats for seats in after if self._leads_to_the_end(seats)]
+
+    def _leads_to_the_end(self, seats: Seats) -> bool:
+        """Whether those who stay in line have come to it so far in the order in which they stand there at the end."""
+        if not self._stay:
+            return True
+        line = [student for student, _ in seats.waiting if student in self._stay]
+        is_begun = all(self._stay[student] == position for position, student in enumerate(line))
+        return is_begun and not any(student in self._stay for student, _ in seats.seated)
 
     def _with(self, node: _Node, index: int, seats: Seats) -> _Node:
         first, bits = node.first, node.bits | 1 << (index - node.first)

@@ -168,31 +168,22 @@ def test_the_explanation_names_what_does_not_fit() -> None:
     assert "student_id=2" in verdict.explain() or "student_id=1" in verdict.explain()
 
 
-LOST_MAX = 2
-
-
 @given(seed=st.integers(0, 2**32), capacity=st.integers(0, 4))
 @settings(max_examples=50, deadline=None)
 def test_a_real_section_seen_by_clients_at_once_is_accepted(seed: int, capacity: int) -> None:
-    """Operations that happen one by one inside overlapping spans are linearizable by construction.
-
-    Each lost answer multiplies the orders to try. With more than a few the search may give up, which is no verdict;
-    what it must never do is to call such a history wrong.
-    """
+    """Operations that happen one by one inside overlapping spans are linearizable by construction."""
     chance = random.Random(seed)
     recorder = Recorder()
     section = _RightSection(capacity)
     students = itertools.count(1)
     told: list[int] = []
     waiting: list[tuple[int, Command]] = []
-    lost = 0
     for _ in range(40):
         if len(waiting) == 5 or (waiting and chance.random() < 0.5):
             call, command = waiting.pop(chance.randrange(len(waiting)))
             outcome = section.do(command)
             if chance.random() < 0.1:
                 recorder.unknown(call)
-                lost += 1
                 continue
             recorder.ok(call, outcome)
             if isinstance(command, Enroll):
@@ -201,8 +192,7 @@ def test_a_real_section_seen_by_clients_at_once_is_accepted(seed: int, capacity:
             leaving = bool(told) and chance.random() < 0.4
             command = drop(told.pop(chance.randrange(len(told)))) if leaving else enroll(next(students))
             waiting.append((recorder.invoke("client", command), command))
-    verdict = check_section(recorder.by_section()[SECTION], Seats(capacity), section.final(), is_strict=True)
-    assert verdict.answer in ({Answer.LINEARIZABLE} if lost <= LOST_MAX else {Answer.LINEARIZABLE, Answer.UNDECIDED})
+    assert is_legal(recorder.by_section()[SECTION], capacity, section.final())
 
 
 class _RightSection:

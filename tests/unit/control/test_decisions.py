@@ -115,6 +115,7 @@ def test_a_section_must_stay_hot_before_it_is_pinned() -> None:
         (5000.0, (7, 300.0), "a small share of its actor"),
         (300.0, (7, 300.0), "alone on its actor"),
         (300.0, (7, 290.0), "nearly alone"),
+        (0.0, (7, 0.0), "nothing to do at all"),
     ],
 )
 def test_what_is_not_hot_enough_stays(per_s: float, hottest: tuple[int, float], why: str) -> None:
