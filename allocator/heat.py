@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 MEMORY_S = 5.0
 """After this time, a burst counts for a third of what it did."""
+COMPANY_MEMORY_S = 1.0
+"""The same for what else there is to do beside the busiest section: that is over sooner than a rate has settled."""
 FOLD_INTERVAL_S = 1.0
 COLD_PER_S = 0.01
 """A section with fewer commands a second than this is forgotten: whoever asks for the hottest does not mean it."""
@@ -20,6 +22,8 @@ class ActorHeat(NamedTuple):
 
     ``inbox`` is how many commands wait; ``sections`` how many are in memory; ``busy`` the share of the time that it
     spends in turns; ``hottest`` are section ids with their commands per second, the hottest first.
+    ``others_per_s`` are the commands of all but the busiest section of each moment: in a rush on one section after the
+    other it stays near zero, while the rates of both do not differ for seconds.
     """
 
     commands_per_s: float
@@ -27,6 +31,7 @@ class ActorHeat(NamedTuple):
     sections: int
     busy: float
     hottest: list[tuple[int, float]]
+    others_per_s: float = 0.0
 
 
 class Heat:
@@ -41,6 +46,7 @@ class Heat:
         self._folded_at = now
         self._rates: dict[int, float] = {}
         self._commands_per_s = 0.0
+        self._others_per_s = 0.0
         self._busy = 0.0
         self._seen_at: dict[int, float] = {}
 
@@ -75,7 +81,8 @@ class Heat:
         """The rates at this moment."""
         self._fold(now)
         hottest = nlargest(top, self._rates.items(), key=lambda item: item[1])
-        return ActorHeat(self._commands_per_s, inbox, len(self._seen_at), self._busy, hottest)
+        sections = len(self._seen_at)
+        return ActorHeat(self._commands_per_s, inbox, sections, self._busy, hottest, self._others_per_s)
 
     def _fold(self, now: float) -> None:
         """Let the rates decay, and take in what was counted since the last time."""
@@ -92,6 +99,9 @@ class Heat:
                 rates[section_id] = rate
         self._rates = rates
         self._commands_per_s = self._commands_per_s * kept + counts.total() * gain
+        others = counts.total() - max(counts.values(), default=0)
+        kept_of_others = exp(-passed_s / COMPANY_MEMORY_S)
+        self._others_per_s = self._others_per_s * kept_of_others + others * (1.0 - kept_of_others) / passed_s
         self._busy = min(1.0, self._busy * kept + self._busy_s * gain)
         self._seen_at.update({section_id: now for section_id in counts if section_id in self._seen_at})
         self._counts = Counter()

@@ -78,10 +78,11 @@ class HeatWatch:
         for name, pulse in pulses.items():
             if own_section(name) is not None:
                 continue
+            if pulse.others_per_s < OTHERS_SHARE * pulse.commands_per_s:
+                continue
             for section_id, per_s in pulse.hottest:
                 is_share = per_s >= self.limits.hot_share * pulse.commands_per_s
-                has_others = pulse.commands_per_s - per_s >= OTHERS_SHARE * pulse.commands_per_s
-                if is_share and has_others and per_s >= self.limits.hot_per_s and section_id not in pinned:
+                if is_share and per_s >= self.limits.hot_per_s and section_id not in pinned:
                     found[section_id] = per_s
         return found
 

@@ -45,6 +45,7 @@ class Pulse:
         busy: share of its time in which it worked, 0 to 1.
         waiting: commands or requests that wait in it.
         commands_per_s: what it decided or answered lately.
+        others_per_s: of a section actor, how much of that was not for the busiest section of its moment.
         sections: active ones; 0 for an API server.
         hottest: of a section actor, sections with their commands a second, the hottest first.
         view_version: of an API server, the directory that it goes by.
@@ -60,6 +61,7 @@ class Pulse:
     view_version: int = 0
     port: int | None = None
     p99_ms: float = 0.0
+    others_per_s: float = 0.0
 
 
 class Kind(enum.StrEnum):

@@ -87,6 +87,7 @@ class RayCluster:
             busy=heat.busy,
             waiting=heat.inbox,
             commands_per_s=heat.commands_per_s,
+            others_per_s=heat.others_per_s,
             sections=heat.sections,
             hottest=tuple((section_id, per_s) for section_id, per_s in heat.hottest),
         )

@@ -316,7 +316,9 @@ def heat_up(world: World, section_id: int, per_s: float) -> None:
     """The actor that has the section says that it is this hot."""
     for actor in world.cluster.actors.values():
         if section_id in actor.sections:
-            actor.pulse = Pulse(busy=0.5, commands_per_s=per_s * 1.25, hottest=((section_id, per_s),))
+            actor.pulse = Pulse(
+                busy=0.5, commands_per_s=per_s * 1.25, others_per_s=per_s * 0.25, hottest=((section_id, per_s),)
+            )
         else:
             actor.pulse = replace(actor.pulse, busy=0.0, commands_per_s=0.0, hottest=())
 

@@ -14,6 +14,7 @@ from cluster.control.rollout import api_step
 from cluster.control.schedule import parse_schedule, scheduled
 from cluster.control.sizing import SizeLimits, Sizing, leavers
 from tests.unit.control.fakes import node
+from tests.unit.test_heat import Load
 
 LABELS = st.sampled_from("abcd")
 GENERATIONS = st.sampled_from(["", "old", "new"])
@@ -90,8 +91,8 @@ LIMITS = HeatLimits(hot_share=0.4, hot_per_s=100, hot_for_s=4, cool_for_s=10, pi
 
 
 def pooled(per_s: float, *hottest: tuple[int, float]) -> dict[str, Pulse]:
-    """One pooled actor that says so."""
-    return {"sections-a-0": Pulse(commands_per_s=per_s, hottest=hottest)}
+    """One pooled actor that says so, with everything under way at once."""
+    return {"sections-a-0": Pulse(commands_per_s=per_s, others_per_s=per_s - hottest[0][1], hottest=hottest)}
 
 
 def looks(watch: HeatWatch, pulses: dict[str, Pulse], pins: set[int], *, seconds: range) -> list[Decision]:
@@ -122,10 +123,45 @@ def test_what_is_not_hot_enough_stays(per_s: float, hottest: tuple[int, float], 
     assert looks(HeatWatch(LIMITS), pooled(per_s, hottest), set(), seconds=range(30)) == [], why
 
 
+def pinned_in(rush: list[tuple[float, dict[int, int]]]) -> set[str]:
+    """Who gets an actor if sections are asked for like this: for so many seconds, so many commands a second."""
+    watch, load, found = HeatWatch(HeatLimits()), Load(), set()
+    for seconds, per_s in rush:
+        for _ in range(round(seconds)):
+            load.run(1.0, per_s)
+            heat = load.heat.read(load.now, 10, 0)
+            pulse = Pulse(
+                commands_per_s=heat.commands_per_s, others_per_s=heat.others_per_s, hottest=tuple(heat.hottest)
+            )
+            found |= {one.subject for one in watch.look({"sections-a-0": pulse}, set(), load.now)}
+    return found
+
+
+EVERYBODY = dict.fromkeys(range(100, 200), 50)
+
+
+@pytest.mark.parametrize(
+    ("rush", "pinned"),
+    [
+        ([(20.0, {1: 5000, **EVERYBODY})], {"1"}),
+        ([(20.0, {1: 3000, 2: 3000})], {"1", "2"}),
+        ([(20.0, {1: 3000})], set()),
+        ([(7.0, {1: 3000}), (7.0, {2: 3000}), (7.0, {3: 3000})], set()),
+        ([(7.0, {1: 9000}), (7.0, {2: 1000}), (7.0, {3: 9000})], set()),
+        ([(20.0, EVERYBODY), (20.0, {1: 5000})], set()),
+        ([(20.0, EVERYBODY), (20.0, {1: 5000, **EVERYBODY})], {"1"}),
+    ],
+)
+def test_a_section_is_kept_from_others_only_while_there_are_others(
+    rush: list[tuple[float, dict[int, int]]], pinned: set[str]
+) -> None:
+    assert pinned_in(rush) == pinned
+
+
 def test_the_number_of_pins_is_bounded_and_the_hottest_go_first() -> None:
     watch = HeatWatch(LIMITS)
     pulses = {
-        f"sections-{label}-0": Pulse(commands_per_s=1.5 * per_s, hottest=((one, per_s),))
+        f"sections-{label}-0": Pulse(commands_per_s=1.5 * per_s, others_per_s=0.5 * per_s, hottest=((one, per_s),))
         for one, (label, per_s) in enumerate({"a": 200.0, "b": 400.0, "c": 300.0}.items(), start=1)
     }
     decided = looks(watch, pulses, set(), seconds=range(5))
