@@ -25,6 +25,8 @@ NO_EFFECT = frozenset({Code.OVERLOADED, Code.UNAVAILABLE})
 """What an actor says of a try that had no effect. It says nothing of an earlier try that got no answer."""
 
 SWEEP_INTERVAL_S = 0.05
+SLOW_CALL_S = 0.1
+"""A call that takes longer does not keep others waiting: another leaves beside it."""
 RETRY_PAUSE_S = 0.05
 RETRY_PAUSE_MAX_S = 0.5
 FOLLOWED_AT_ONCE = 2
@@ -55,7 +57,8 @@ class GatewayLimits:
     deadline_s: how long a request may wait if its caller does not say.
     pending_max: requests that may wait for one actor; those beyond are answered ``OVERLOADED`` at once.
     batch_max: commands in one call.
-    calls_max: calls in flight to one actor.
+    calls_max: calls in flight to one actor. There is one as long as it is quick and carries all that waits: the
+        larger the batches, the less each command costs.
     unanswered_max: requests under way to all actors, wherever they wait; those beyond are answered ``OVERLOADED``.
     """
 
@@ -107,9 +110,12 @@ class _Request:
 
 
 class _Lane:
-    """All that waits for one actor, and the calls in flight to it. ``losses``: calls in a row without an answer."""
+    """All that waits for one actor, and the calls in flight to it. ``losses``: calls in a row without an answer.
 
-    __slots__ = ("calls", "in_flight", "losses", "name", "pending", "rests_until")
+    Where something is pending, at least one call is in flight or about to be.
+    """
+
+    __slots__ = ("calls", "in_flight", "losses", "name", "pending", "rests_until", "sent_at")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -118,6 +124,10 @@ class _Lane:
         self.calls = 0
         self.losses = 0
         self.rests_until = 0.0
+        self.sent_at: dict[int, float] = {}  # of the calls in flight, the oldest first
+
+    def has_slow_call(self, now: float) -> bool:
+        return any(now - sent_at > SLOW_CALL_S for sent_at in self.sent_at.values())
 
     @property
     def is_idle(self) -> bool:
@@ -224,9 +234,19 @@ class Gateway:
         if lane is None:
             lane = self._lanes[owner] = _Lane(owner)
         lane.pending.append(request)
-        if lane.calls < self._limits.calls_max:
-            lane.calls += 1
-            self._start(self._drain(lane))
+        if not lane.calls or self._needs_another(lane):
+            self._start_drain(lane)
+
+    def _start_drain(self, lane: _Lane) -> None:
+        lane.calls += 1
+        self._start(self._drain(lane))
+
+    def _needs_another(self, lane: _Lane) -> bool:
+        """Whether a call should leave beside those in flight."""
+        return lane.calls < self._limits.calls_max and self._is_behind(lane)
+
+    def _is_behind(self, lane: _Lane) -> bool:
+        return len(lane.pending) >= self._limits.batch_max or lane.has_slow_call(self._loop.time())
 
     async def _drain(self, lane: _Lane) -> None:
         """One call after the other, each with all that gathered during the last."""
@@ -236,6 +256,8 @@ class Gateway:
                 batch = self._take(lane)
                 if batch:
                     await self._send(lane, batch)
+                if lane.calls > 1 and not self._is_behind(lane):
+                    break  # the others carry on
         finally:
             lane.calls -= 1
 
@@ -265,6 +287,7 @@ class Gateway:
             _give_up(batch, sent=False)
             return
         lane.in_flight.update(dict.fromkeys(batch))
+        lane.sent_at[id(batch)] = self._loop.time()
         try:
             outcomes = self._codec.decode_outcomes(await self._call(lane.name, packed))
             if len(outcomes) != len(batch):
@@ -290,6 +313,7 @@ class Gateway:
             else:
                 self._start(self._conclude_in_portions(lane.name, batch, outcomes))
         finally:
+            del lane.sent_at[id(batch)]
             for request in batch:
                 lane.in_flight.pop(request, None)
 
@@ -404,6 +428,8 @@ class Gateway:
             for lane in list(self._lanes.values()):
                 _give_up_late(lane.in_flight, now, sent=True)
                 _give_up_late(lane.pending, now, sent=False)
+                if lane.pending and self._needs_another(lane):
+                    self._start_drain(lane)
 
 
 def _give_up(requests: Iterable[_Request], *, sent: bool) -> None:

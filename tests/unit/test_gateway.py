@@ -65,6 +65,59 @@ async def test_what_gathers_during_a_call_goes_out_in_the_next() -> None:
     assert [one.enrollment_id for one in outcomes] == list(range(1, 50))
 
 
+async def in_flight(actors: ScriptedActors, way: Gateway, students: range) -> list[asyncio.Task[Outcome]]:
+    """Requests of these students, sent on as far as they are at once."""
+    tasks = [asyncio.create_task(way.submit(enroll(student, 7))) for student in students]
+    await asyncio.sleep(0.01)
+    return tasks
+
+
+async def test_a_second_call_leaves_when_a_whole_batch_waits() -> None:
+    actors = ScriptedActors(enrolled)
+    async with gateway(actors, calls_max=2, batch_max=10) as way:
+        actors.gate.clear()
+        tasks = await in_flight(actors, way, range(1))
+        tasks += await in_flight(actors, way, range(1, 10))
+        assert [len(commands) for _, commands in actors.calls] == [1], "all that waits can go in the next"
+        tasks += await in_flight(actors, way, range(10, 40))
+        assert [len(commands) for _, commands in actors.calls] == [1, 10], "two calls and no more"
+        actors.gate.set()
+        await asyncio.gather(*tasks)
+        del actors.calls[:]
+        actors.gate.clear()
+        tasks = await in_flight(actors, way, range(50, 51))
+        tasks += await in_flight(actors, way, range(51, 55))
+        assert [len(commands) for _, commands in actors.calls] == [1], "and then one again"
+        actors.gate.set()
+        await asyncio.gather(*tasks)
+    assert [len(commands) for _, commands in actors.calls] == [1, 4]
+
+
+async def test_a_call_that_hangs_does_not_keep_the_others_waiting() -> None:
+    hangs = asyncio.Event()
+    actors = ScriptedActors(enrolled)
+
+    async def call(name: str, packed: bytes) -> bytes:
+        if len(actors.calls) == 0:
+            actors.calls.append((name, []))
+            await hangs.wait()
+        return await actors.call(name, packed)
+
+    directory = Directory(DirectoryView(0, Placement.POOLED, ("a",)))
+    way = Gateway(directory, call, GatewayLimits(calls_max=2))
+    (lost,) = await in_flight(actors, way, range(1))
+    behind = await in_flight(actors, way, range(1, 20))
+    assert not any(task.done() for task in behind)
+    async with asyncio.timeout(1.0):
+        await asyncio.gather(*behind)
+        for student in range(20, 30):  # and from now on there is a way past it
+            await way.submit(enroll(student, 7), 0.5)
+    assert not lost.done()
+    hangs.set()
+    assert (await lost).code is Code.ENROLLED
+    await way.close()
+
+
 async def test_a_moved_section_is_followed_and_keeps_its_key() -> None:
     def decide(name: str, commands: list[Command]) -> list[Outcome]:
         if name == "a":
