@@ -97,7 +97,9 @@ class SimulatedController:
         if by_owner and self._chaos.strikes(Fault.CONTROLLER_KILLED):
             await self._break_off(work)
         else:
-            self._trace(f"the controller moved {by_owner}: {await work}")
+            done = await work
+            silent = sorted(done.silent)  # as a set its order would differ from run to run
+            self._trace(f"the controller moved {by_owner}: {done.handed} let go, {done.taken} taken, {silent} silent")
 
     async def _break_off(self, work: Coroutine[Any, Any, object]) -> None:
         with contextlib.suppress(TimeoutError):
