@@ -112,10 +112,10 @@ class _Request:
 class _Lane:
     """All that waits for one actor, and the calls in flight to it. ``losses``: calls in a row without an answer.
 
-    Where something is pending, at least one call is in flight or about to be.
+    Where something is pending, at least one call is in flight or about to be. ``is_slow`` is the last sweep's word.
     """
 
-    __slots__ = ("calls", "in_flight", "losses", "name", "pending", "rests_until", "sent_at")
+    __slots__ = ("calls", "in_flight", "is_slow", "losses", "name", "pending", "rests_until", "sent_at")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -124,10 +124,8 @@ class _Lane:
         self.calls = 0
         self.losses = 0
         self.rests_until = 0.0
-        self.sent_at: dict[int, float] = {}  # of the calls in flight, the oldest first
-
-    def has_slow_call(self, now: float) -> bool:
-        return any(now - sent_at > SLOW_CALL_S for sent_at in self.sent_at.values())
+        self.sent_at: dict[int, float] = {}  # of the calls in flight
+        self.is_slow = False
 
     @property
     def is_idle(self) -> bool:
@@ -246,7 +244,7 @@ class Gateway:
         return lane.calls < self._limits.calls_max and self._is_behind(lane)
 
     def _is_behind(self, lane: _Lane) -> bool:
-        return len(lane.pending) >= self._limits.batch_max or lane.has_slow_call(self._loop.time())
+        return lane.is_slow or len(lane.pending) >= self._limits.batch_max
 
     async def _drain(self, lane: _Lane) -> None:
         """One call after the other, each with all that gathered during the last."""
@@ -428,6 +426,7 @@ class Gateway:
             for lane in list(self._lanes.values()):
                 _give_up_late(lane.in_flight, now, sent=True)
                 _give_up_late(lane.pending, now, sent=False)
+                lane.is_slow = any(now - sent_at > SLOW_CALL_S for sent_at in lane.sent_at.values())
                 if lane.pending and self._needs_another(lane):
                     self._start_drain(lane)
 

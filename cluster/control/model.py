@@ -8,6 +8,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from allocator.heat import ActorHeat
+
 log = logging.getLogger(__name__)
 
 LABEL_CHARACTERS = 12
@@ -62,6 +64,18 @@ class Pulse:
     port: int | None = None
     p99_ms: float = 0.0
     others_per_s: float = 0.0
+
+    @classmethod
+    def of_section_actor(cls, heat: ActorHeat) -> Pulse:
+        """What a section actor's drain loop says."""
+        return cls(
+            busy=heat.busy,
+            waiting=heat.inbox,
+            commands_per_s=heat.commands_per_s,
+            others_per_s=heat.others_per_s,
+            sections=heat.sections,
+            hottest=tuple(heat.hottest),
+        )
 
 
 class Kind(enum.StrEnum):

@@ -83,14 +83,7 @@ class RayCluster:
             said: Mapping[str, Any] = await self._call(name, lambda actor: actor.pulse.remote(), PULSE_TIMEOUT_S)
             return Pulse(**said)
         heat: ActorHeat = await self._call(name, lambda actor: actor.heat.remote(HOTTEST), PULSE_TIMEOUT_S)
-        return Pulse(
-            busy=heat.busy,
-            waiting=heat.inbox,
-            commands_per_s=heat.commands_per_s,
-            others_per_s=heat.others_per_s,
-            sections=heat.sections,
-            hottest=tuple((section_id, per_s) for section_id, per_s in heat.hottest),
-        )
+        return Pulse.of_section_actor(heat)
 
     async def active_sections(self, name: str) -> list[int]:
         """See ``Cluster``."""

@@ -129,10 +129,7 @@ def pinned_in(rush: list[tuple[float, dict[int, int]]]) -> set[str]:
     for seconds, per_s in rush:
         for _ in range(round(seconds)):
             load.run(1.0, per_s)
-            heat = load.heat.read(load.now, 10, 0)
-            pulse = Pulse(
-                commands_per_s=heat.commands_per_s, others_per_s=heat.others_per_s, hottest=tuple(heat.hottest)
-            )
+            pulse = Pulse.of_section_actor(load.heat.read(load.now, 10, 0))
             found |= {one.subject for one in watch.look({"sections-a-0": pulse}, set(), load.now)}
     return found
 
