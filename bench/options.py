@@ -9,6 +9,7 @@ import typer
 
 from bench.contestant import SEATLINE
 from bench.peers.registry import PEERS
+from bench.requests import BLOCK_STUDENTS
 
 Peers = Annotated[
     str,
@@ -16,7 +17,7 @@ Peers = Annotated[
 ]
 Seconds = Annotated[float, typer.Option(min=0.5, help="How long to measure, each time.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Rounds of each; medians over at least 3 are worth something.")]
-Connections = Annotated[int, typer.Option(min=1, max=512, help="Requests under way at once.")]
+Connections = Annotated[int, typer.Option(min=1, max=BLOCK_STUDENTS, help="Requests under way at once.")]
 Sections = Annotated[int, typer.Option(min=8, max=20_000, help="Sections that take part.")]
 Seed = Annotated[int, typer.Option(help="Of every random choice.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -12,9 +12,10 @@ from cluster.cli.tokens import KnownStudent
 from cluster.http_client import Target, post
 
 SECTIONS_PER_STUDENT = 5
-BLOCK_STUDENTS = 512
-"""Students of a block send their first request, then their second, and so on. The block is larger than the number of
-connections, so that no student has two under way at once, and small, so that a run uses up few students."""
+BLOCK_STUDENTS = 1024
+"""Students of a block send their first request, then their second, and so on. There are no more
+connections than students in a block, so that no student has two under way at once; it is small, so that a run uses up
+few of them."""
 
 
 def students_needed(request_count: int, section_count: int) -> int:

@@ -26,10 +26,9 @@ def test_no_pair_comes_twice(sections: int, skew: float) -> None:
 
 
 def test_a_student_has_one_request_under_way() -> None:
-    made = [student for student, _ in pairs(1024, 100, 0.0, 1)]
-    assert BLOCK_STUDENTS >= 512
-    for at in range(0, len(made) - 256, 97):
-        assert len(set(made[at : at + 256])) == 256
+    made = [student for student, _ in pairs(2 * BLOCK_STUDENTS, 100, 0.0, 1)]
+    for at in range(0, len(made) - BLOCK_STUDENTS, 97):
+        assert len(set(made[at : at + BLOCK_STUDENTS])) == BLOCK_STUDENTS
 
 
 def test_skew_makes_the_first_sections_hot() -> None:
