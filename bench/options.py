@@ -18,6 +18,14 @@ Peers = Annotated[
 Seconds = Annotated[float, typer.Option(min=0.5, help="How long to measure, each time.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Rounds of each; medians over at least 3 are worth something.")]
 Connections = Annotated[int, typer.Option(min=1, max=BLOCK_STUDENTS, help="Requests under way at once.")]
+ConnectionsOrBest = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=BLOCK_STUDENTS,
+        help="Requests under way at once, for all; left out, as many as each is quickest with, by a probe before.",
+    ),
+]
 Sections = Annotated[int, typer.Option(min=8, max=20_000, help="Sections that take part.")]
 Seed = Annotated[int, typer.Option(help="Of every random choice.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -35,8 +43,10 @@ NoPeers = Annotated[str, typer.Option("--peers", callback=_nobody, help="Only `n
 @dataclass(frozen=True, slots=True)
 class Options:
     """Args:
+    connections: requests under way at once.
     warmup_s: before each measurement; not counted.
     rate_max: requests a second to prepare for.
+    at_its_best: whether to load each contestant with as many as it is quickest with, instead.
     """
 
     seconds: float = 5.0
@@ -46,6 +56,7 @@ class Options:
     warmup_s: float = 1.0
     rate_max: int = 12_000
     seed: int = 1
+    at_its_best: bool = False
 
     @property
     def per_round(self) -> int:

@@ -9,10 +9,11 @@ from statistics import median
 from typing import Any
 
 from bench.contestant import SEATLINE, Contestant, run_command, start_peer, start_seatline
-from bench.load import Load, Source
+from bench.load import Load, Prepared, Source
 from bench.measured import Measured, merged, percentiles_ms
 from bench.options import Options
 from bench.peers.registry import PEERS, RAY_SECTIONS
+from bench.saturation import Pace, Probe, find_pace
 from bench.stand import Stand
 from bench.term import TokenBook, fill_term, read_term
 from bench.workloads import WARM_UP, Again, Plan, Requests, Workload
@@ -21,6 +22,7 @@ from persistence.importers.report import Progress
 from persistence.verify import verify
 
 TEMPLATE = "bench_template"
+WARM_UP_CONNECTIONS = 64
 Row = dict[str, Any]
 Report = Callable[[Row], None]
 
@@ -35,32 +37,61 @@ class Field:
     requests: Requests
     contestants: dict[str, Contestant]
     rows: list[Row] = field(default_factory=list)
+    paces: dict[tuple[str, str], Pace] = field(default_factory=dict)
 
     async def warm_up(self) -> None:
         """Let everybody activate sections, open connections and fill caches."""
         for contestant in self.contestants.values():
             requests = self.source(contestant, WARM_UP, 0)
-            load = Load(contestant.target, requests, connections=self.options.connections, warmup_s=0, seconds=2.0)
+            load = Load(contestant.target, requests, connections=WARM_UP_CONNECTIONS, warmup_s=0, seconds=2.0)
             await load.run()
             await contestant.settle()
 
     async def run(self, workload: Workload, progress: Progress, report: Report) -> None:
         """All rounds of a workload. Who begins moves on by one with every round."""
         able = [one for one in self.contestants.values() if workload.needs <= abilities(one)]
+        await self.find_paces(workload, able, progress)
         for turn in range(self.options.rounds):
             first = turn % max(1, len(able))
             for done, contestant in enumerate(able[first:] + able[:first]):
                 progress(workload.name, turn * len(able) + done, self.options.rounds * len(able))
                 source = self.source(contestant, workload, turn)
-                row = await measure(self.stand, contestant, source, self.options)
+                at_pace = self.at_pace(contestant, workload, self.options)
+                row = await measure(self.stand, contestant, source, at_pace)
                 self.rows.append({"workload": workload.name, "round": turn, **row})
                 report(self.rows[-1])
         progress(workload.name, 1, 1)
 
+    async def find_paces(self, workload: Workload, contestants: Sequence[Contestant], progress: Progress) -> None:
+        """Before the rounds of a workload: with how many requests under way each is quickest, if that is wanted."""
+        if not self.options.at_its_best:
+            return
+        for done, contestant in enumerate(contestants):
+            progress(f"{workload.name}: how many at once", done, len(contestants))
+            self.paces[workload.name, contestant.name] = await find_pace(self._probe(contestant, workload))
+        progress(f"{workload.name}: how many at once", 1, 1)
+
+    def _probe(self, contestant: Contestant, workload: Workload) -> Probe:
+        source = _as_source(self.source(contestant, workload, self.options.rounds))
+
+        async def probe(connections: int, warmup_s: float, seconds: float) -> float:
+            load = Load(contestant.target, source, connections=connections, warmup_s=warmup_s, seconds=seconds)
+            measured = await load.run()
+            await contestant.settle()
+            rate: float = getattr(measured, workload.counts)
+            return rate
+
+        return probe
+
+    def at_pace(self, contestant: Contestant, workload: Workload, options: Options) -> Options:
+        """How a contestant is loaded with a workload: at its best, if that was looked for."""
+        pace = self.paces.get((workload.name, contestant.name))
+        return options if pace is None else pace.of(options)
+
     def source(self, contestant: Contestant, workload: Workload, turn: int) -> Sequence[bytes] | Source:
         """What a contestant is sent in a round."""
         if workload.name == "churn":
-            return self.requests.churn()
+            return self.requests.churn
         few = contestant.peer is not None and contestant.peer.sections_max is not None
         prepared = self.requests.prepared(workload, turn, few=few)
         changes_nothing = workload.needs == {"read"} or not contestant.decides
@@ -73,6 +104,10 @@ class Field:
             if contestant.keeps_counts:
                 found[contestant.name] = await verify_contestant(contestant)
         return found
+
+
+def _as_source(requests: Sequence[bytes] | Source) -> Source:
+    return Prepared(requests) if isinstance(requests, Sequence) else requests
 
 
 def abilities(contestant: Contestant) -> frozenset[str]:
@@ -99,7 +134,8 @@ async def measure(
     measured = await load.run()
     await contestant.settle()
     used = {name: seconds - before[name] for name, seconds in contestant.cpu_s().items()}
-    return {"contestant": contestant.name, **measured.as_json(), **_cost(measured, used), "ran_out": load.ran_out}
+    figures = {**measured.as_json(), **_cost(measured, used)}
+    return {"contestant": contestant.name, "connections": options.connections, **figures, "ran_out": load.ran_out}
 
 
 def _cost(measured: Measured, used: Mapping[str, float]) -> Row:
@@ -133,7 +169,8 @@ async def open_field(
     stand: Stand, names: Sequence[str], workloads: Sequence[Workload], options: Options, progress: Progress
 ) -> AsyncIterator[Field]:
     """Draw the demand, make the databases, start everybody."""
-    plan = Plan(workloads, options.rounds, options.per_round, options.sections, RAY_SECTIONS, options.seed)
+    turns = options.rounds + options.at_its_best  # the last one for probes
+    plan = Plan(workloads, turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
     async with contextlib.AsyncExitStack() as stack:
         await stand.make_template(
             TEMPLATE,
@@ -174,6 +211,7 @@ def _median_of(rows: Sequence[Row], workload: Workload) -> Row:
     return {
         "per_s": round(median(figures), 1),
         "rounds": figures,
+        "connections": rows[0]["connections"],
         **{key: round(median(row[key] for row in rows if key in row), 1) for key in sorted(costs)},
         "latency_ms": percentiles_ms(merged(row["latency_hdr"] for row in rows)),
         "failed": sum(row["failed"] for row in rows),

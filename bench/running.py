@@ -36,7 +36,9 @@ async def measure_running(url: str | None, options: Options) -> dict[str, Any]:
         measured = await load.run()
         findings = await run_verify(settings, urls.database_url)
     row = {"workload": "uniform", "round": 0, "contestant": SEATLINE, **measured.as_json(), "ran_out": load.ran_out}
+    row["connections"] = options.connections
     median = {
+        "connections": options.connections,
         "per_s": round(measured.enrolled_per_s, 1),
         "latency_ms": row["latency_ms"],
         "client_cpu_share": round(measured.cpu_share, 3),

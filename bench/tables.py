@@ -27,7 +27,8 @@ def show_round(row: Row) -> None:
     cost = row.get("cpu_us_per_enrolment", row.get("cpu_us_per_answer", 0.0))
     err.print(
         f"  {row['workload']:<10} round {row['round'] + 1}  {row['contestant']:<24}"
-        f" {row['enrolled_per_s']:>9,.0f} enrolled/s {row['achieved_per_s']:>9,.0f} answers/s"
+        f" {row['connections']:>5,} at once {row['enrolled_per_s']:>9,.0f} enrolled/s"
+        f" {row['achieved_per_s']:>9,.0f} answers/s"
         f"  p50 {latency.get('p50', 0):7.1f} ms  p99 {latency.get('p99', 0):7.1f} ms  server {cost:7.0f} us"
         f"  client {row['client']['cpu_share']:4.0%}",
         highlight=False,
@@ -38,8 +39,8 @@ def show_round(row: Row) -> None:
 def show_medians(medians: Mapping[str, Mapping[str, Row]], ratios: Mapping[str, Mapping[str, float]]) -> None:
     """Throughput, latency and cost by workload and contestant."""
     table = Table(
-        "workload", "contestant", "per second", "ours / theirs", "p50 ms", "p99 ms", "p99.9 ms", "server CPU us",
-        "client CPU", title="Closed loop: medians of the rounds", title_justify="left",
+        "workload", "contestant", "at once", "per second", "ours / theirs", "p50 ms", "p99 ms", "p99.9 ms",
+        "server CPU us", "client CPU", title="Closed loop: medians of the rounds", title_justify="left",
     )  # fmt: skip
     for column in table.columns[2:]:
         column.justify = "right"
@@ -49,8 +50,9 @@ def show_medians(medians: Mapping[str, Mapping[str, Row]], ratios: Mapping[str, 
             ratio = ratios.get(name, {}).get(workload)
             cost = one.get("cpu_us_per_enrolment", one.get("cpu_us_per_answer"))
             table.add_row(
-                workload, f"[bold]{name}[/]" if name == SEATLINE else name, f"{one['per_s']:,.0f}",
-                f"{ratio:.2f}" if ratio else "", *(_ms(latency, point) for point in ("p50", "p99", "p99.9")),
+                workload, f"[bold]{name}[/]" if name == SEATLINE else name,
+                f"{one['connections']:,}", f"{one['per_s']:,.0f}", f"{ratio:.2f}" if ratio else "",
+                *(_ms(latency, point) for point in ("p50", "p99", "p99.9")),
                 f"{cost:,.0f}" if cost else "", f"{one['client_cpu_share']:.0%}",
             )  # fmt: skip
         table.add_section()

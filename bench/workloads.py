@@ -7,6 +7,7 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import orjson
@@ -139,8 +140,9 @@ class Requests:
             return writes
         return self._browsing(writes, turn)
 
+    @cached_property
     def churn(self) -> Churn:
-        """Students who drop and add again, without end."""
+        """Students who drop and add again, without end; one source for all rounds, since it knows who holds what."""
         plan = self._plan
         first = plan.students
         holders = [

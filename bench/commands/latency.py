@@ -12,6 +12,7 @@ from bench.contestant import SEATLINE, Contestant
 from bench.measured import merged, percentiles_ms
 from bench.options import AsJson, Connections, Options, Peers, Rounds, Seconds, Sections, Seed, contestants
 from bench.probes import batches, commit_latency, ray_latency
+from bench.requests import BLOCK_STUDENTS
 from bench.results import keep
 from bench.rounds import Field, Row, measure, open_field
 from bench.stand import open_stand
@@ -30,7 +31,7 @@ def latency(
     peers: Peers = "stored_function,conventional",
     seconds: Seconds = 5.0,
     rounds: Rounds = 3,
-    connections: Connections = 256,
+    connections: Connections = BLOCK_STUDENTS,
     sections: Sections = 1_000,
     shares: Annotated[str, typer.Option(help="Offered rates, as parts of each one's own peak.")] = "0.25,0.5,0.75,0.9",
     rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 12_000,
@@ -45,14 +46,19 @@ def latency(
 
         seatline bench latency --peers stored_function --shares 0.5 --seconds 10
     """
-    options = Options(seconds, rounds, connections, sections, 1.0, rate_max, seed)
+    options = Options(seconds, rounds, connections, sections, 1.0, rate_max, seed, at_its_best=True)
     parts = tuple(float(one) for one in shares.split(","))
     result = run_async(measure_latency([one for one in contestants(peers) if one != "echo"], parts, options))
     finish(result, as_json=as_json)
 
 
 async def measure_latency(names: list[str], shares: tuple[float, ...], options: Options) -> dict[str, Any]:
-    """Peak, offered rates, idle: round by round, contestant by contestant."""
+    """Peak, offered rates, idle: round by round, contestant by contestant.
+
+    Args:
+        shares: of each one's own peak, at which it is loaded.
+        options: its connections are those of the open loops; the peak is at each one's best.
+    """
     turns = options.rounds * (len(shares) + 2)
     drawing = replace(options, rounds=turns)
     rows: list[Row] = []
@@ -60,6 +66,7 @@ async def measure_latency(names: list[str], shares: tuple[float, ...], options: 
         with progress_bars() as progress:
             async with open_field(stand, names, [UNIFORM], drawing, progress) as field:
                 await field.warm_up()
+                await field.find_paces(UNIFORM, list(field.contestants.values()), progress)
                 for turn in range(options.rounds):
                     rows += await _round(field, turn, shares, options, progress)
                 home = field.contestants[SEATLINE].home
@@ -84,7 +91,7 @@ async def _round(field: Field, turn: int, shares: tuple[float, ...], options: Op
     everybody = list(field.contestants.values())
     peaks: dict[str, float] = {}
     for contestant in everybody:
-        quick = replace(options, seconds=min(PEAK_SECONDS, options.seconds))
+        quick = field.at_pace(contestant, UNIFORM, replace(options, seconds=min(PEAK_SECONDS, options.seconds)))
         row = await measure(field.stand, contestant, field.source(contestant, UNIFORM, first), quick)
         peaks[contestant.name] = row["enrolled_per_s"]
         rows.append({"kind": "peak", "share": None, "round": turn, **row})

@@ -11,6 +11,7 @@ from bench.commands import latency, micro, spike, throughput
 from bench.commands.report import report
 from bench.machine import describe
 from bench.options import Options, Peers, Rounds, Seed, contestants
+from bench.requests import BLOCK_STUDENTS
 from bench.results import LATEST
 from bench.workloads import WORKLOADS
 from cluster.cli.common import err, out, run_async
@@ -18,6 +19,7 @@ from cluster.cli.common import err, out, run_async
 WORKLOADS_OF_THE_SHORT = ("uniform", "hot", "reads")
 SHARES = (0.25, 0.5, 0.75)
 STUDENTS = 3_000
+RATE_MAX = 12_000
 
 
 def short(
@@ -38,15 +40,16 @@ def short(
     describe()  # the commit that runs is the one of now
     names = contestants(peers)
     strongest = [one for one in names if one in {"seatline", "stored_function"}]
-    options = Options(seconds, rounds, warmup_s=0.5, rate_max=11_000, seed=seed)
+    options = Options(
+        seconds, rounds, BLOCK_STUDENTS, warmup_s=0.5, rate_max=RATE_MAX, seed=seed, at_its_best=True
+    )  # fmt: skip
     err.print("[bold]throughput[/]")
     workloads = [WORKLOADS[name] for name in WORKLOADS_OF_THE_SHORT]
     throughput.finish(run_async(throughput.compare(names, workloads, options, limits=True)), as_json=False)
     err.print("[bold]latency[/]")
-    gentle = Options(seconds, rounds, connections=256, warmup_s=0.5, rate_max=11_000, seed=seed)
-    latency.finish(run_async(latency.measure_latency(strongest, SHARES, gentle)), as_json=False)
+    latency.finish(run_async(latency.measure_latency(strongest, SHARES, options)), as_json=False)
     err.print("[bold]spike[/]")
-    patient = Options(60.0, rounds, connections=256, seed=seed)
+    patient = Options(60.0, rounds, BLOCK_STUDENTS, seed=seed)
     spike.finish(run_async(spike.measure_spike(strongest, STUDENTS, patient)), as_json=False)
     err.print("[bold]micro[/]")
     micro.finish(micro.measure_micro(0.5, [], quiet=True), as_json=False)

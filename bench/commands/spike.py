@@ -12,6 +12,7 @@ import typer
 from bench.contestant import SEATLINE, Contestant, start_peer, start_seatline
 from bench.options import AsJson, Connections, Options, Peers, Rounds, Seconds, Seed, contestants
 from bench.peers.registry import PEERS
+from bench.requests import BLOCK_STUDENTS
 from bench.results import keep
 from bench.rounds import Row, measure, verify_contestant
 from bench.spike import Rush
@@ -29,7 +30,7 @@ def spike(
     students: Annotated[int, typer.Option(min=100, help="Who come in each round, all in the first moment.")] = 5_000,
     seconds: Seconds = 120.0,
     rounds: Rounds = 3,
-    connections: Connections = 256,
+    connections: Connections = BLOCK_STUDENTS,
     seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 from bench.machine import sync_rates
 from bench.options import (
     AsJson,
-    Connections,
+    ConnectionsOrBest,
     Options,
     Peers,
     Rounds,
@@ -19,6 +19,7 @@ from bench.options import (
     contestants,
 )
 from bench.postgres_limit import measure_batches
+from bench.requests import BLOCK_STUDENTS
 from bench.results import keep
 from bench.rounds import medians, open_field, ratios
 from bench.running import measure_running
@@ -37,7 +38,7 @@ def throughput(
     workloads: Annotated[str, typer.Option(help="Of them, by commas.")] = DEFAULT_WORKLOADS,
     seconds: Seconds = 5.0,
     rounds: Rounds = 3,
-    connections: Connections = 256,
+    connections: ConnectionsOrBest = None,
     sections: Sections = 1_000,
     warmup: Annotated[float, typer.Option(min=0, help="Seconds before each measurement, not counted.")] = 1.0,
     rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 12_000,
@@ -49,16 +50,20 @@ def throughput(
 ) -> None:
     """Durable enrolments a second at saturation: Seatline and its peers in turn, on services of their own.
 
-    Closed loop. Ends with `verify` on every database; exits 5 if an invariant is broken. Figures of all rounds, their
-    medians and the ratios are kept in bench/results/latest.json.
+    Closed loop, each with as many requests under way as it is quickest with, unless --connections says how many. Ends
+    with `verify` on every database; exits 5 if an invariant is broken. Figures of all rounds, their medians and the
+    ratios are kept in bench/results/latest.json.
 
     Examples:
 
         seatline bench throughput --peers stored_function,echo --workloads uniform,hot
 
-        seatline bench throughput --url up --connections 256 --sections 1000 --seconds 15
+        seatline bench throughput --url up --connections 1024 --sections 1000 --seconds 15
     """
-    options = Options(seconds, rounds, connections, sections, warmup, rate_max, seed)
+    at_once = connections or BLOCK_STUDENTS
+    options = Options(
+        seconds, rounds, at_once, sections, warmup, rate_max, seed, at_its_best=connections is None
+    )  # fmt: skip
     if url is not None:
         result = run_async(measure_running(None if url == "up" else url, options))
     else:

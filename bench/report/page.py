@@ -72,12 +72,13 @@ def _about(results: dict[str, Any]) -> str:
 def _throughput(results: dict[str, Any]) -> str:
     medians = results.get("throughput", {}).get("medians", {})
     rows = [
-        [workload, label(name), one["per_s"], *(one["latency_ms"].get(point) for point in ("p50", "p99", "p99.9")),
+        [workload, label(name), one["connections"], one["per_s"],
+         *(one["latency_ms"].get(point) for point in ("p50", "p99", "p99.9")),
          one.get("cpu_us_per_enrolment", one.get("cpu_us_per_answer")), one["client_cpu_share"]]
         for workload, by_name in medians.items()
         for name, one in by_name.items()
     ]  # fmt: skip
-    head = ["workload", "", "per second", "p50 ms", "p99 ms", "p99.9 ms", "server CPU us", "client, cores"]
+    head = ["workload", "", "at once", "per second", "p50 ms", "p99 ms", "p99.9 ms", "server CPU us", "client, cores"]
     return _table("Closed loop, medians of rounds", head, rows)
 
 

@@ -32,7 +32,8 @@ def row(name: str, turn: int, per_s: float) -> dict[str, Any]:
     measured = Measured(1.0, Counter(enrolled=int(per_s)))
     measured.latencies_s.extend([0.010] * 90 + [0.100] * 10)
     return {
-        "workload": "uniform", "contestant": name, "round": turn, "cpu_us_per_enrolment": 100.0, **measured.as_json()
+        "workload": "uniform", "contestant": name, "round": turn, "connections": 64, "cpu_us_per_enrolment": 100.0,
+        **measured.as_json(),
     }  # fmt: skip
 
 

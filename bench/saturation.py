@@ -1,0 +1,61 @@
+"""How many requests a contestant has under way when it is quickest.
+
+Who commits a batch at a time gains from everybody else who waits; who takes a lock for each only queues, and breaks
+down where locks time out. So "saturation" is another number for each of them, and each is measured at its own best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+from bench.options import Options
+
+LADDER = (16, 64, 256, 1_024)
+PAST_ITS_BEST = 0.75
+"""Who falls to this part of its best rate with more requests under way is not asked to take still more."""
+WORTH_IT = 1.03
+"""More requests under way make everybody wait longer; they must bring more than what the noise does."""
+PROBE_S = 1.0
+PROBE_MAX_S = 6.0
+PROBE_ANSWERS = 3
+"""At least so many on each connection in a probe: where they take turns, the first come all at once, and late."""
+ROUND_MAX_S = 8.0
+ROUND_ANSWERS = 4
+
+Probe = Callable[[int, float, float], Awaitable[float]]
+"""Load with so many connections, for so many seconds of warm-up and of measurement: answers a second."""
+
+
+class Pace(NamedTuple):
+    """Args:
+    connections: with which a contestant is quickest.
+    answer_s: how long one request takes then (Little's law).
+    """
+
+    connections: int
+    answer_s: float
+
+    def of(self, options: Options) -> Options:
+        """A round at this pace: longer for who takes seconds to answer, so that more than the first answers count."""
+        return replace(
+            options,
+            connections=self.connections,
+            seconds=max(options.seconds, min(ROUND_MAX_S, ROUND_ANSWERS * self.answer_s)),
+            warmup_s=max(options.warmup_s, min(ROUND_MAX_S / ROUND_ANSWERS, self.answer_s)),
+        )
+
+
+async def find_pace(probe: Probe) -> Pace:
+    """Try more and more requests under way until that makes it slower."""
+    best, best_rate = LADDER[0], 0.0
+    for connections in LADDER:
+        answer_s = connections / best_rate if best_rate else 0.0
+        seconds = min(PROBE_MAX_S, max(PROBE_S, PROBE_ANSWERS * answer_s))
+        rate = await probe(connections, min(PROBE_MAX_S / PROBE_ANSWERS, answer_s), seconds)
+        if rate > WORTH_IT * best_rate:
+            best, best_rate = connections, rate
+        elif rate < PAST_ITS_BEST * best_rate:
+            break
+    return Pace(best, best / best_rate if best_rate else 0.0)

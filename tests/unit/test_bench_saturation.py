@@ -1,0 +1,67 @@
+"""Each contestant at its own best: how many requests under way, and how long a round."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.options import Options
+from bench.saturation import LADDER, PROBE_MAX_S, ROUND_MAX_S, Pace, find_pace
+
+
+class Server:
+    """Answers at a rate that follows from how many requests are under way."""
+
+    def __init__(self, rates: dict[int, float]) -> None:
+        self._rates = rates
+        self.probed: dict[int, float] = {}
+
+    async def probe(self, connections: int, warmup_s: float, seconds: float) -> float:
+        """See ``bench.saturation.Probe``."""
+        assert warmup_s <= seconds
+        self.probed[connections] = seconds
+        return self._rates[connections]
+
+
+@pytest.mark.parametrize(
+    ("rates", "best"),
+    [
+        ((700.0, 2_600.0, 6_100.0, 7_600.0), 1_024),
+        ((1_500.0, 1_670.0, 1_920.0, 1_830.0), 256),
+        ((130.0, 144.0, 182.0, 80.0), 256),
+        ((40.0, 36.0, 1.2, 0.0), 16),
+        ((0.0, 0.0, 10.0, 5.0), 256),
+        ((400.0, 470.0, 475.0, 480.0), 64),
+    ],
+)
+async def test_it_is_the_number_with_the_most_answers(rates: tuple[float, ...], best: int) -> None:
+    server = Server(dict(zip(LADDER, rates, strict=True)))
+    pace = await find_pace(server.probe)
+    assert pace.connections == best
+    assert pace.answer_s == pytest.approx(best / rates[LADDER.index(best)])
+
+
+async def test_who_is_past_its_best_is_not_given_still_more() -> None:
+    server = Server({16: 40.0, 64: 36.0, 256: 1.2})
+    await find_pace(server.probe)
+    assert list(server.probed) == [16, 64, 256]
+
+
+async def test_who_answers_slowly_is_probed_longer_but_not_for_ever() -> None:
+    quick, slow = Server(dict.fromkeys(LADDER, 10_000.0)), Server(dict.fromkeys(LADDER, 100.0))
+    await find_pace(quick.probe)
+    await find_pace(slow.probe)
+    assert list(quick.probed.values()) == [1.0] * len(LADDER)
+    assert slow.probed[64] == pytest.approx(3 * 64 / 100)
+    assert slow.probed[1_024] == PROBE_MAX_S
+
+
+async def test_nobody_who_never_answers_is_asked_for_ever() -> None:
+    assert await find_pace(Server(dict.fromkeys(LADDER, 0.0)).probe) == Pace(LADDER[0], 0.0)
+
+
+def test_a_round_is_long_enough_for_several_answers_on_each_connection() -> None:
+    options = Options(seconds=2.5, warmup_s=0.5)
+    quick, slow, slowest = (Pace(256, answer_s).of(options) for answer_s in (0.03, 1.5, 20.0))
+    assert (quick.seconds, quick.warmup_s, quick.connections) == (2.5, 0.5, 256)
+    assert (slow.seconds, slow.warmup_s) == (6.0, 1.5)
+    assert (slowest.seconds, slowest.warmup_s) == (ROUND_MAX_S, 2.0)
