@@ -13,16 +13,16 @@ from typing import NamedTuple
 from bench.options import Options
 
 LADDER = (16, 64, 256, 1_024)
-PAST_ITS_BEST = 0.75
-"""Who falls to this part of its best rate with more requests under way is not asked to take still more."""
 WORTH_IT = 1.03
 """More requests under way make everybody wait longer; they must bring more than what the noise does."""
+PAST_ITS_BEST = 0.75
+"""Who falls to this part of its best rate with more requests under way is not asked to take still more."""
+ANSWER_MAX_S = 4.0
+"""Nor is who would take longer than this for one answer."""
 PROBE_S = 1.0
-PROBE_MAX_S = 6.0
-PROBE_ANSWERS = 3
-"""At least so many on each connection in a probe: where they take turns, the first come all at once, and late."""
-ROUND_MAX_S = 8.0
-ROUND_ANSWERS = 4
+PROBE_ANSWERS = 2
+"""At least so many on each connection in a probe: where requests take turns, the first come late, all at once."""
+ROUND_ANSWERS = 3
 
 Probe = Callable[[int, float, float], Awaitable[float]]
 """Load with so many connections, for so many seconds of warm-up and of measurement: answers a second."""
@@ -42,18 +42,19 @@ class Pace(NamedTuple):
         return replace(
             options,
             connections=self.connections,
-            seconds=max(options.seconds, min(ROUND_MAX_S, ROUND_ANSWERS * self.answer_s)),
-            warmup_s=max(options.warmup_s, min(ROUND_MAX_S / ROUND_ANSWERS, self.answer_s)),
+            seconds=max(options.seconds, ROUND_ANSWERS * self.answer_s),
+            warmup_s=max(options.warmup_s, self.answer_s),
         )
 
 
 async def find_pace(probe: Probe) -> Pace:
-    """Try more and more requests under way until that makes it slower."""
+    """Try more and more requests under way until that makes it slower, or too slow to wait for."""
     best, best_rate = LADDER[0], 0.0
     for connections in LADDER:
         answer_s = connections / best_rate if best_rate else 0.0
-        seconds = min(PROBE_MAX_S, max(PROBE_S, PROBE_ANSWERS * answer_s))
-        rate = await probe(connections, min(PROBE_MAX_S / PROBE_ANSWERS, answer_s), seconds)
+        if answer_s > ANSWER_MAX_S:
+            break
+        rate = await probe(connections, answer_s, max(PROBE_S, PROBE_ANSWERS * answer_s))
         if rate > WORTH_IT * best_rate:
             best, best_rate = connections, rate
         elif rate < PAST_ITS_BEST * best_rate:

@@ -24,7 +24,7 @@ RATE_MAX = 12_000
 
 def short(
     peers: Peers = "all",
-    seconds: Annotated[float, typer.Option(min=0.5, help="How long to measure, each time.")] = 2.5,
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long to measure, each time.")] = 2.0,
     rounds: Rounds = 3,
     seed: Seed = 1,
 ) -> None:
