@@ -23,6 +23,7 @@ from persistence.verify import verify
 
 TEMPLATE = "bench_template"
 WARM_UP_CONNECTIONS = 64
+WARM_UP_S = 1.5
 Row = dict[str, Any]
 Report = Callable[[Row], None]
 
@@ -43,7 +44,7 @@ class Field:
         """Let everybody activate sections, open connections and fill caches."""
         for contestant in self.contestants.values():
             requests = self.source(contestant, WARM_UP, 0)
-            load = Load(contestant.target, requests, connections=WARM_UP_CONNECTIONS, warmup_s=0, seconds=2.0)
+            load = Load(contestant.target, requests, connections=WARM_UP_CONNECTIONS, warmup_s=0, seconds=WARM_UP_S)
             await load.run()
             await contestant.settle()
 
@@ -82,6 +83,14 @@ class Field:
             return rate
 
         return probe
+
+    def probes(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Answers a second by workload, contestant and requests under way, as far as they were tried."""
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for (workload, name), pace in self.paces.items():
+            rates = {str(connections): round(rate, 1) for connections, rate in pace.tried.items()}
+            found.setdefault(workload, {})[name] = rates
+        return found
 
     def at_pace(self, contestant: Contestant, workload: Workload, options: Options) -> Options:
         """How a contestant is loaded with a workload: at its best, if that was looked for."""

@@ -6,7 +6,7 @@ down where locks time out. So "saturation" is another number for each of them, a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,8 +17,8 @@ WORTH_IT = 1.03
 """More requests under way make everybody wait longer; they must bring more than what the noise does."""
 PAST_ITS_BEST = 0.75
 """Who falls to this part of its best rate with more requests under way is not asked to take still more."""
-ANSWER_MAX_S = 4.0
-"""Nor is who would take longer than this for one answer."""
+ANSWER_MAX_S = 2.5
+"""Nor is who would take longer than this for one answer: nobody would call that its best."""
 PROBE_S = 1.0
 PROBE_ANSWERS = 2
 """At least so many on each connection in a probe: where requests take turns, the first come late, all at once."""
@@ -32,10 +32,12 @@ class Pace(NamedTuple):
     """Args:
     connections: with which a contestant is quickest.
     answer_s: how long one request takes then (Little's law).
+    tried: answers a second by the number of connections, as the probes saw them.
     """
 
     connections: int
     answer_s: float
+    tried: Mapping[int, float]
 
     def of(self, options: Options) -> Options:
         """A round at this pace: longer for who takes seconds to answer, so that more than the first answers count."""
@@ -50,13 +52,14 @@ class Pace(NamedTuple):
 async def find_pace(probe: Probe) -> Pace:
     """Try more and more requests under way until that makes it slower, or too slow to wait for."""
     best, best_rate = LADDER[0], 0.0
+    tried: dict[int, float] = {}
     for connections in LADDER:
         answer_s = connections / best_rate if best_rate else 0.0
         if answer_s > ANSWER_MAX_S:
             break
-        rate = await probe(connections, answer_s, max(PROBE_S, PROBE_ANSWERS * answer_s))
+        rate = tried[connections] = await probe(connections, answer_s, max(PROBE_S, PROBE_ANSWERS * answer_s))
         if rate > WORTH_IT * best_rate:
             best, best_rate = connections, rate
         elif rate < PAST_ITS_BEST * best_rate:
             break
-    return Pace(best, best / best_rate if best_rate else 0.0)
+    return Pace(best, best / best_rate if best_rate else 0.0, tried)

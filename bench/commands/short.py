@@ -19,7 +19,7 @@ from cluster.cli.common import err, out, run_async
 WORKLOADS_OF_THE_SHORT = ("uniform", "hot", "reads")
 SHARES = (0.25, 0.5, 0.75)
 STUDENTS = 3_000
-RATE_MAX = 12_000
+RATE_MAX = 11_000
 
 
 def short(

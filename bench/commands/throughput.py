@@ -30,7 +30,7 @@ from cluster.cli.common import Exit, err, out, print_json, run_async
 from cluster.cli.progress import progress_bars
 
 DEFAULT_WORKLOADS = "uniform,zipf_0.99,zipf_1.5,zipf_2.0,hot,reads,mixed,churn"
-LIMIT_SECONDS = 3.0
+LIMIT_SECONDS = 2.0
 
 
 def throughput(
@@ -100,11 +100,13 @@ async def compare(
                     await field.run(workload, progress, show_round)
                 err.print("verifying ...")
                 verified = await field.verify()
-                rows = field.rows
+                rows, probes = field.rows, field.probes()
         if limits:
             extras["limits"] = {"postgres_batches": await measure_batches(stand, LIMIT_SECONDS)}
     by_workload, by_peer = medians(rows, workloads), ratios(rows, workloads)
-    result = {"options": options.as_json(), "medians": by_workload, "rounds": rows, "verify": verified}
+    result = {
+        "options": options.as_json(), "medians": by_workload, "rounds": rows, "probes": probes, "verify": verified,
+    }  # fmt: skip
     costs = {
         name: {
             workload: by_name[name]["cpu_us_per_enrolment"]

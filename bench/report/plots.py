@@ -56,6 +56,25 @@ def throughput(results: Results) -> str | None:
     return to_svg(figure)
 
 
+def at_once(results: Results) -> str | None:
+    """Throughput against the number of requests under way, by workload: who gains from a crowd, and whom it stops."""
+    probes = results.get("throughput", {}).get("probes")
+    if not probes:
+        return None
+    figure, panels = plt.subplots(1, len(probes), figsize=(WIDTH, HEIGHT), layout="constrained", squeeze=False)
+    for axes, (workload, by_name) in zip(panels[0], probes.items(), strict=True):
+        for name, rates in by_name.items():
+            points = [(int(connections), rate) for connections, rate in rates.items() if rate]
+            axes.plot(*zip(*points, strict=True), marker="o", color=COLOURS.get(name), label=label(name))
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_title(workload.replace("_", " "))
+        axes.set_xlabel("requests under way")
+    panels[0][0].set_ylabel("per second (one short probe each)")
+    _legend(panels[0][-1])
+    return to_svg(figure)
+
+
 def cost(results: Results) -> str | None:
     """Server CPU of an enrolment."""
     costs = {name: one for name, one in results.get("cpu_us_per_enrolment", {}).items() if one}
@@ -151,6 +170,7 @@ def scaling(results: Results) -> str | None:
 Plot = Callable[[Results], str | None]
 PLOTS: dict[str, Plot] = {
     "Throughput at saturation": throughput,
+    "Throughput against requests under way": at_once,
     "Latency against offered rate": latency,
     "Batch size against load": batches,
     "What an enrolment costs the server": cost,

@@ -87,14 +87,15 @@ def test_the_page_shows_what_there_is(kept: Path) -> None:
     by_peer = {"stored_function": {"uniform": 4.0}}
     costs = {SEATLINE: {"uniform": 100.0}, "stored_function": {"uniform": 700.0}}
     verified = {SEATLINE: {"ok": True}, "stored_function": {"ok": False}}
-    result = {"medians": medians(ROWS, [UNIFORM]), "verify": verified}
+    probes = {"uniform": {SEATLINE: {"16": 300.0, "64": 500.0}, "stored_function": {"16": 100.0, "64": 0.0}}}
+    result = {"medians": medians(ROWS, [UNIFORM]), "probes": probes, "verify": verified}
     results.keep("throughput", result, ratios=by_peer, cpu_us_per_enrolment=costs)
     variants = [{"variant": "no batches", "workload": "uniform", "ratio": 0.3}]
     results.keep("ablation", {"variants": variants})
 
     html = page.write_page().read_text(encoding="utf-8")
 
-    assert html.count("<svg") == 3
+    assert html.count("<svg") == 4
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     assert "every invariant holds" in html

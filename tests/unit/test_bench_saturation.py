@@ -42,8 +42,8 @@ async def test_it_is_the_number_with_the_most_answers(rates: tuple[float, ...], 
 
 async def test_who_is_past_its_best_is_not_given_still_more() -> None:
     server = Server({16: 400.0, 64: 360.0, 256: 12.0})
-    await find_pace(server.probe)
-    assert list(server.probed) == [16, 64, 256]
+    pace = await find_pace(server.probe)
+    assert pace.tried == {16: 400.0, 64: 360.0, 256: 12.0}
 
 
 async def test_who_answers_slowly_is_probed_longer_but_not_for_ever() -> None:
@@ -52,15 +52,15 @@ async def test_who_answers_slowly_is_probed_longer_but_not_for_ever() -> None:
     await find_pace(slow.probe)
     assert list(quick.probed.values()) == [1.0] * len(LADDER)
     assert slow.probed[64] == pytest.approx(2 * 64 / 100)
-    assert list(slow.probed) == [16, 64, 256]  # with 1,024, ten seconds for one answer
+    assert list(slow.probed) == [16, 64]  # with 256, 2.56 s for one answer
 
 
 async def test_nobody_who_never_answers_is_asked_for_ever() -> None:
-    assert await find_pace(Server(dict.fromkeys(LADDER, 0.0)).probe) == Pace(LADDER[0], 0.0)
+    assert await find_pace(Server(dict.fromkeys(LADDER, 0.0)).probe) == (LADDER[0], 0.0, dict.fromkeys(LADDER, 0.0))
 
 
 def test_a_round_is_long_enough_for_several_answers_on_each_connection() -> None:
     options = Options(seconds=2.5, warmup_s=0.5)
-    quick, slow = (Pace(256, answer_s).of(options) for answer_s in (0.03, 1.5))
+    quick, slow = (Pace(256, answer_s, {}).of(options) for answer_s in (0.03, 1.5))
     assert (quick.seconds, quick.warmup_s, quick.connections) == (2.5, 0.5, 256)
     assert (slow.seconds, slow.warmup_s) == (4.5, 1.5)
