@@ -155,7 +155,7 @@ class ApiServer:
         redis = Redis.from_url(self._redis_url, socket_timeout=1.0, socket_connect_timeout=1.0)
         opening.push_async_callback(redis.aclose)
         catalogue = CatalogueQueries(engine)
-        seats = SeatBoard(self._redis_url, catalogue.section)
+        seats = SeatBoard(self._redis_url, catalogue.sections)
         opening.push_async_callback(seats.close)
         link = self._link = await self._connect_actors()
         opening.push_async_callback(link.close)

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 from allocator.ports import SeatWrite
 from allocator.read_models import SectionView
 from persistence.redis_breaker import PAUSE_MAX_S, PAUSE_MIN_S, TIMEOUT_S
+from persistence.section_loads import ReadSections, SectionLoads
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,6 @@ TTL_S = 30.0
 KEPT_MAX = 50_000
 CONNECT_TIMEOUT_S = 1.0
 
-Load = Callable[[int], Awaitable[SectionView | None]]
 Passed = Callable[[], object]
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -66,18 +66,16 @@ class SeatBoard:
 
     Args:
         redis_url: where changes are published.
-        load: reads a section from Postgres.
+        read: sections from Postgres by id, as they are now.
     """
 
-    def __init__(self, redis_url: str, load: Load) -> None:
+    def __init__(self, redis_url: str, read: ReadSections) -> None:
         # The next message comes when it comes: only connecting has a limit.
         self._redis = Redis.from_url(
             redis_url, socket_timeout=None, socket_connect_timeout=1.0, protocol=2, driver_info=None
         )
-        self._load = load
         self._entries: dict[int, _Entry] = {}
-        self._loads: dict[int, asyncio.Task[SectionView | None]] = {}
-        self._news: dict[int, SeatWrite] = {}  # of sections that are being loaded
+        self._loads = SectionLoads(read, self._keep)
         self._is_live = False
         self._arriving: list[Passed] = []
         self._asking: list[Passed] = []  # those whose PING is under way
@@ -90,10 +88,8 @@ class SeatBoard:
         passed = asyncio.Event()
         if self._when_all_is_heard(passed.set):
             await passed.wait()
-        if not self._is_live:
-            return await self._load(section_id)
         entry = self._fresh(section_id)
-        return entry.view if entry is not None else await self._load_once(section_id)
+        return entry.view if entry is not None else await self._loads.section(section_id)
 
     def look(self, section_id: int, tell: Callable[[SectionView | None], None]) -> bool:
         """The same without a coroutine, if the section is at hand.
@@ -109,43 +105,21 @@ class SeatBoard:
 
     async def close(self) -> None:
         """Stop listening."""
-        tasks = [self._task, *self._loads.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._loads.close()
         await self._redis.aclose()
 
     def _fresh(self, section_id: int) -> _Entry | None:
         entry = self._entries.get(section_id)
         return entry if entry is not None and entry.until > time.monotonic() else None
 
-    # Loading
-
-    async def _load_once(self, section_id: int) -> SectionView | None:
-        """All who miss at once share one load. What is heard while it lasts is added to it at its end."""
-        task = self._loads.get(section_id)
-        if task is None:
-            task = self._loads[section_id] = asyncio.create_task(self._load_and_keep(section_id))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        # Shielded: one reader that gives up must not take the load from the others.
-        return await asyncio.shield(task)
-
-    async def _load_and_keep(self, section_id: int) -> SectionView | None:
-        try:
-            view = await self._load(section_id)
-            news = self._news.get(section_id)
-            if view is not None and news is not None:
-                view = _newer(view, news)
-            # Else changes may have gone by unheard, and another load may have begun since.
-            if view is not None and self._loads.get(section_id) is asyncio.current_task():
-                if len(self._entries) >= KEPT_MAX:
-                    self._entries.clear()
-                self._entries[section_id] = _Entry(view)
-            return view
-        finally:
-            if self._loads.get(section_id) is asyncio.current_task():
-                del self._loads[section_id]
-                self._news.pop(section_id, None)
+    def _keep(self, view: SectionView, news: SeatWrite | None) -> None:
+        if not self._is_live:
+            return
+        if len(self._entries) >= KEPT_MAX:
+            self._entries.clear()
+        self._entries[view.id] = _Entry(view if news is None else _newer(view, news))
 
     # Listening
 
@@ -214,17 +188,13 @@ class SeatBoard:
             entry = self._entries.get(counts.section_id)
             if entry is not None:
                 entry.view = _newer(entry.view, counts)
-            if counts.section_id in self._loads:  # also if what was kept has expired: the load will replace it
-                known = self._news.get(counts.section_id)
-                if known is None or counts.seq > known.seq:
-                    self._news[counts.section_id] = counts
+            self._loads.hear(counts)  # also if something is kept: it may have expired, and a load will replace it
 
     def _begin_anew(self, *, is_live: bool) -> None:
         """Something may have gone by unheard: what was kept is forgotten, and who waits looks for themselves."""
         self._is_live = is_live
         self._entries.clear()
-        self._loads.clear()
-        self._news.clear()
+        self._loads.keep_nothing()
         self._pass_all()
         arriving, self._arriving = self._arriving, []
         _call_all(arriving)

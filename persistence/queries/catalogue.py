@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -102,9 +102,14 @@ class CatalogueQueries:
 
     async def section(self, section_id: int) -> SectionView | None:
         """One section, as it is at this moment."""
+        return (await self.sections([section_id])).get(section_id)
+
+    async def sections(self, section_ids: Sequence[int]) -> Mapping[int, SectionView]:
+        """Sections by id, as they are at this moment. Those that do not exist are left out."""
+        wanted = sa.literal(list(section_ids), sa.ARRAY(sa.BigInteger))
         async with reading(self._engine) as connection:
-            found = await load_sections(connection, select_sections().where(course_sections.c.id == section_id))
-            return found[0] if found else None
+            found = await load_sections(connection, select_sections().where(course_sections.c.id == sa.any_(wanted)))
+            return {section.id: section for section in found}
 
 
 async def _requisites(connection: AsyncConnection, course_id: int) -> tuple[Requisite, ...]:
