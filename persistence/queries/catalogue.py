@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from allocator.read_models import Course, CourseSummary, Requisite, SectionView, Semester
 from persistence.queries.connection import reading
-from persistence.queries.sections import load_sections, select_sections
+from persistence.queries.sections import SECTIONS_BY_ID, SELECT_SECTIONS, load_sections
 from persistence.tables import course_sections, courses, departments, prerequisites, semesters
 
 IS_CURRENT = sa.func.coalesce(semesters.c.starts_on + 7 * semesters.c.weeks > sa.func.current_date(), sa.true())
@@ -87,10 +87,8 @@ class CatalogueQueries:
 
     async def sections_of_course(self, course_id: int, semester_id: int | None) -> Sequence[SectionView] | None:
         """The sections of a course in the order of semester and code; None if there is no such course."""
-        statement = (
-            select_sections()
-            .where(course_sections.c.course_id == course_id)
-            .order_by(course_sections.c.semester_id.desc(), course_sections.c.code, course_sections.c.id)
+        statement = SELECT_SECTIONS.where(course_sections.c.course_id == course_id).order_by(
+            course_sections.c.semester_id.desc(), course_sections.c.code, course_sections.c.id
         )
         if semester_id is not None:
             statement = statement.where(course_sections.c.semester_id == semester_id)
@@ -106,9 +104,8 @@ class CatalogueQueries:
 
     async def sections(self, section_ids: Sequence[int]) -> Mapping[int, SectionView]:
         """Sections by id, as they are at this moment. Those that do not exist are left out."""
-        wanted = sa.literal(list(section_ids), sa.ARRAY(sa.BigInteger))
         async with reading(self._engine) as connection:
-            found = await load_sections(connection, select_sections().where(course_sections.c.id == sa.any_(wanted)))
+            found = await load_sections(connection, SECTIONS_BY_ID, {"ids": list(section_ids)})
             return {section.id: section for section in found}
 
 

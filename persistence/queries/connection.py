@@ -14,7 +14,7 @@ from persistence.postgres_errors import CONNECTION_ERRORS, translate
 
 @contextlib.asynccontextmanager
 async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection to read from; nothing done on it is kept.
+    """A connection to read from. Each statement sees what is committed when it begins.
 
     Raises:
         StoreUnavailableError, StoreBusyError: Postgres is away or too slow, or too many are reading.
@@ -28,7 +28,7 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A transaction: committed at the end, or rolled back if an exception leaves it. Raises as ``reading``."""
     with _translated():
-        async with engine.begin() as connection:
+        async with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
             yield connection
 
 

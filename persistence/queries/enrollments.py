@@ -13,6 +13,51 @@ from persistence.queries.connection import reading
 from persistence.queries.sections import NO_MEETINGS, load_meetings
 from persistence.tables import ACTIVE, course_sections, courses, enrollments, semesters
 
+# Statements are put together once: for each request anew, it would cost as much as running them.
+
+# While a student waits, the credits are those that the seat would count.
+_CREDITS = sa.case((enrollments.c.status == "waitlisted", course_sections.c.credits), else_=enrollments.c.credits)
+_SELECT = (
+    sa.select(
+        enrollments.c.id,
+        enrollments.c.student_id,
+        enrollments.c.section_id,
+        course_sections.c.semester_id,
+        semesters.c.code.label("semester"),
+        courses.c.code.label("course_code"),
+        courses.c.title.label("course_title"),
+        course_sections.c.code.label("section_code"),
+        course_sections.c.component,
+        _CREDITS.label("credits"),
+        enrollments.c.status,
+        enrollments.c.place,
+        enrollments.c.blocked_by,
+        enrollments.c.created_at,
+        enrollments.c.updated_at,
+    )
+    .select_from(enrollments)
+    .join(course_sections, course_sections.c.id == enrollments.c.section_id)
+    .join(courses, courses.c.id == course_sections.c.course_id)
+    .join(semesters, semesters.c.id == course_sections.c.semester_id)
+)
+_BY_ID = _SELECT.where(enrollments.c.id == sa.bindparam("enrollment_id"))
+_HELD_BY = _SELECT.where(enrollments.c.student_id == sa.bindparam("student_id"), ACTIVE).order_by(
+    courses.c.code, course_sections.c.code, enrollments.c.id
+)
+
+_mine, _others = enrollments.alias("mine"), enrollments.alias("others")
+_AHEAD = sa.and_(
+    _others.c.section_id == _mine.c.section_id,
+    _others.c.status == "waitlisted",
+    _others.c.place <= _mine.c.place,
+)
+_POSITIONS = (
+    sa.select(_mine.c.id, sa.func.count())
+    .join(_others, _AHEAD)
+    .where(_mine.c.id == sa.any_(sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger))), _mine.c.status == "waitlisted")
+    .group_by(_mine.c.id)
+)
+
 
 class EnrollmentQueries:
     """Enrolments in Postgres."""
@@ -22,34 +67,19 @@ class EnrollmentQueries:
 
     async def find(self, enrollment_id: int) -> EnrollmentView | None:
         """One enrolment, whosever it is, dropped ones too."""
-        found = await self._select(_select_enrollments().where(enrollments.c.id == enrollment_id))
+        found = await self._select(_BY_ID, {"enrollment_id": enrollment_id})
         return found[0] if found else None
 
     async def held_by(self, student_id: int) -> Sequence[EnrollmentView]:
         """The seats and places that the student holds now."""
-        statement = _select_enrollments().where(enrollments.c.student_id == student_id, ACTIVE)
-        return await self._select(statement.order_by(courses.c.code, course_sections.c.code, enrollments.c.id))
+        return await self._select(_HELD_BY, {"student_id": student_id})
 
     async def positions(self, enrollment_ids: Sequence[int]) -> Mapping[int, int]:
         """Where on their waitlists these stand, 1 being next. Those that do not wait are left out."""
         if not enrollment_ids:
             return {}
-        mine, others = enrollments.alias("mine"), enrollments.alias("others")
-        statement = (
-            sa.select(mine.c.id, sa.func.count())
-            .join(
-                others,
-                sa.and_(
-                    others.c.section_id == mine.c.section_id,
-                    others.c.status == "waitlisted",
-                    others.c.place <= mine.c.place,
-                ),
-            )
-            .where(mine.c.id.in_(enrollment_ids), mine.c.status == "waitlisted")
-            .group_by(mine.c.id)
-        )
         async with reading(self._engine) as connection:
-            return {row[0]: row[1] for row in await connection.execute(statement)}
+            return {row[0]: row[1] for row in await connection.execute(_POSITIONS, {"ids": list(enrollment_ids)})}
 
     async def schedule(self, student_id: int, semester_id: int | None) -> Sequence[ScheduledSection]:
         """The sections in which the student holds a seat."""
@@ -76,37 +106,7 @@ class EnrollmentQueries:
             meetings = await load_meetings(connection, [row["section_id"] for row in rows])
         return [ScheduledSection(**row, meetings=tuple(meetings.get(row["section_id"], NO_MEETINGS))) for row in rows]
 
-    async def _select(self, statement: sa.Select[Any]) -> list[EnrollmentView]:
+    async def _select(self, statement: sa.Select[Any], values: Mapping[str, int]) -> list[EnrollmentView]:
         async with reading(self._engine) as connection:
-            rows = (await connection.execute(statement)).mappings().all()
+            rows = (await connection.execute(statement, values)).mappings().all()
         return [EnrollmentView(**{**row, "blocked_by": tuple(row["blocked_by"] or ())}) for row in rows]
-
-
-def _select_enrollments() -> sa.Select[Any]:
-    # While a student waits, the credits are those that the seat would count.
-    credit_count = sa.case(
-        (enrollments.c.status == "waitlisted", course_sections.c.credits), else_=enrollments.c.credits
-    )
-    return (
-        sa.select(
-            enrollments.c.id,
-            enrollments.c.student_id,
-            enrollments.c.section_id,
-            course_sections.c.semester_id,
-            semesters.c.code.label("semester"),
-            courses.c.code.label("course_code"),
-            courses.c.title.label("course_title"),
-            course_sections.c.code.label("section_code"),
-            course_sections.c.component,
-            credit_count.label("credits"),
-            enrollments.c.status,
-            enrollments.c.place,
-            enrollments.c.blocked_by,
-            enrollments.c.created_at,
-            enrollments.c.updated_at,
-        )
-        .select_from(enrollments)
-        .join(course_sections, course_sections.c.id == enrollments.c.section_id)
-        .join(courses, courses.c.id == course_sections.c.course_id)
-        .join(semesters, semesters.c.id == course_sections.c.semester_id)
-    )
