@@ -12,14 +12,15 @@ def make_engine(sqlalchemy_url: str, *, pool_size: int = 4, statement_timeout_s:
 
     Args:
         sqlalchemy_url: must begin with ``postgresql+asyncpg://`` (see ``cluster.settings.sqlalchemy_url``).
-        pool_size: connections kept; as many more may be opened for a moment.
+        pool_size: connections at most. Who finds all in use waits.
         statement_timeout_s: how long one statement may take; importers ask for more than the serving paths.
     """
     milliseconds = str(int(statement_timeout_s * 1000))
     return create_async_engine(
         sqlalchemy_url,
         pool_size=pool_size,
-        max_overflow=pool_size,
+        # To open a connection for one statement costs many times the statement (the driver asks for the types).
+        max_overflow=0,
         pool_timeout=2.0,
         pool_pre_ping=True,
         # Most who use it read, with one statement or two: BEGIN and ROLLBACK, and those around the ping, would be four

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -24,8 +24,8 @@ from redis.exceptions import RedisError
 
 from allocator.ports import SeatWrite
 from allocator.read_models import SectionView
+from persistence.gathered_reads import GatheredReads
 from persistence.redis_breaker import PAUSE_MAX_S, PAUSE_MIN_S, TIMEOUT_S
-from persistence.section_loads import ReadSections, SectionLoads
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ TTL_S = 30.0
 KEPT_MAX = 50_000
 CONNECT_TIMEOUT_S = 1.0
 
+ReadSections = Callable[[Sequence[int]], Awaitable[Mapping[int, SectionView]]]
 Passed = Callable[[], object]
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -61,6 +62,23 @@ class _Entry:
         self.until = time.monotonic() + TTL_S * random.uniform(0.9, 1.1)  # noqa: S311  (not all at once)
 
 
+class _Reading:
+    """Sections that are being read, and what is heard of them meanwhile."""
+
+    __slots__ = ("news", "section_ids", "worth_keeping")
+
+    def __init__(self, section_ids: Sequence[int]) -> None:
+        self.section_ids = frozenset(section_ids)
+        self.news: dict[int, SeatWrite] = {}
+        self.worth_keeping = True
+
+    def hear(self, counts: SeatWrite) -> None:
+        if counts.section_id in self.section_ids:
+            known = self.news.get(counts.section_id)
+            if known is None or counts.seq > known.seq:
+                self.news[counts.section_id] = counts
+
+
 class SeatBoard:
     """Implements ``api.ports.SeatBoard``.
 
@@ -75,7 +93,9 @@ class SeatBoard:
             redis_url, socket_timeout=None, socket_connect_timeout=1.0, protocol=2, driver_info=None
         )
         self._entries: dict[int, _Entry] = {}
-        self._loads = SectionLoads(read, self._keep)
+        self._read = read
+        self._readings: set[_Reading] = set()
+        self._reads = GatheredReads(self._read_and_keep)
         self._is_live = False
         self._arriving: list[Passed] = []
         self._asking: list[Passed] = []  # those whose PING is under way
@@ -89,7 +109,7 @@ class SeatBoard:
         if self._when_all_is_heard(passed.set):
             await passed.wait()
         entry = self._fresh(section_id)
-        return entry.view if entry is not None else await self._loads.section(section_id)
+        return entry.view if entry is not None else await self._reads.get(section_id)
 
     def look(self, section_id: int, tell: Callable[[SectionView | None], None]) -> bool:
         """The same without a coroutine, if the section is at hand.
@@ -107,19 +127,27 @@ class SeatBoard:
         """Stop listening."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        await self._loads.close()
+        await self._reads.close()
         await self._redis.aclose()
 
     def _fresh(self, section_id: int) -> _Entry | None:
         entry = self._entries.get(section_id)
         return entry if entry is not None and entry.until > time.monotonic() else None
 
-    def _keep(self, view: SectionView, news: SeatWrite | None) -> None:
-        if not self._is_live:
-            return
-        if len(self._entries) >= KEPT_MAX:
-            self._entries.clear()
-        self._entries[view.id] = _Entry(view if news is None else _newer(view, news))
+    async def _read_and_keep(self, section_ids: Sequence[int]) -> Mapping[int, SectionView]:
+        reading = _Reading(section_ids)
+        self._readings.add(reading)
+        try:
+            found = await self._read(section_ids)
+        finally:
+            self._readings.remove(reading)
+        if self._is_live and reading.worth_keeping:  # else changes may have gone by unheard
+            if len(self._entries) >= KEPT_MAX:
+                self._entries.clear()
+            for section_id, view in found.items():
+                news = reading.news.get(section_id)
+                self._entries[section_id] = _Entry(view if news is None else _newer(view, news))
+        return found
 
     # Listening
 
@@ -188,13 +216,15 @@ class SeatBoard:
             entry = self._entries.get(counts.section_id)
             if entry is not None:
                 entry.view = _newer(entry.view, counts)
-            self._loads.hear(counts)  # also if something is kept: it may have expired, and a load will replace it
+            for reading in self._readings:  # also if something is kept: it may have expired, and this will replace it
+                reading.hear(counts)
 
     def _begin_anew(self, *, is_live: bool) -> None:
         """Something may have gone by unheard: what was kept is forgotten, and who waits looks for themselves."""
         self._is_live = is_live
         self._entries.clear()
-        self._loads.keep_nothing()
+        for reading in self._readings:
+            reading.worth_keeping = False
         self._pass_all()
         arriving, self._arriving = self._arriving, []
         _call_all(arriving)

@@ -21,7 +21,7 @@ from cluster.settings import ConfigurationError, Settings, plain_postgres_url, s
 
 TIMEOUT_S = 3.0
 POSTGRES_MIN = 14
-CONNECTIONS_PER_API = 8  # the engine's pool and its overflow
+CONNECTIONS_PER_API = 4  # the engine's pool
 CONNECTIONS_SPARE = 10
 
 NOT_RUNNING = "embedded, not running"

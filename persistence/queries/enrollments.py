@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from allocator.read_models import EnrollmentView, ScheduledSection
+from persistence.gathered_reads import GatheredReads
 from persistence.queries.connection import reading
 from persistence.queries.sections import NO_MEETINGS, load_meetings
 from persistence.tables import ACTIVE, course_sections, courses, enrollments, semesters
@@ -40,8 +42,9 @@ _SELECT = (
     .join(courses, courses.c.id == course_sections.c.course_id)
     .join(semesters, semesters.c.id == course_sections.c.semester_id)
 )
-_BY_ID = _SELECT.where(enrollments.c.id == sa.bindparam("enrollment_id"))
-_HELD_BY = _SELECT.where(enrollments.c.student_id == sa.bindparam("student_id"), ACTIVE).order_by(
+_IDS = sa.any_(sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger)))
+_BY_ID = _SELECT.where(enrollments.c.id == _IDS)
+_HELD_BY = _SELECT.where(enrollments.c.student_id == _IDS, ACTIVE).order_by(
     courses.c.code, course_sections.c.code, enrollments.c.id
 )
 
@@ -54,7 +57,7 @@ _AHEAD = sa.and_(
 _POSITIONS = (
     sa.select(_mine.c.id, sa.func.count())
     .join(_others, _AHEAD)
-    .where(_mine.c.id == sa.any_(sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger))), _mine.c.status == "waitlisted")
+    .where(_mine.c.id == _IDS, _mine.c.status == "waitlisted")
     .group_by(_mine.c.id)
 )
 
@@ -64,15 +67,16 @@ class EnrollmentQueries:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._found = GatheredReads(self._find)
+        self._held = GatheredReads(self._held_by)
 
     async def find(self, enrollment_id: int) -> EnrollmentView | None:
         """One enrolment, whosever it is, dropped ones too."""
-        found = await self._select(_BY_ID, {"enrollment_id": enrollment_id})
-        return found[0] if found else None
+        return await self._found.get(enrollment_id)
 
     async def held_by(self, student_id: int) -> Sequence[EnrollmentView]:
         """The seats and places that the student holds now."""
-        return await self._select(_HELD_BY, {"student_id": student_id})
+        return await self._held.get(student_id) or []
 
     async def positions(self, enrollment_ids: Sequence[int]) -> Mapping[int, int]:
         """Where on their waitlists these stand, 1 being next. Those that do not wait are left out."""
@@ -106,7 +110,16 @@ class EnrollmentQueries:
             meetings = await load_meetings(connection, [row["section_id"] for row in rows])
         return [ScheduledSection(**row, meetings=tuple(meetings.get(row["section_id"], NO_MEETINGS))) for row in rows]
 
-    async def _select(self, statement: sa.Select[Any], values: Mapping[str, int]) -> list[EnrollmentView]:
+    async def _find(self, enrollment_ids: Sequence[int]) -> Mapping[int, EnrollmentView]:
+        return {one.id: one for one in await self._select(_BY_ID, enrollment_ids)}
+
+    async def _held_by(self, student_ids: Sequence[int]) -> Mapping[int, Sequence[EnrollmentView]]:
+        held: defaultdict[int, list[EnrollmentView]] = defaultdict(list)
+        for one in await self._select(_HELD_BY, student_ids):
+            held[one.student_id].append(one)
+        return held
+
+    async def _select(self, statement: sa.Select[Any], ids: Sequence[int]) -> list[EnrollmentView]:
         async with reading(self._engine) as connection:
-            rows = (await connection.execute(statement, values)).mappings().all()
+            rows = (await connection.execute(statement, {"ids": list(ids)})).mappings().all()
         return [EnrollmentView(**{**row, "blocked_by": tuple(row["blocked_by"] or ())}) for row in rows]
