@@ -57,8 +57,9 @@ class GatewayLimits:
     deadline_s: how long a request may wait if its caller does not say.
     pending_max: requests that may wait for one actor; those beyond are answered ``OVERLOADED`` at once.
     batch_max: commands in one call.
-    calls_max: calls in flight to one actor. There is one as long as it is quick and carries all that waits: the
-        larger the batches, the less each command costs.
+    calls_max: calls in flight to one actor. Another leaves when as much waits as those in flight carry: then the
+        actor finds it when its turn ends, and batches are hardly smaller (the larger they are, the less each command
+        costs).
     unanswered_max: requests under way to all actors, wherever they wait; those beyond are answered ``OVERLOADED``.
     """
 
@@ -244,7 +245,10 @@ class Gateway:
         return lane.calls < self._limits.calls_max and self._is_behind(lane)
 
     def _is_behind(self, lane: _Lane) -> bool:
-        return lane.is_slow or len(lane.pending) >= self._limits.batch_max
+        if lane.is_slow:
+            return True
+        under_way = len(lane.in_flight)  # none while the first call is about to be sent: it takes all that waits
+        return 0 < min(under_way, self._limits.batch_max) <= len(lane.pending)
 
     async def _drain(self, lane: _Lane) -> None:
         """One call after the other, each with all that gathered during the last."""

@@ -72,25 +72,46 @@ async def in_flight(actors: ScriptedActors, way: Gateway, students: range) -> li
     return tasks
 
 
-async def test_a_second_call_leaves_when_a_whole_batch_waits() -> None:
+def sizes(actors: ScriptedActors) -> list[int]:
+    """Commands in each call."""
+    return [len(commands) for _, commands in actors.calls]
+
+
+async def test_a_second_call_leaves_when_as_much_waits_as_the_first_carries() -> None:
     actors = ScriptedActors(enrolled)
-    async with gateway(actors, calls_max=2, batch_max=10) as way:
+    async with gateway(actors, calls_max=2) as way:
         actors.gate.clear()
-        tasks = await in_flight(actors, way, range(1))
-        tasks += await in_flight(actors, way, range(1, 10))
-        assert [len(commands) for _, commands in actors.calls] == [1], "all that waits can go in the next"
-        tasks += await in_flight(actors, way, range(10, 40))
-        assert [len(commands) for _, commands in actors.calls] == [1, 10], "two calls and no more"
+        tasks = await in_flight(actors, way, range(10))
+        tasks += await in_flight(actors, way, range(10, 19))
+        assert sizes(actors) == [10], "all that waits can go in the next"
+        tasks += await in_flight(actors, way, range(19, 20))
+        assert sizes(actors) == [10, 10]
+        tasks += await in_flight(actors, way, range(20, 60))
+        assert sizes(actors) == [10, 10], "two calls and no more"
         actors.gate.set()
         await asyncio.gather(*tasks)
-        del actors.calls[:]
+        assert sizes(actors) == [10, 10, 40]
         actors.gate.clear()
-        tasks = await in_flight(actors, way, range(50, 51))
-        tasks += await in_flight(actors, way, range(51, 55))
-        assert [len(commands) for _, commands in actors.calls] == [1], "and then one again"
+        tasks = await in_flight(actors, way, range(60, 70))
+        tasks += await in_flight(actors, way, range(70, 75))
+        assert sizes(actors) == [10, 10, 40, 10], "and then one again"
         actors.gate.set()
         await asyncio.gather(*tasks)
-    assert [len(commands) for _, commands in actors.calls] == [1, 4]
+
+
+async def test_with_more_calls_allowed_the_next_leaves_with_a_full_batch() -> None:
+    actors = ScriptedActors(enrolled)
+    async with gateway(actors, calls_max=4, batch_max=10) as way:
+        actors.gate.clear()
+        tasks = await in_flight(actors, way, range(8))
+        tasks += await in_flight(actors, way, range(8, 16))
+        assert sizes(actors) == [8, 8]
+        tasks += await in_flight(actors, way, range(16, 25))
+        assert sizes(actors) == [8, 8]
+        tasks += await in_flight(actors, way, range(25, 26))
+        assert sizes(actors) == [8, 8, 10]
+        actors.gate.set()
+        await asyncio.gather(*tasks)
 
 
 class FirstCallHangs(ScriptedActors):
@@ -106,7 +127,7 @@ async def test_a_call_that_hangs_does_not_keep_the_others_waiting() -> None:
     actors = FirstCallHangs(enrolled)
     actors.gate.clear()
     async with gateway(actors, calls_max=2) as way:
-        (lost,) = await in_flight(actors, way, range(1))
+        lost = await in_flight(actors, way, range(100, 120))
         behind = await in_flight(actors, way, range(1, 20))
         assert not any(task.done() for task in behind)
         async with asyncio.timeout(1.0):
@@ -114,9 +135,9 @@ async def test_a_call_that_hangs_does_not_keep_the_others_waiting() -> None:
             for student in range(20, 60):  # and from now on there is a way past it, without a wait for each
                 outcomes.append(await way.submit(enroll(student, 7)))
         assert {one.code for one in outcomes} == {Code.ENROLLED}
-        assert not lost.done()
+        assert not any(task.done() for task in lost)
         actors.gate.set()
-        assert (await lost).code is Code.ENROLLED
+        assert {one.code for one in await asyncio.gather(*lost)} == {Code.ENROLLED}
 
 
 async def test_a_moved_section_is_followed_and_keeps_its_key() -> None:
