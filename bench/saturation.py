@@ -13,8 +13,8 @@ from typing import NamedTuple
 from bench.options import Options
 
 LADDER = (16, 64, 256, 1_024)
-WORTH_IT = 1.03
-"""More requests under way make everybody wait longer; they must bring more than what the noise does."""
+AS_GOOD = 0.9
+"""Probes are short: those that differ by less do not differ, and of those the one with the most requests counts."""
 PAST_ITS_BEST = 0.75
 """Who falls to this part of its best rate with more requests under way is not asked to take still more."""
 ANSWER_MAX_S = 2.5
@@ -51,15 +51,15 @@ class Pace(NamedTuple):
 
 async def find_pace(probe: Probe) -> Pace:
     """Try more and more requests under way until that makes it slower, or too slow to wait for."""
-    best, best_rate = LADDER[0], 0.0
     tried: dict[int, float] = {}
+    best_rate = 0.0
     for connections in LADDER:
         answer_s = connections / best_rate if best_rate else 0.0
         if answer_s > ANSWER_MAX_S:
             break
         rate = tried[connections] = await probe(connections, answer_s, max(PROBE_S, PROBE_ANSWERS * answer_s))
-        if rate > WORTH_IT * best_rate:
-            best, best_rate = connections, rate
-        elif rate < PAST_ITS_BEST * best_rate:
+        best_rate = max(best_rate, rate)
+        if rate < PAST_ITS_BEST * best_rate:
             break
-    return Pace(best, best / best_rate if best_rate else 0.0, tried)
+    connections = max(one for one, rate in tried.items() if rate >= AS_GOOD * best_rate)
+    return Pace(connections, connections / tried[connections] if best_rate else 0.0, tried)
