@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from bench.contestant import SEATLINE
 from bench.peers.registry import PEERS
+from bench.saturation import LADDER
 
 Results = dict[str, Any]
 COLOURS = {
@@ -66,12 +67,15 @@ def at_once(results: Results) -> str | None:
         for name, rates in by_name.items():
             points = [(int(connections), rate) for connections, rate in rates.items() if rate]
             axes.plot(*zip(*points, strict=True), marker="o", color=COLOURS.get(name), label=label(name))
-        axes.set_xscale("log", base=2)
+        axes.set_xscale("log")
+        axes.set_xticks(LADDER, [f"{connections:,}" for connections in LADDER])
+        axes.minorticks_off()
         axes.set_yscale("log")
         axes.set_title(workload.replace("_", " "))
         axes.set_xlabel("requests under way")
     panels[0][0].set_ylabel("per second (one short probe each)")
-    _legend(panels[0][-1])
+    shown = {line.get_label(): line for axes in panels[0] for line in axes.get_lines()}
+    figure.legend(shown.values(), shown.keys(), fontsize=7, loc="outside right upper", frameon=False)
     return to_svg(figure)
 
 
