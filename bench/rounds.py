@@ -178,7 +178,7 @@ async def open_field(
     stand: Stand, names: Sequence[str], workloads: Sequence[Workload], options: Options, progress: Progress
 ) -> AsyncIterator[Field]:
     """Draw the demand, make the databases, start everybody."""
-    turns = options.rounds + options.at_its_best  # the last one for probes
+    turns = options.rounds + (1 if options.at_its_best else 0)  # the last one for probes
     plan = Plan(workloads, turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
     async with contextlib.AsyncExitStack() as stack:
         await stand.make_template(

@@ -72,7 +72,7 @@ def _about(results: dict[str, Any]) -> str:
 def _throughput(results: dict[str, Any]) -> str:
     medians = results.get("throughput", {}).get("medians", {})
     rows = [
-        [workload, label(name), one["connections"], one["per_s"],
+        [workload, label(name), one.get("connections"), one["per_s"],
          *(one["latency_ms"].get(point) for point in ("p50", "p99", "p99.9")),
          one.get("cpu_us_per_enrolment", one.get("cpu_us_per_answer")), one["client_cpu_share"]]
         for workload, by_name in medians.items()
