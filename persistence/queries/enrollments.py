@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from allocator.read_models import EnrollmentView, ScheduledSection
 from persistence.gathered_reads import GatheredReads
 from persistence.queries.connection import reading
-from persistence.queries.sections import NO_MEETINGS, load_meetings
+from persistence.queries.sections import ANY_OF_IDS, NO_MEETINGS, load_meetings
 from persistence.tables import ACTIVE, course_sections, courses, enrollments, semesters
 
 # Statements are put together once: for each request anew, it would cost as much as running them.
@@ -42,9 +42,8 @@ _SELECT = (
     .join(courses, courses.c.id == course_sections.c.course_id)
     .join(semesters, semesters.c.id == course_sections.c.semester_id)
 )
-_IDS = sa.any_(sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger)))
-_BY_ID = _SELECT.where(enrollments.c.id == _IDS)
-_HELD_BY = _SELECT.where(enrollments.c.student_id == _IDS, ACTIVE).order_by(
+_BY_ID = _SELECT.where(enrollments.c.id == ANY_OF_IDS)
+_HELD_BY = _SELECT.where(enrollments.c.student_id == ANY_OF_IDS, ACTIVE).order_by(
     courses.c.code, course_sections.c.code, enrollments.c.id
 )
 
@@ -57,7 +56,7 @@ _AHEAD = sa.and_(
 _POSITIONS = (
     sa.select(_mine.c.id, sa.func.count())
     .join(_others, _AHEAD)
-    .where(_mine.c.id == _IDS, _mine.c.status == "waitlisted")
+    .where(_mine.c.id == ANY_OF_IDS, _mine.c.status == "waitlisted")
     .group_by(_mine.c.id)
 )
 

@@ -54,8 +54,9 @@ SELECT_SECTIONS = (
 )
 """Everything of ``SectionView`` but the meetings; add a condition."""
 
-_IDS = sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger))
-SECTIONS_BY_ID = SELECT_SECTIONS.where(course_sections.c.id == sa.any_(_IDS))
+ANY_OF_IDS = sa.any_(sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger)))
+"""Compare a column with it, and give the statement a list as ``ids``."""
+SECTIONS_BY_ID = SELECT_SECTIONS.where(course_sections.c.id == ANY_OF_IDS)
 _MEETINGS_BY_SECTION = (
     sa.select(
         course_schedules.c.section_id,
@@ -66,7 +67,7 @@ _MEETINGS_BY_SECTION = (
         classrooms.c.code,
     )
     .outerjoin(classrooms, classrooms.c.id == course_schedules.c.classroom_id)
-    .where(course_schedules.c.section_id == sa.any_(_IDS))
+    .where(course_schedules.c.section_id == ANY_OF_IDS)
     .order_by(course_schedules.c.weekday, course_schedules.c.start_minute, course_schedules.c.id)
 )
 
