@@ -11,11 +11,11 @@ from typing import Protocol
 
 import ray
 
-from allocator.commands import Command
-from allocator.heat import ActorHeat
-from allocator.outcomes import Code, Outcome
-from allocator.section import SectionState
-from allocator.service import SectionService
+from allocator.model.commands import Command
+from allocator.model.outcomes import Code, Outcome
+from allocator.model.section import SectionState
+from allocator.turns.heat import ActorHeat
+from allocator.turns.service import SectionService
 
 
 class Codec(Protocol):

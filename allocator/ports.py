@@ -7,12 +7,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from allocator.catalogue import SectionFacts
-from allocator.commands import Command
-from allocator.events import Event
-from allocator.outcomes import Outcome
-from allocator.records import RecordKey, RegistrationRecord
-from allocator.section import HeldEnrollment, SectionState
+from allocator.model.catalogue import SectionFacts
+from allocator.model.commands import Command
+from allocator.model.events import Event
+from allocator.model.outcomes import Outcome
+from allocator.model.record import RecordKey, RegistrationRecord
+from allocator.model.section import HeldEnrollment, SectionState
 
 
 class StoreError(Exception):

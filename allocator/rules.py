@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from allocator.catalogue import SectionFacts, meetings_overlap
-from allocator.outcomes import Reason, ReasonCode
-from allocator.records import RegistrationRecord
+from allocator.model.catalogue import SectionFacts, meetings_overlap
+from allocator.model.outcomes import Reason, ReasonCode
+from allocator.model.record import RegistrationRecord
 
 FactsOf = Callable[[int], SectionFacts]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from msgspec import UNSET
 
-from allocator.commands import ChangeCapacity, CloseSection, OpenSection, StaffCommand
+from allocator.model.commands import ChangeCapacity, CloseSection, OpenSection, StaffCommand
 from api import problems
 from api.audit import record
 from api.bodies import JsonBody, path_id

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
-from allocator.read_models import Account, RefusedRefresh
+from allocator.model.read_models import Account, RefusedRefresh
 from api import problems
 from api.audit import note
 from api.bodies import JsonBody

@@ -15,8 +15,8 @@ from aiohttp import web
 
 from api.ports import RosterExports
 from api.state import METRICS
-from cluster.exports import LocalExports
 from cluster.settings import Environment, Settings
+from persistence.exports.local import LocalExports
 
 if TYPE_CHECKING:
     from cluster.aws.clients import AwsClients
@@ -95,7 +95,7 @@ def figures_of(app: web.Application, actors: Sequence[Mapping[str, Any]]) -> Fig
 
 
 def distribution_of(histogram: Mapping[str, Any]) -> Distribution:
-    """A histogram of allocator/stats.py."""
+    """A histogram of allocator/turns/stats.py."""
     from cluster.aws.metrics import Distribution  # noqa: PLC0415  (as above)
 
     return Distribution(tuple(histogram["bounds"]), tuple(histogram["counts"]), float(histogram["sum"]))

@@ -7,10 +7,10 @@ from typing import cast
 import msgspec
 from aiohttp import hdrs, web
 
-from allocator.commands import Drop, Enroll, RecheckHead
-from allocator.outcomes import Outcome
+from allocator.model.commands import Drop, Enroll, RecheckHead
+from allocator.model.outcomes import Outcome
+from allocator.model.read_models import EnrollmentView
 from allocator.ports import CommandGateway
-from allocator.read_models import EnrollmentView
 from api import problems
 from api.access import student_id_of
 from api.audit import record

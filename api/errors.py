@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 from msgspec import UNSET
 
-from allocator.outcomes import Reason
+from allocator.model.outcomes import Reason
 from allocator.ports import StoreBusyError, StoreUnavailableError
 from api import problems
 from api.passwords import PasswordsBusyError

@@ -18,8 +18,8 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDictProxy
 
-from allocator.outcomes import Outcome
-from allocator.read_models import SectionView
+from allocator.model.outcomes import Outcome
+from allocator.model.read_models import SectionView
 from api.answered import note_answer
 from api.bodies import BODY_BYTES_MAX, read_request_key
 from api.enrollments import ENROLL, enroll_command, enrolled

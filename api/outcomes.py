@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from allocator.outcomes import Code, Outcome
+from allocator.model.outcomes import Code, Outcome
 from api import problems
 from api.errors import ApiError
 from api.metrics import Traffic

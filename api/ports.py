@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from allocator.read_models import (
+from allocator.model.read_models import (
     Account,
     Course,
     CourseSummary,

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from allocator.read_models import Role
+from allocator.model.read_models import Role
 from api import problems
 from api.audit import note
 from api.bodies import JsonBody, QueryString

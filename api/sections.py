@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from allocator.read_models import Role, Roster
+from allocator.model.read_models import Role, Roster
 from api import problems
 from api.audit import record
 from api.bodies import path_id

@@ -27,17 +27,17 @@ from api.state import METRICS, READINESS, SHEDDER
 from api.usage import Usage
 from cluster.logs import configure_logging, configure_structlog
 from cluster.settings import Environment, Settings, sqlalchemy_url
-from persistence.caches import RedisCaches
-from persistence.database import make_engine
+from persistence.caches.cached_reads import RedisCaches
+from persistence.caches.seat_board import SeatBoard
 from persistence.queries.accounts import AccountQueries
 from persistence.queries.audit import PostgresAuditLog
 from persistence.queries.catalogue import CatalogueQueries
 from persistence.queries.connection import reading
+from persistence.queries.engine import make_engine
 from persistence.queries.enrollments import EnrollmentQueries
 from persistence.queries.refresh_tokens import RefreshTokens
 from persistence.queries.rosters import RosterQueries
-from persistence.rate_limit import RedisRateLimiter
-from persistence.seat_board import SeatBoard
+from persistence.redis.rate_limit import RedisRateLimiter
 
 KEEP_ALIVE_S = 75.0
 """Longer than the 60 s of an ALB, which must be the one to close idle connections."""

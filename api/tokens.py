@@ -15,7 +15,7 @@ from typing import Any
 import jwt
 import msgspec
 
-from allocator.read_models import Account, Role
+from allocator.model.read_models import Account, Role
 
 ISSUER = "seatline"
 AUDIENCE = "seatline-api"

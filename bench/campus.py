@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from cluster.cli.tokens import KnownStudent
-from persistence.importers.loader import importing, load
-from persistence.importers.report import Progress
-from persistence.importers.rows import (
+from persistence.imports.load.loader import importing, load
+from persistence.imports.report import Progress
+from persistence.imports.rows import (
     CAPACITY_MAX,
     Bundle,
     Course,

@@ -8,16 +8,16 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from allocator.commands import Enroll, request_of
-from allocator.events import SeatTaken
-from allocator.outcomes import Code, Outcome
+from allocator.model.commands import Enroll, request_of
+from allocator.model.events import SeatTaken
+from allocator.model.outcomes import Code, Outcome
+from allocator.model.record import RecordKey
+from allocator.model.section import SectionState
 from allocator.ports import Changes, SeatWrite, StoredAnswer
-from allocator.records import RecordKey
-from allocator.section import SectionState
 from bench.stand import Stand
 from bench.term import CREDIT_LIMIT, Term, fill_term, read_term
-from persistence.importers.report import no_progress
-from persistence.postgres_store import PostgresStore
+from persistence.imports.report import no_progress
+from persistence.store.postgres import PostgresStore
 
 DATABASE = "bench_batches"
 SECTIONS = 256

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from persistence.importers.report import no_progress
-from persistence.importers.safe_xml import Elements, read_xml
+from persistence.imports.formats.safe_xml import Elements, read_xml
+from persistence.imports.report import no_progress
 
 SHARED = Path(os.environ.get("SEATLINE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 BATCH_STEP = 20

@@ -21,11 +21,11 @@ from bench.term import account_of
 from bench.workloads import ENROLLMENTS, delete
 from cluster.cli.tokens import find_students
 from cluster.http_client import post
-from persistence.importers.itc2019 import read_itc2019, read_solution_alone, student_number
-from persistence.importers.itc_files import read_solution
-from persistence.importers.report import no_progress
-from persistence.importers.rows import Bundle, Person, Record, Student
-from persistence.importers.ucsd import read_ucsd
+from persistence.imports.formats.itc2019 import read_itc2019, read_solution_alone, student_number
+from persistence.imports.formats.itc_files import read_solution
+from persistence.imports.formats.ucsd import read_ucsd
+from persistence.imports.report import no_progress
+from persistence.imports.rows import Bundle, Person, Record, Student
 
 TRANSIENT = frozenset({0, 429, 503})
 CURVE_CREDITS = 99

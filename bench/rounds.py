@@ -18,7 +18,7 @@ from bench.stand import Stand
 from bench.term import TokenBook, fill_term, read_term
 from bench.workloads import WARM_UP, Again, Plan, Requests, Workload
 from cluster.cli.common import Exit
-from persistence.importers.report import Progress
+from persistence.imports.report import Progress
 from persistence.verify import verify
 
 TEMPLATE = "bench_template"

@@ -18,8 +18,8 @@ import asyncpg
 from cluster.cli.common import report_step
 from cluster.embedded import EmbeddedServices
 from cluster.settings import sqlalchemy_url
-from persistence.importers.loader import LOADED_TABLES
-from persistence.migrate import upgrade
+from persistence.imports.load.loader import LOADED_TABLES
+from persistence.schema.migrate import upgrade
 
 Fill = Callable[[str], Awaitable[None]]
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from allocator.read_models import Account, Role
+from allocator.model.read_models import Account, Role
 from api.tokens import AccessTokens
 from bench.demand import slot_of
 from bench.peers.environment import TOKEN_TTL_S
 from cluster.cli.tokens import KnownStudent
-from persistence.importers.loader import importing, load
-from persistence.importers.report import Progress
-from persistence.importers.rows import (
+from persistence.imports.load.loader import importing, load
+from persistence.imports.report import Progress
+from persistence.imports.rows import (
     Bundle,
     Course,
     Department,

@@ -18,7 +18,7 @@ from bench.stand import Stand
 from bench.tables import show_round
 from bench.term import TokenBook, fill_term, read_term
 from bench.workloads import WARM_UP, Plan, Requests, Workload
-from persistence.importers.report import Progress
+from persistence.imports.report import Progress
 
 TEMPLATE = "bench_variants"
 BASE = "as it is"

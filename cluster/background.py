@@ -9,10 +9,10 @@ from contextlib import ExitStack
 
 import asyncpg
 
-from allocator.commands import RecheckHead
+from allocator.model.commands import RecheckHead
 from allocator.ports import CommandGateway
-from persistence.outbox import OutboxRelay, Sink
-from persistence.unattended import UnattendedSeats
+from persistence.outbox.relay import OutboxRelay, Sink
+from persistence.queries.unattended import UnattendedSeats
 
 log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ for _name, _value in RAY_ENVIRONMENT.items():
 import ray  # noqa: E402
 import ray.exceptions  # noqa: E402
 
-from allocator.section import SectionState  # noqa: E402
+from allocator.model.section import SectionState  # noqa: E402
 from cluster.asking import ask_until_heard  # noqa: E402
 from cluster.control.actor import ControllerActor, ControllerSeed, give_a_head_start  # noqa: E402
 from cluster.control.generation import generation_of  # noqa: E402

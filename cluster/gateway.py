@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 
-from allocator.commands import STUDENT_COMMANDS, Command
-from allocator.outcomes import Code, Outcome
+from allocator.model.commands import STUDENT_COMMANDS, Command
+from allocator.model.outcomes import Code, Outcome
 from cluster.directory import Directory
 from cluster.wire import WireCodec, WireError
 

@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass
 
 from allocator.actor import Host
-from allocator.service import Limits, SectionService
+from allocator.turns.service import Limits, SectionService
 from cluster.logs import configure_logging
 from cluster.wire import WireCodec
-from persistence.caches import RedisCaches
-from persistence.lease import RedisLease
-from persistence.postgres_store import PostgresStore
+from persistence.caches.cached_reads import RedisCaches
+from persistence.redis.lease import RedisLease
+from persistence.store.postgres import PostgresStore
 
 
 class SystemClock:

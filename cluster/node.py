@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from allocator.service import Limits
+from allocator.turns.service import Limits
 from cluster.background import Background
 from cluster.directory import POOLED_PREFIX, Directory, DirectoryView
 from cluster.gateway import ActorLostError, Gateway, GatewayLimits

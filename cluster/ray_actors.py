@@ -13,12 +13,12 @@ import ray.actor
 import ray.exceptions
 
 from allocator.actor import SectionActor
-from allocator.outcomes import Code, Outcome
+from allocator.model.outcomes import Code, Outcome
 from cluster.directory import DEDICATED_PREFIX
 from cluster.gateway import ActorAbsentError, ActorLostError
 from cluster.host import HostFactory
 from cluster.wire import WireCodec
-from persistence.known_sections import KnownSections
+from persistence.queries.known_sections import KnownSections
 
 NAMESPACE = "seatline"
 POOLED_CPUS = 0.25

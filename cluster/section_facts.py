@@ -8,7 +8,7 @@ from typing import cast
 
 import asyncpg
 
-from persistence.redis_breaker import RedisAwayError, RedisBreaker
+from persistence.redis.breaker import RedisAwayError, RedisBreaker
 
 TIMEOUT_S = 5.0
 REDIS_TIMEOUT_S = 1.0

@@ -7,8 +7,8 @@ from math import isfinite
 
 import msgspec
 
-from allocator.commands import ChangeCapacity, CloseSection, Command, Drop, Enroll, OpenSection, RecheckHead
-from allocator.outcomes import Outcome
+from allocator.model.commands import ChangeCapacity, CloseSection, Command, Drop, Enroll, OpenSection, RecheckHead
+from allocator.model.outcomes import Outcome
 
 
 class WireError(ValueError):

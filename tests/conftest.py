@@ -17,7 +17,7 @@ import uvloop
 
 from cluster.embedded import EmbeddedServices
 from cluster.settings import sqlalchemy_url
-from persistence.migrate import upgrade
+from persistence.schema.migrate import upgrade
 
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -8,10 +8,10 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
-from allocator.commands import ChangeCapacity, Command, Drop, Enroll
-from allocator.outcomes import Outcome
+from allocator.model.commands import ChangeCapacity, Command, Drop, Enroll
+from allocator.model.outcomes import Outcome
 from allocator.ports import Lease, SeatWrite, Store
-from allocator.service import Limits, SectionService
+from allocator.turns.service import Limits, SectionService
 
 _keys = itertools.count(1)
 

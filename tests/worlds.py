@@ -7,11 +7,11 @@ from typing import Any, NamedTuple, Protocol
 
 import asyncpg
 
-from allocator.catalogue import Meeting, SectionFacts, Term
+from allocator.model.catalogue import Meeting, SectionFacts, Term
+from allocator.model.record import RecordKey, RegistrationRecord
 from allocator.ports import Store
-from allocator.records import RecordKey, RegistrationRecord
-from persistence.memory_store import MemoryDatabase, MemoryStore
-from persistence.postgres_store import PostgresStore
+from persistence.store.memory import MemoryDatabase, MemoryStore
+from persistence.store.postgres import PostgresStore
 
 ALL_WEEKS = (1 << 15) - 1
 

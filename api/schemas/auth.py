@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from allocator.read_models import Account, Role
+from allocator.model.read_models import Account, Role
 
 Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\x00-\x20]+@[^@\x00-\x20]+$")]
 Password = Annotated[str, Meta(min_length=1, max_length=1024)]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from allocator.read_models import Course, CourseSummary, Requisite, RoomedMeeting, SectionView, Semester
+from allocator.model.read_models import Course, CourseSummary, Requisite, RoomedMeeting, SectionView, Semester
 from api.schemas.types import FilterText, TimeOfDay, time_of_day, week_numbers
 
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from allocator.outcomes import Outcome
-from allocator.read_models import EnrollmentView, RoomedMeeting, ScheduledSection
+from allocator.model.outcomes import Outcome
+from allocator.model.read_models import EnrollmentView, RoomedMeeting, ScheduledSection
 from api.schemas.types import Id, TimeOfDay, time_of_day, week_numbers
 
 Status = Literal["enrolled", "waitlisted", "dropped"]

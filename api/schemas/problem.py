@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import UNSET, Struct, UnsetType
 
-from allocator.outcomes import Reason
+from allocator.model.outcomes import Reason
 
 
 class ReasonReply(Struct, frozen=True, omit_defaults=True):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from allocator.read_models import ExportLink, Roster, RosterEntry
+from allocator.model.read_models import ExportLink, Roster, RosterEntry
 
 
 class SectionChange(Struct, frozen=True, forbid_unknown_fields=True):

@@ -20,7 +20,7 @@ from bench.tables import show_rows, show_verified
 from bench.workloads import WORKLOADS
 from cluster.cli.common import Exit, err, out, print_json, run_async
 from cluster.cli.progress import progress_bars
-from persistence.importers.report import Progress
+from persistence.imports.report import Progress
 
 UNIFORM = WORKLOADS["uniform"]
 PEAK_SECONDS = 3.0

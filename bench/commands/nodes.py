@@ -23,7 +23,7 @@ from bench.term import TokenBook, fill_term, read_term
 from bench.workloads import WARM_UP, WORKLOADS, Plan, Requests
 from cluster.cli.common import Exit, err, out, print_json, run_async
 from cluster.cli.progress import progress_bars
-from persistence.importers.report import Progress
+from persistence.imports.report import Progress
 
 TEMPLATE = "bench_nodes"
 SETTLED_TIMEOUT_S = 90.0

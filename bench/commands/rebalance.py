@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from allocator.commands import Enroll
-from allocator.outcomes import Code
-from allocator.section import SectionState
+from allocator.model.commands import Enroll
+from allocator.model.outcomes import Code
+from allocator.model.section import SectionState
 from bench.demand import SLOTS, Demand, Pair, pairs_of
 from bench.measured import histogram, percentiles_ms
 from bench.options import AsJson, NoPeers, Seed

@@ -20,8 +20,8 @@ from bench.stand import Stand, open_stand
 from bench.tables import show_rows, show_verified
 from cluster.cli.common import Exit, err, print_json, run_async
 from cluster.cli.progress import progress_bars
-from persistence.importers.loader import importing, load
-from persistence.importers.report import Progress
+from persistence.imports.load.loader import importing, load
+from persistence.imports.report import Progress
 
 TEMPLATE = "bench_replay"
 REPLAY_MAX_S = 1_200.0

@@ -24,7 +24,7 @@ from bench.workloads import ENROLLMENTS
 from cluster.cli.common import Exit, print_json, run_async
 from cluster.cli.progress import progress_bars
 from cluster.http_client import AsyncConnection, post
-from persistence.importers.report import Progress
+from persistence.imports.report import Progress
 
 ACTOR = "ray::SectionAct"
 TOUCH_TIMEOUT_S = 120.0

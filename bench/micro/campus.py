@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-from allocator.catalogue import Meeting, SectionFacts, Term
-from allocator.commands import Enroll
-from allocator.inbox import Call, Entry
-from allocator.records import RecordKey, RegistrationRecord
-from allocator.section import Section, SectionState
+from allocator.model.catalogue import Meeting, SectionFacts, Term
+from allocator.model.commands import Enroll
+from allocator.model.record import RecordKey, RegistrationRecord
+from allocator.model.section import Section, SectionState
+from allocator.turns.inbox import Call, Entry
 
 BATCH = 200
 SECTIONS = 50

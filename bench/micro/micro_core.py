@@ -8,12 +8,12 @@ import time
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from allocator.decision import Decision
-from allocator.inbox import Entry
 from allocator.rules import reasons_against_enrolling
+from allocator.turns.decision import Decision
+from allocator.turns.inbox import Entry
 from bench.micro import campus
-from persistence.changes import encode_outcome, messages, new_enrollments
-from persistence.history import event_to_row
+from persistence.store.changes import encode_outcome, messages, new_enrollments
+from persistence.store.history import event_to_row
 
 
 def time_rules_of_one_request(benchmark: BenchmarkFixture) -> None:

@@ -6,8 +6,8 @@ import asyncio
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from allocator.outcomes import Code, Outcome
-from allocator.read_models import Account, Role
+from allocator.model.outcomes import Code, Outcome
+from allocator.model.read_models import Account, Role
 from api.tokens import AccessTokens
 from bench.micro import campus
 from cluster.directory import Directory, DirectoryView

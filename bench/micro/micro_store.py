@@ -8,18 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from allocator.commands import Enroll
-from allocator.outcomes import Code
+from allocator.model.commands import Enroll
+from allocator.model.outcomes import Code
+from allocator.model.record import RecordKey, RegistrationRecord
 from allocator.ports import SeatWrite, Store
-from allocator.records import RecordKey, RegistrationRecord
-from allocator.service import Limits, SectionService
+from allocator.turns.service import Limits, SectionService
 from bench.micro import campus
 from bench.stand import Stand
 from bench.term import fill_term, read_term
 from cluster.host import SystemClock
-from persistence.importers.report import no_progress
-from persistence.memory_store import MemoryDatabase, MemoryStore
-from persistence.postgres_store import PostgresStore
+from persistence.imports.report import no_progress
+from persistence.store.memory import MemoryDatabase, MemoryStore
+from persistence.store.postgres import PostgresStore
 
 ROUNDS = 60
 STUDENTS = 2_000

@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from allocator.outcomes import Code, Outcome
+from allocator.model.outcomes import Code, Outcome
 from api import problems
 from api.problems import Kind
 from api.schemas.enrollments import EnrolledReply

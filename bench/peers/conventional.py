@@ -19,8 +19,8 @@ from redis.asyncio import Redis
 from redis.exceptions import LockError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
-from allocator.commands import Enroll, request_of
-from allocator.outcomes import Code, Outcome
+from allocator.model.commands import Enroll, request_of
+from allocator.model.outcomes import Code, Outcome
 from api import problems
 from api.tokens import InvalidTokenError
 from bench.peers import orm
@@ -28,8 +28,8 @@ from bench.peers.answers import answer_of, problem
 from bench.peers.decide import decide
 from bench.peers.environment import PeerEnvironment
 from cluster.settings import sqlalchemy_url
-from persistence.changes import decode_outcome, encode_outcome, messages
-from persistence.history import event_to_row
+from persistence.store.changes import decode_outcome, encode_outcome, messages
+from persistence.store.history import event_to_row
 
 POOL_SIZE = 10
 LOCK_POLL_S = 0.005

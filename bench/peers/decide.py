@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import NamedTuple, Protocol
 
-from allocator.catalogue import SectionFacts
-from allocator.commands import Enroll
-from allocator.events import SeatTaken, StudentWaitlisted
-from allocator.outcomes import Code, Outcome, Reason, ReasonCode, refused
-from allocator.records import RegistrationRecord
+from allocator.model.catalogue import SectionFacts
+from allocator.model.commands import Enroll
+from allocator.model.events import SeatTaken, StudentWaitlisted
+from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode, refused
+from allocator.model.record import RegistrationRecord
 from allocator.rules import FactsOf, reasons_against_enrolling
 
 

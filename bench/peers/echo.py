@@ -6,7 +6,7 @@ import asyncio
 
 from aiohttp import web
 
-from allocator.outcomes import Code, Outcome
+from allocator.model.outcomes import Code, Outcome
 from bench.peers.answers import answer_of
 from bench.peers.environment import PeerEnvironment
 from bench.peers.web_server import run, serve

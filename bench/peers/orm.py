@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase
 
-from allocator.catalogue import Meeting, Prerequisite, SectionFacts, Term
-from allocator.events import SeatTaken, StudentWaitlisted
-from allocator.records import RecordKey, RegistrationRecord
-from persistence import tables
+from allocator.model.catalogue import Meeting, Prerequisite, SectionFacts, Term
+from allocator.model.events import SeatTaken, StudentWaitlisted
+from allocator.model.record import RecordKey, RegistrationRecord
+from persistence.schema import tables
 
 
 class Base(DeclarativeBase):

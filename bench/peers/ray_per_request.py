@@ -12,17 +12,17 @@ from typing import Any
 
 import ray
 
-from allocator.commands import Enroll
-from allocator.decision import Decision
-from allocator.facts import FactsCache
-from allocator.ids import EnrollmentIds
-from allocator.inbox import Call, Entry
-from allocator.outcomes import Code, Outcome
-from allocator.records import RecordKey
-from allocator.section import Section
+from allocator.model.commands import Enroll
+from allocator.model.outcomes import Code, Outcome
+from allocator.model.record import RecordKey
+from allocator.model.section import Section
+from allocator.turns.decision import Decision
+from allocator.turns.enrollment_ids import EnrollmentIds
+from allocator.turns.facts_cache import FactsCache
+from allocator.turns.inbox import Call, Entry
 from bench.peers.environment import PeerEnvironment
 from bench.peers.web_server import build_app, run, serve
-from persistence.postgres_store import PostgresStore
+from persistence.store.postgres import PostgresStore
 
 LOGICAL_CPUS = 64
 

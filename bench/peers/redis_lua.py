@@ -13,14 +13,14 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from allocator.catalogue import SectionFacts
-from allocator.commands import Enroll, request_of
-from allocator.outcomes import Code, Outcome
+from allocator.model.catalogue import SectionFacts
+from allocator.model.commands import Enroll, request_of
+from allocator.model.outcomes import Code, Outcome
 from bench.peers.environment import PeerEnvironment
 from bench.peers.redis_state import Catalogue, load_state
 from bench.peers.web_server import build_app, run, serve
 from bench.peers.write_behind import STREAM, WriteBehind
-from persistence.changes import decode_outcome
+from persistence.store.changes import decode_outcome
 
 SCRIPT = (Path(__file__).parent / "redis_lua.lua").read_text(encoding="utf-8")
 CONNECTIONS = 64

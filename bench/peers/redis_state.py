@@ -9,8 +9,8 @@ import asyncpg
 import orjson
 from redis.asyncio import Redis
 
-from allocator.catalogue import SectionFacts, meetings_overlap
-from persistence.postgres_store import PostgresStore
+from allocator.model.catalogue import SectionFacts, meetings_overlap
+from persistence.store.postgres import PostgresStore
 
 CHUNK = 2_000
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import asyncpg
 
-from allocator.commands import Enroll
-from allocator.outcomes import Code, Outcome, Reason, ReasonCode
+from allocator.model.commands import Enroll
+from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode
 from bench.peers.environment import PeerEnvironment
 from bench.peers.web_server import build_app, run, serve
-from persistence.changes import decode_outcome
+from persistence.store.changes import decode_outcome
 
 POOL_SIZE = 12
 """Per process."""

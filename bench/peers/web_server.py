@@ -13,8 +13,8 @@ import msgspec
 import uvloop
 from aiohttp import web
 
-from allocator.commands import Enroll
-from allocator.outcomes import Outcome
+from allocator.model.commands import Enroll
+from allocator.model.outcomes import Outcome
 from api import problems
 from api.schemas.enrollments import EnrollRequest
 from api.tokens import AccessTokens, InvalidTokenError

@@ -9,11 +9,11 @@ import orjson
 from aiohttp import web
 from redis.asyncio import Redis
 
-from allocator.events import SeatTaken, StudentWaitlisted
+from allocator.model.events import SeatTaken, StudentWaitlisted
+from allocator.model.record import RecordKey, RegistrationRecord
 from allocator.ports import Changes, SeatWrite, StoredAnswer
-from allocator.records import RecordKey, RegistrationRecord
-from persistence.changes import decode_outcome
-from persistence.postgres_store import PostgresStore
+from persistence.store.changes import decode_outcome
+from persistence.store.postgres import PostgresStore
 
 STREAM = "enrollments"
 BATCH = 500

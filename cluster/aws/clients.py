@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cluster.aws.errors import AwsAwayError, AwsRefusedError, translate
 from cluster.settings import Settings
-from persistence.breaker import Breaker
+from persistence.redis.circuit_breaker import Breaker
 
 T = TypeVar("T")
 

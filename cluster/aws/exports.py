@@ -7,11 +7,11 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from allocator.model.read_models import ExportLink, Roster
 from allocator.ports import StoreUnavailableError
-from allocator.read_models import ExportLink, Roster
 from cluster.aws.clients import AwsClients
 from cluster.aws.errors import AwsAwayError, AwsRefusedError
-from cluster.roster_csv import roster_csv
+from persistence.exports.roster_csv import roster_csv
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cluster.aws.clients import AwsClients
 from cluster.aws.errors import AwsAwayError, AwsError
 from cluster.notifications.notification import NotANotificationError, encode, notification_of
-from persistence.outbox import Message, NotAllSentError
+from persistence.outbox.relay import Message, NotAllSentError
 
 SERVICE = "sqs"
 BATCH_MAX = 10
@@ -22,7 +22,7 @@ POLL_S = 3
 
 
 class SqsSink:
-    """Where the relay sends to. Implements ``persistence.outbox.Sink``.
+    """Where the relay sends to. Implements ``persistence.outbox.relay.Sink``.
 
     The messages of a student are a group, so SQS hands them out in their order, one at a time. What the relay sends
     twice within five minutes SQS drops by the event's id; later repeats are dropped by the worker.

@@ -17,8 +17,8 @@ from cluster.cli.replays import TOKEN_TTL_S, replays
 from cluster.cli.tokens import Mint, read_students, token_line, write_private
 from cluster.secrets import demo_password
 from cluster.settings import Environment, Settings, plain_postgres_url, read_settings
-from persistence.importers.report import Progress, no_progress
-from persistence.importers.seed import SECTIONS_MAX, STUDENTS_MAX, SeedReport, seed_campus
+from persistence.imports.report import Progress, no_progress
+from persistence.imports.seed.campus import SECTIONS_MAX, STUDENTS_MAX, SeedReport, seed_campus
 
 DEMO_LOGINS_FILE = "demo-logins.txt"
 

@@ -9,7 +9,7 @@ import asyncpg
 
 from cluster.cli.common import CommandError, Exit, Urls, open_services
 from cluster.settings import Settings, plain_postgres_url, sqlalchemy_url
-from persistence.importers.report import ImportFileError
+from persistence.imports.report import ImportFileError
 
 
 @contextlib.asynccontextmanager
@@ -30,8 +30,8 @@ async def upgrade_schema(urls: Urls, revision: str = "head") -> None:
     """Bring the schema up to a revision, and give the role that serves requests its rights."""
     import sqlalchemy as sa  # noqa: PLC0415  (slow imports that most commands do not need)
 
-    from persistence.migrate import upgrade  # noqa: PLC0415
-    from persistence.roles import MissingRoleError  # noqa: PLC0415
+    from persistence.schema.migrate import upgrade  # noqa: PLC0415
+    from persistence.schema.roles import MissingRoleError  # noqa: PLC0415
 
     try:
         await upgrade(sqlalchemy_url(urls.owner_url), revision, app_role=urls.app_role)
@@ -74,7 +74,7 @@ def database_errors() -> Iterator[None]:
 
 async def forget_cached_catalogue(redis_url: str) -> None:
     """Drop the cached lists of courses, so that a change shows at once. At worst they live out their few minutes."""
-    from persistence.caches import RedisCaches  # noqa: PLC0415
+    from persistence.caches.cached_reads import RedisCaches  # noqa: PLC0415
 
     caches = RedisCaches(redis_url)
     await caches.forget_catalogue()

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from allocator.read_models import Roster
+from allocator.model.read_models import Roster
 from cluster.cli.common import CommandError, err, run_async
 from cluster.cli.databases import open_database
-from cluster.private_files import write_private_file
-from cluster.roster_csv import roster_csv
 from cluster.settings import read_settings, sqlalchemy_url
+from persistence.exports.roster_csv import roster_csv
+from persistence.private_files import write_private_file
 
 exports = typer.Typer(help="Data out of Seatline, to files.", no_args_is_help=True)
 
@@ -54,7 +54,7 @@ def export_roster(
 
 
 async def _roster(section_id: int) -> Roster:
-    from persistence.database import make_engine  # noqa: PLC0415  (SQLAlchemy is slow to import)
+    from persistence.queries.engine import make_engine  # noqa: PLC0415  (SQLAlchemy is slow to import)
     from persistence.queries.rosters import RosterQueries  # noqa: PLC0415
 
     async with open_database(read_settings()) as urls:

@@ -14,11 +14,11 @@ from cluster.cli.common import err, out, print_json, run_async
 from cluster.cli.databases import database_errors, forget_cached_catalogue, open_database
 from cluster.cli.progress import progress_bars
 from cluster.settings import Settings, read_settings
-from persistence.importers.itc2019 import read_itc2019, read_solution_alone
-from persistence.importers.loader import importing, load
-from persistence.importers.report import ImportReport, Progress
-from persistence.importers.rows import Bundle
-from persistence.importers.ucsd import read_ucsd
+from persistence.imports.formats.itc2019 import read_itc2019, read_solution_alone
+from persistence.imports.formats.ucsd import read_ucsd
+from persistence.imports.load.loader import importing, load
+from persistence.imports.report import ImportReport, Progress
+from persistence.imports.rows import Bundle
 
 imports = typer.Typer(help="Bring a catalogue, and students, in from files. Doing it again changes nothing.")
 

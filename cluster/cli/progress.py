@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from cluster.cli.common import err
-from persistence.importers.report import Progress as Report
+from persistence.imports.report import Progress as Report
 
 
 @contextlib.contextmanager

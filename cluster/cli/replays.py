@@ -10,7 +10,7 @@ import asyncpg
 import typer
 from rich.table import Table
 
-from allocator.section import SectionState
+from allocator.model.section import SectionState
 from cluster.cli.common import CommandError, Exit, err, out, print_json, run_async
 from cluster.cli.databases import database_errors, open_database
 from cluster.cli.progress import progress_bars
@@ -19,9 +19,9 @@ from cluster.http_client import Target
 from cluster.replay import ReplayReport, Wish, is_up, replay
 from cluster.runfile import read_run_file
 from cluster.settings import Settings, read_settings
-from persistence.importers.itc2019 import student_number
-from persistence.importers.itc_files import Solution, read_instance, read_solution
-from persistence.importers.report import ImportFileError, Progress, no_progress
+from persistence.imports.formats.itc2019 import student_number
+from persistence.imports.formats.itc_files import Solution, read_instance, read_solution
+from persistence.imports.report import ImportFileError, Progress, no_progress
 from persistence.verify import Finding, verify
 
 replays = typer.Typer(help="Send real registrations over HTTP to a running Seatline.")

@@ -257,7 +257,7 @@ def db_downgrade(revision: Annotated[str, typer.Argument(help="A revision, -1, o
     """Take the schema back to a revision. This can lose data."""
 
     async def work() -> None:
-        from persistence.migrate import downgrade  # noqa: PLC0415
+        from persistence.schema.migrate import downgrade  # noqa: PLC0415
 
         async with open_services(settings) as urls:
             await downgrade(sqlalchemy_url(urls.owner_url), revision)
@@ -271,7 +271,7 @@ def db_current(as_json: Annotated[bool, typer.Option("--json")] = False) -> None
     """Print the schema's revision."""
 
     async def work() -> str | None:
-        from persistence.migrate import current  # noqa: PLC0415
+        from persistence.schema.migrate import current  # noqa: PLC0415
 
         async with open_services(settings) as urls:
             return await current(sqlalchemy_url(urls.database_url))

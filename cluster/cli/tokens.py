@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from allocator.read_models import Account, Role
-from cluster.private_files import write_private_file
+from allocator.model.read_models import Account, Role
 from cluster.secrets import jwt_secret
 from cluster.settings import ConfigurationError, Environment, Settings
+from persistence.private_files import write_private_file
 
 
 class KnownStudent(NamedTuple):

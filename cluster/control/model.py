@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from allocator.heat import ActorHeat
+from allocator.turns.heat import ActorHeat
 
 log = logging.getLogger(__name__)
 

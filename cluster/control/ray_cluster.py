@@ -15,7 +15,7 @@ import ray.exceptions
 from ray.autoscaler.sdk import request_resources
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from allocator.heat import ActorHeat
+from allocator.turns.heat import ActorHeat
 from cluster.api_process import create_api_server
 from cluster.asking import ask_until_heard
 from cluster.control.fleet import Fleet

@@ -11,8 +11,8 @@ import msgspec
 from redis.asyncio import Redis
 
 from cluster.control.model import Remembered
-from persistence.lease import DEAD_S, dead_key
-from persistence.redis_breaker import RedisAwayError, RedisBreaker
+from persistence.redis.breaker import RedisAwayError, RedisBreaker
+from persistence.redis.lease import DEAD_S, dead_key
 
 log = logging.getLogger(__name__)
 

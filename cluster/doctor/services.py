@@ -112,7 +112,7 @@ def _connections_row(settings: Settings, max_connections: int) -> Row:
 
 
 async def _role_rows(connection: asyncpg.Connection) -> list[Row]:
-    from persistence.roles import KEEPS_HISTORY  # noqa: PLC0415  (SQLAlchemy is slow to import)
+    from persistence.schema.roles import KEEPS_HISTORY  # noqa: PLC0415  (SQLAlchemy is slow to import)
 
     keeps_history = await connection.fetchval(KEEPS_HISTORY)
     if keeps_history is None:  # no tables yet
@@ -131,7 +131,7 @@ async def _role_rows(connection: asyncpg.Connection) -> list[Row]:
 
 
 async def _migration_row(plain_url: str) -> Row:
-    from persistence.migrate import current, head  # noqa: PLC0415  (Alembic is slow to import)
+    from persistence.schema.migrate import current, head  # noqa: PLC0415  (Alembic is slow to import)
 
     try:
         revision = await current(sqlalchemy_url(plain_url))

@@ -24,7 +24,7 @@ Progress = Callable[[str, float], None]
 USER = "seatline"
 """Owns the tables."""
 APP_USER = "seatline_app"
-"""Serves requests, with the rights of persistence/roles.py. As socket and directory are private to us, both are
+"""Serves requests, with the rights of persistence/schema/roles.py. As socket and directory are private to us, both are
 trusted without a password."""
 DATABASE = "seatline"
 _PORT = 5432  # names the socket file; nothing listens on a network

@@ -15,9 +15,9 @@ from cluster.notifications.envelope import BadAddressError, write_message
 from cluster.notifications.mailers import Mailer, MailerAwayError, MailRefusedError
 from cluster.notifications.notification import Notification
 from cluster.notifications.render import Renderer
-from persistence.mail_facts import MailFacts, Wanted, load_mail_facts
 from persistence.names import APPLICATION_NAME
-from persistence.sent_notifications import claim, forget_old, release
+from persistence.outbox.mail_facts import MailFacts, Wanted, load_mail_facts
+from persistence.outbox.sent_notifications import claim, forget_old, release
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import asyncpg
 
 from cluster.notifications.delivery import Delivery
 from cluster.notifications.notification import NotANotificationError, Notification, notification_of
-from persistence.outbox import LogSink, Message
+from persistence.outbox.relay import LogSink, Message
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ MAILS_BURST = 20
 
 
 class LocalSink:
-    """Implements ``persistence.outbox.Sink``."""
+    """Implements ``persistence.outbox.relay.Sink``."""
 
     def __init__(self, delivery: Delivery, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._delivery = delivery

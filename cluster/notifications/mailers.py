@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from cluster.private_files import make_private_directory, write_private_file
+from persistence.private_files import make_private_directory, write_private_file
 
 FILES_MAX = 200
 SUFFIX = ".eml"

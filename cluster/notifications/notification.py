@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from persistence.outbox import Message
+from persistence.outbox.relay import Message
 
 Topic = Literal["enrolled", "waitlisted", "promoted", "promotion_blocked", "dropped", "section_cancelled"]
 TOPICS: tuple[Topic, ...] = get_args(Topic)

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from cluster.notifications.notification import Notification
-from persistence.mail_facts import MailFacts, MeetingFacts
+from persistence.outbox.mail_facts import MailFacts, MeetingFacts
 
 TEXTS = Path(__file__).parent / "texts"
 LANGUAGES = frozenset(path.stem for path in TEXTS.glob("*.toml"))

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from cluster.settings import Environment, Settings
-from persistence.outbox import LogSink, Sink
+from persistence.outbox.relay import LogSink, Sink
 
 
 def outbox_sink(settings: Settings, database_url: str, closing: ExitStack) -> Sink:

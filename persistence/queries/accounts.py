@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from allocator.read_models import Account, Role
+from allocator.model.read_models import Account, Role
 from persistence.queries.connection import reading, writing
-from persistence.tables import students, users
+from persistence.schema.tables import students, users
 
 
 class AccountQueries:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from persistence.queries.connection import writing
-from persistence.tables import audit_log
+from persistence.schema.tables import audit_log
 
 
 class PostgresAuditLog:

@@ -9,7 +9,7 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from allocator.ports import StoreBusyError, StoreUnavailableError
-from persistence.postgres_errors import CONNECTION_ERRORS, translate
+from persistence.store.postgres_errors import CONNECTION_ERRORS, translate
 
 
 @contextlib.asynccontextmanager

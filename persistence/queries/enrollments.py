@@ -9,11 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from allocator.read_models import EnrollmentView, ScheduledSection
-from persistence.gathered_reads import GatheredReads
+from allocator.model.read_models import EnrollmentView, ScheduledSection
 from persistence.queries.connection import reading
+from persistence.queries.gathered_reads import GatheredReads
 from persistence.queries.sections import ANY_OF_IDS, NO_MEETINGS, load_meetings
-from persistence.tables import ACTIVE, course_sections, courses, enrollments, semesters
+from persistence.schema.tables import ACTIVE, course_sections, courses, enrollments, semesters
 
 # Statements are put together once: for each request anew, it would cost as much as running them.
 

@@ -13,10 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from allocator.read_models import Account, RefusedRefresh
+from allocator.model.read_models import Account, RefusedRefresh
 from persistence.queries.accounts import account_of, select_accounts
 from persistence.queries.connection import reading, writing
-from persistence.tables import refresh_tokens, users
+from persistence.schema.tables import refresh_tokens, users
 
 
 class RefreshTokens:

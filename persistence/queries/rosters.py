@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from allocator.read_models import Roster, RosterEntry
+from allocator.model.read_models import Roster, RosterEntry
 from persistence.queries.connection import reading
-from persistence.tables import ACTIVE, course_sections, enrollments, students, teachers, users
+from persistence.schema.tables import ACTIVE, course_sections, enrollments, students, teachers, users
 
 
 class RosterQueries:

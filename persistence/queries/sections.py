@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from allocator.read_models import RoomedMeeting, SectionView
-from persistence.tables import (
+from allocator.model.read_models import RoomedMeeting, SectionView
+from persistence.schema.tables import (
     classrooms,
     course_schedules,
     course_sections,

@@ -11,10 +11,10 @@ from functools import partial
 
 import asyncpg
 
-from allocator.section import SectionState
+from allocator.model.section import SectionState
 from persistence.verify.findings import Check, Checked, Finding, Offences, Progress
+from persistence.verify.history import check_replay
 from persistence.verify.memory import check_memory
-from persistence.verify.replay import check_replay
 from persistence.verify.statements import STATEMENTS, run_statement
 
 __all__ = ["Checked", "Finding", "verify"]

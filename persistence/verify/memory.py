@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from allocator.section import SectionState
-from allocator.waitlist import Waiting
-from persistence.batch_sql import WAITING
+from allocator.model.section import SectionState
+from allocator.model.waitlist import Waiting
+from persistence.store.batch_sql import WAITING
 from persistence.verify.findings import Offences
 
 SEATS = """

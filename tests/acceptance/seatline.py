@@ -17,7 +17,7 @@ import asyncpg
 import orjson
 import psutil
 
-from allocator.read_models import Account, Role
+from allocator.model.read_models import Account, Role
 from api.tokens import AccessTokens
 from cluster.runfile import read_run_file
 from cluster.secrets import jwt_secret

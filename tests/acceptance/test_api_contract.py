@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from allocator.read_models import Role
+from allocator.model.read_models import Role
 from tests.acceptance.seatline import Client, Seatline, add_admin
 from tests.worlds import PostgresWorld, monday
 

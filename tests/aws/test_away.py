@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from allocator.outcomes import Code
+from allocator.model.outcomes import Code
 from cluster.aws.clients import AwsClients, CallLimits
 from cluster.aws.errors import AwsAwayError, AwsRefusedError
 from cluster.aws.queue import SqsSink
-from persistence.outbox import OutboxRelay
+from persistence.outbox.relay import OutboxRelay
 from tests.aws.conftest import HURRIED, REGION, Aws
 from tests.aws.network import Network
 from tests.running import ask, enroll, make_service, running

@@ -13,7 +13,7 @@ import pytest
 from moto.backends import get_backend
 from moto.core.models import DEFAULT_ACCOUNT_ID
 
-from allocator.outcomes import Code
+from allocator.model.outcomes import Code
 from cluster.aws.clients import AwsClients
 from cluster.aws.errors import AwsAwayError, AwsRefusedError
 from cluster.aws.mail import SesMailer
@@ -23,7 +23,7 @@ from cluster.notifications.mailers import MailerAwayError
 from cluster.notifications.notification import decode, encode
 from cluster.notifications.render import Renderer
 from cluster.notifications.worker import Worker
-from persistence.outbox import Message, NotAllSentError, OutboxRelay
+from persistence.outbox.relay import Message, NotAllSentError, OutboxRelay
 from tests.aws.conftest import REGION, SENDER, Aws
 from tests.running import ask, drop, enroll, make_service, running
 from tests.worlds import PostgresWorld, monday

@@ -12,7 +12,7 @@ import pytest
 
 from cluster.aws.clients import AwsClients
 from cluster.aws.queue import SqsSink
-from persistence.outbox import Message
+from persistence.outbox.relay import Message
 from tests.aws.conftest import CREDENTIALS, REGION, Aws
 from tests.worlds import PostgresWorld
 

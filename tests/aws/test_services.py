@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 import pytest
 
+from allocator.model.read_models import Roster, RosterEntry
 from allocator.ports import StoreUnavailableError
-from allocator.read_models import Roster, RosterEntry
 from cluster.aws.clients import AwsClients
 from cluster.aws.errors import AwsAwayError, AwsRefusedError
 from cluster.aws.exports import LINK_TTL_S, S3Exports

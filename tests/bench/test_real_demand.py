@@ -10,8 +10,8 @@ import pytest
 from bench import real_demand
 from bench.real_demand import PASSES, course_requests, data_file, open_seats, registration_curve
 from bench.replays import CurveSource, Ids, Tallied
-from persistence.importers.itc_files import read_instance
-from persistence.importers.report import no_progress
+from persistence.imports.formats.itc_files import read_instance
+from persistence.imports.report import no_progress
 
 
 @pytest.mark.data

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import pytest
 
-from allocator import service as service_module
-from allocator.commands import Command
-from allocator.outcomes import Code, Outcome
+from allocator.model.commands import Command
+from allocator.model.outcomes import Code, Outcome
+from allocator.model.section import SectionState
 from allocator.ports import StoreUnavailableError
-from allocator.section import SectionState
-from allocator.service import SectionService
-from allocator.tombstones import TOMBSTONE_S
+from allocator.turns import service as service_module
+from allocator.turns.service import SectionService
+from allocator.turns.tombstones import TOMBSTONE_S
 from tests.running import LocalLease, TestClock, ask, capacity, drop, enroll, make_service, running
 from tests.worlds import World
 

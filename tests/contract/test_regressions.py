@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from allocator.commands import Command, RecheckHead
-from allocator.events import CapacityChanged, SeatTaken
-from allocator.outcomes import Code
+from allocator.model.commands import Command, RecheckHead
+from allocator.model.events import CapacityChanged, SeatTaken
+from allocator.model.outcomes import Code
+from allocator.model.record import RecordKey
 from allocator.ports import Changes, SeatWrite, StaleEpochError
-from allocator.records import RecordKey
 from tests.contract.test_service import settled
 from tests.running import ask, capacity, drop, enroll, make_service, running
 from tests.worlds import World, monday

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from allocator.commands import CloseSection, Command, OpenSection, RecheckHead
-from allocator.outcomes import Code, ReasonCode
+from allocator.model.commands import CloseSection, Command, OpenSection, RecheckHead
+from allocator.model.outcomes import Code, ReasonCode
 from tests.running import ask, capacity, drop, enroll, make_service, running
 from tests.worlds import World, monday
 

@@ -6,8 +6,16 @@ import asyncio
 
 import pytest
 
-from allocator.events import CapacityChanged, PromotionBlocked, SeatFreed, SeatTaken, StudentPromoted, StudentWaitlisted
-from allocator.outcomes import Code, Outcome, Reason, ReasonCode
+from allocator.model.events import (
+    CapacityChanged,
+    PromotionBlocked,
+    SeatFreed,
+    SeatTaken,
+    StudentPromoted,
+    StudentWaitlisted,
+)
+from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode
+from allocator.model.record import RecordKey
 from allocator.ports import (
     Changes,
     SeatWrite,
@@ -17,7 +25,6 @@ from allocator.ports import (
     StoredAnswer,
     StoreRejectedError,
 )
-from allocator.records import RecordKey
 from tests.worlds import World, monday
 
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import asyncpg
 
-from allocator.commands import Drop, Enroll
-from allocator.outcomes import Code
-from persistence.unattended import UnattendedSeats
+from allocator.model.commands import Drop, Enroll
+from allocator.model.outcomes import Code
+from persistence.queries.unattended import UnattendedSeats
 from tests.acceptance.seatline import Seatline
 from tests.linearizability.checker import Answer, Verdict, check_section
 from tests.linearizability.history import Operation

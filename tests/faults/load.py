@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import aiohttp
 
-from allocator.commands import ChangeCapacity, Drop, Enroll
-from allocator.outcomes import Code, Outcome, Reason, ReasonCode
-from allocator.read_models import Role
+from allocator.model.commands import ChangeCapacity, Drop, Enroll
+from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode
+from allocator.model.read_models import Role
 from tests.acceptance.seatline import Answer, Client
 from tests.linearizability.history import Recorder
 

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 import orjson
 
-from allocator.commands import Enroll
-from allocator.outcomes import Code, Outcome
+from allocator.model.commands import Enroll
+from allocator.model.outcomes import Code, Outcome
 from tests.acceptance.seatline import Seatline
 
 PATIENCE_S = 25.0

@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from allocator.commands import Enroll
-from allocator.outcomes import Code, Outcome
+from allocator.model.commands import Enroll
+from allocator.model.outcomes import Code, Outcome
 from cluster.directory import Directory, DirectoryView
 from cluster.settings import Placement
 from tests.acceptance.test_registration import students_of

@@ -18,8 +18,8 @@ from cluster.embedded import EmbeddedServices
 from cluster.http_client import Target
 from cluster.secrets import jwt_secret
 from cluster.settings import Settings
-from persistence.importers.loader import importing, load
-from persistence.importers.report import no_progress
+from persistence.imports.load.loader import importing, load
+from persistence.imports.report import no_progress
 from tests.acceptance.seatline import Client
 from tests.acceptance.test_controller import figures
 from tests.faults import checks

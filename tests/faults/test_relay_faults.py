@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cluster.embedded import EmbeddedServices
-from persistence.changes import TOPICS
+from persistence.store.changes import TOPICS
 from tests.faults.conftest import OpenRow
 from tests.faults.row import Row
 from tests.faults.stand import Stand, open_stand, owner_of

@@ -11,7 +11,7 @@ import json
 import sys
 from collections import Counter
 
-from allocator.section import SectionState
+from allocator.model.section import SectionState
 from cluster import deployment
 from cluster.directory import DirectoryView, moves, place
 from cluster.handoff import hand_over

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 import aiohttp
 import pytest
 
-from allocator.commands import Command
-from allocator.outcomes import Code, Outcome
+from allocator.model.commands import Command
+from allocator.model.outcomes import Code, Outcome
 from api.server import ActorLink, ApiServer
 from api.tokens import AccessTokens
 from cluster.settings import read_settings

@@ -11,13 +11,13 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from allocator.read_models import Account, RefusedRefresh, Role
+from allocator.model.read_models import Account, RefusedRefresh, Role
 from cluster.settings import sqlalchemy_url
-from persistence.database import make_engine
 from persistence.queries.accounts import AccountQueries
 from persistence.queries.audit import PostgresAuditLog
+from persistence.queries.engine import make_engine
 from persistence.queries.refresh_tokens import RefreshTokens
-from persistence.tables import audit_log, refresh_tokens, students, users
+from persistence.schema.tables import audit_log, refresh_tokens, students, users
 
 pytestmark = pytest.mark.services
 

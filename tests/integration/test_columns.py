@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistence.columns import NOTHING, SEPARATOR, as_columns, spelt_out
+from persistence.store.columns import NOTHING, SEPARATOR, as_columns, spelt_out
 
 pytestmark = pytest.mark.services
 

@@ -10,10 +10,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from allocator.outcomes import Code
-from persistence.importers.loader import LOADED_TABLES, importing, load
-from persistence.importers.report import ImportFileError, ImportReport
-from persistence.importers.rows import (
+from allocator.model.outcomes import Code
+from persistence.imports.formats.ucsd import read_ucsd
+from persistence.imports.load.loader import LOADED_TABLES, importing, load
+from persistence.imports.report import ImportFileError, ImportReport
+from persistence.imports.rows import (
     Bundle,
     Course,
     Department,
@@ -25,9 +26,8 @@ from persistence.importers.rows import (
     Student,
     WeeklyMeeting,
 )
-from persistence.importers.seed import DEMO_LOGINS, HASHER, seed_campus
-from persistence.importers.ucsd import read_ucsd
-from persistence.postgres_store import PostgresStore
+from persistence.imports.seed.campus import DEMO_LOGINS, HASHER, seed_campus
+from persistence.store.postgres import PostgresStore
 from persistence.verify import verify
 from tests.running import ask, enroll, make_service, running
 

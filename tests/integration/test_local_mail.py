@@ -16,7 +16,7 @@ from cluster.notifications.mailers import FileMailer
 from cluster.notifications.render import Renderer
 from cluster.notifications.wiring import mail_directory, outbox_sink
 from cluster.settings import Settings
-from persistence.outbox import LogSink, Message, OutboxRelay
+from persistence.outbox.relay import LogSink, Message, OutboxRelay
 from tests.running import ask, enroll, make_service, running
 from tests.worlds import PostgresWorld
 

@@ -15,8 +15,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from cluster.settings import sqlalchemy_url
-from persistence import migrate
-from persistence.tables import metadata
+from persistence.schema import migrate
+from persistence.schema.tables import metadata
 
 pytestmark = pytest.mark.services
 

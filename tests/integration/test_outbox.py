@@ -11,7 +11,7 @@ from contextlib import suppress
 import asyncpg
 import pytest
 
-from persistence.outbox import LogSink, Message, NotAllSentError, OutboxRelay
+from persistence.outbox.relay import LogSink, Message, NotAllSentError, OutboxRelay
 
 pytestmark = pytest.mark.services
 
@@ -126,7 +126,7 @@ async def test_a_sink_that_is_away_is_tried_again(
     await relay.close()
     assert await database.fetchval("SELECT array_agg(attempts) FROM outbox") == [1, 1, 1]
     sink.failures_left = 1
-    with caplog.at_level(logging.WARNING, "persistence.outbox"):
+    with caplog.at_level(logging.WARNING, "persistence.outbox.relay"):
         await run_until_empty(database, relay)
     assert set(sink.event_ids) == expected
     assert "the sink is away" in caplog.text
@@ -161,8 +161,8 @@ async def test_only_what_was_taken_is_forgotten(database: asyncpg.Connection, da
 async def test_a_few_that_are_not_taken_do_not_hold_up_the_rest(
     database: asyncpg.Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("persistence.outbox.BACKOFF_MIN_S", 0.01)
-    monkeypatch.setattr("persistence.outbox.BACKOFF_MAX_S", 1000.0)
+    monkeypatch.setattr("persistence.outbox.relay.BACKOFF_MIN_S", 0.01)
+    monkeypatch.setattr("persistence.outbox.relay.BACKOFF_MAX_S", 1000.0)
     await fill(database, 2)
     sink = TakesEverySecond()
     relay = OutboxRelay(database_url, sink, batch_max=4, poll_s=0.01)
@@ -202,7 +202,7 @@ async def test_the_log_says_what_but_not_to_whom(caplog: pytest.LogCaptureFixtur
         Message(2, "7:2", "dropped", "{}"),
         Message(3, "8:1", "enrolled", "{}"),
     ]
-    with caplog.at_level(logging.DEBUG, "persistence.outbox"):
+    with caplog.at_level(logging.DEBUG, "persistence.outbox.relay"):
         await LogSink().send(messages)
     info, *debug = [record.getMessage() for record in caplog.records]
     assert info == "outbox: 3 messages (dropped 1, enrolled 2)"

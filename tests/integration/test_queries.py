@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from allocator.catalogue import Meeting
+from allocator.model.catalogue import Meeting
 from allocator.ports import StoreBusyError, StoreUnavailableError
-from allocator.service import SectionService
+from allocator.turns.service import SectionService
 from cluster.settings import sqlalchemy_url
-from persistence.database import make_engine
 from persistence.queries.catalogue import CatalogueQueries
 from persistence.queries.connection import reading
+from persistence.queries.engine import make_engine
 from persistence.queries.enrollments import EnrollmentQueries
 from persistence.queries.rosters import RosterQueries
 from tests.running import ask, drop, enroll, make_service, running

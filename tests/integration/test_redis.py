@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 
-from persistence import gcra
-from persistence.caches import COURSES, ENROLLMENTS, TOMBSTONE, RedisCaches
-from persistence.lease import RedisLease, dead_key
-from persistence.rate_limit import RedisRateLimiter
-from persistence.redis_breaker import TIMEOUT_S
+from persistence.caches.cached_reads import COURSES, ENROLLMENTS, TOMBSTONE, RedisCaches
+from persistence.redis import gcra
+from persistence.redis.breaker import TIMEOUT_S
+from persistence.redis.lease import RedisLease, dead_key
+from persistence.redis.rate_limit import RedisRateLimiter
 
 pytestmark = pytest.mark.services
 

@@ -11,12 +11,12 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
+from allocator.model.read_models import SectionView
 from allocator.ports import SeatWrite
-from allocator.read_models import SectionView
-from persistence import seat_board
-from persistence.caches import RedisCaches
-from persistence.redis_breaker import RedisAwayError
-from persistence.seat_board import SeatBoard, channel_of
+from persistence.caches import seat_board
+from persistence.caches.cached_reads import RedisCaches
+from persistence.caches.seat_board import SeatBoard, channel_of
+from persistence.redis.breaker import RedisAwayError
 from tests.unit.api.fakes import SECTION
 
 pytestmark = pytest.mark.services

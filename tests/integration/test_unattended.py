@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from allocator.commands import RecheckHead
-from allocator.outcomes import Code
-from allocator.section import Section
-from persistence.unattended import UnattendedSeats
+from allocator.model.commands import RecheckHead
+from allocator.model.outcomes import Code
+from allocator.model.section import Section
+from persistence.queries.unattended import UnattendedSeats
 from tests.contract.test_service import settled
 from tests.running import ask, drop, enroll, make_service, running
 from tests.worlds import PostgresWorld

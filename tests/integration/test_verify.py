@@ -11,11 +11,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from allocator.catalogue import Meeting
-from allocator.commands import CloseSection, OpenSection
-from allocator.outcomes import Code
-from allocator.section import SectionState
-from allocator.service import SectionService
+from allocator.model.catalogue import Meeting
+from allocator.model.commands import CloseSection, OpenSection
+from allocator.model.outcomes import Code
+from allocator.model.section import SectionState
+from allocator.turns.service import SectionService
 from cluster.embedded import EmbeddedServices
 from persistence.verify import Checked, Finding, verify
 from tests.conftest import database

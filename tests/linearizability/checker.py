@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from allocator.commands import Command, Drop, Enroll
-from allocator.outcomes import Code, Outcome
+from allocator.model.commands import Command, Drop, Enroll
+from allocator.model.outcomes import Code, Outcome
 from tests.linearizability.history import Operation
 from tests.linearizability.model import Seats, SectionModel
 

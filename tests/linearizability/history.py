@@ -7,8 +7,8 @@ import math
 from collections import defaultdict
 from typing import NamedTuple
 
-from allocator.commands import Command
-from allocator.outcomes import Outcome
+from allocator.model.commands import Command
+from allocator.model.outcomes import Outcome
 
 
 class Operation(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from allocator.commands import ChangeCapacity, CloseSection, Command, Drop, Enroll, OpenSection
-from allocator.outcomes import Code, Outcome, ReasonCode
+from allocator.model.commands import ChangeCapacity, CloseSection, Command, Drop, Enroll, OpenSection
+from allocator.model.outcomes import Code, Outcome, ReasonCode
 
 Member = tuple[int, int | None]
 """Student and enrolment; the enrolment is None where its request got no answer."""

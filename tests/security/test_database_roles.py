@@ -17,9 +17,9 @@ from cluster.doctor.services import look_at_postgres
 from cluster.embedded import EmbeddedServices
 from cluster.embedded.postgres import APP_USER
 from cluster.settings import read_settings, role_of, sqlalchemy_url
-from persistence.migrate import upgrade
-from persistence.roles import APP_RIGHTS, KEEPS_HISTORY
-from persistence.tables import metadata
+from persistence.schema.migrate import upgrade
+from persistence.schema.roles import APP_RIGHTS, KEEPS_HISTORY
+from persistence.schema.tables import metadata
 from tests.conftest import database
 
 pytestmark = pytest.mark.services

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from allocator.commands import ChangeCapacity, Command, Drop, Enroll, RecheckHead
-from allocator.outcomes import Code
+from allocator.model.commands import ChangeCapacity, Command, Drop, Enroll, RecheckHead
+from allocator.model.outcomes import Code
 from tests.running import ask, enroll, make_service, running
 from tests.worlds import PostgresWorld
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from allocator.commands import (
+from allocator.model.commands import (
     ChangeCapacity,
     CloseSection,
     Command,
@@ -16,7 +16,7 @@ from allocator.commands import (
     StaffCommand,
     StudentCommand,
 )
-from allocator.outcomes import Code, Outcome
+from allocator.model.outcomes import Code, Outcome
 from tests.linearizability.history import Recorder
 from tests.simulation.chaos import Chaos
 from tests.simulation.cluster import Cluster

@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from allocator.actor import Host, SectionActor, StoppedError
-from allocator.commands import Command, Drop, Enroll, RecheckHead, StudentCommand
-from allocator.outcomes import Outcome
+from allocator.model.commands import Command, Drop, Enroll, RecheckHead, StudentCommand
+from allocator.model.outcomes import Outcome
 from allocator.ports import SeatWrite
-from allocator.service import Limits, SectionService
+from allocator.turns.service import Limits, SectionService
 from cluster.directory import DEDICATED_PREFIX, Directory, DirectoryView
 from cluster.gateway import ActorAbsentError, ActorLostError, Gateway, GatewayLimits
 from cluster.settings import Placement
 from cluster.wire import WireCodec
-from persistence.lease import RedisLease
+from persistence.redis.lease import RedisLease
 from tests.simulation.chaos import Chaos
 from tests.simulation.plan import Fault
 from tests.simulation.postgres import SimulatedPostgres

@@ -6,9 +6,9 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from allocator.catalogue import meetings_overlap
-from allocator.commands import Command, Drop, Enroll, RecheckHead
-from allocator.events import (
+from allocator.model.catalogue import meetings_overlap
+from allocator.model.commands import Command, Drop, Enroll, RecheckHead
+from allocator.model.events import (
     CapacityChanged,
     Event,
     SeatFreed,
@@ -20,12 +20,12 @@ from allocator.events import (
     StudentWaitlisted,
     WaitlistLeft,
 )
-from allocator.outcomes import Code, Outcome
+from allocator.model.outcomes import Code, Outcome
+from allocator.model.record import RegistrationRecord
+from allocator.model.section import Section, SectionState
 from allocator.ports import Changes
-from allocator.records import RegistrationRecord
-from allocator.section import Section, SectionState
-from persistence.changes import messages
-from persistence.memory_store import MemoryDatabase
+from persistence.store.changes import messages
+from persistence.store.memory import MemoryDatabase
 from tests.linearizability.model import Seats
 
 

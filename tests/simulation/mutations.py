@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, cast
 from unittest import mock
 
-from allocator import tombstones
-from allocator.decision import Decision
+from allocator.model.record import RecordKey
+from allocator.model.section import Section
 from allocator.ports import Changes, StoredAnswer
-from allocator.records import RecordKey
-from allocator.section import Section
-from allocator.service import SectionService
-from persistence.memory_store import MemoryTurn
+from allocator.turns import tombstones
+from allocator.turns.decision import Decision
+from allocator.turns.service import SectionService
+from persistence.store.memory import MemoryTurn
 
 
 class Mutation(enum.Enum):

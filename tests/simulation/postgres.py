@@ -12,7 +12,9 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from allocator.catalogue import SectionFacts
+from allocator.model.catalogue import SectionFacts
+from allocator.model.record import RecordKey
+from allocator.model.section import HeldEnrollment, SectionState
 from allocator.ports import (
     Changes,
     CommitUnknownError,
@@ -22,9 +24,7 @@ from allocator.ports import (
     StoreUnavailableError,
     Turn,
 )
-from allocator.records import RecordKey
-from allocator.section import HeldEnrollment, SectionState
-from persistence.memory_store import MemoryDatabase, MemoryStore, MemoryTurn
+from persistence.store.memory import MemoryDatabase, MemoryStore, MemoryTurn
 from tests.simulation.chaos import Chaos
 from tests.simulation.plan import Fault
 from tests.simulation.process import Process

@@ -10,7 +10,7 @@ from typing import Any
 import lupa.lua51 as lua
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from persistence.redis_breaker import RedisBreaker
+from persistence.redis.breaker import RedisBreaker
 from tests.simulation.chaos import Chaos
 from tests.simulation.process import Process
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from allocator.catalogue import Meeting, SectionFacts, Term
-from allocator.commands import RecheckHead
+from allocator.model.catalogue import Meeting, SectionFacts, Term
+from allocator.model.commands import RecheckHead
+from allocator.model.record import RecordKey, RegistrationRecord
 from allocator.ports import Changes
-from allocator.records import RecordKey, RegistrationRecord
 from tests.linearizability.checker import check_section, resolved
 from tests.linearizability.history import Recorder
 from tests.linearizability.model import Seats

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from allocator.commands import Command, Drop, Enroll
-from allocator.outcomes import Code, Outcome
+from allocator.model.commands import Command, Drop, Enroll
+from allocator.model.outcomes import Code, Outcome
 from tests.faults.checks import Enrollment, compare
 from tests.faults.tcp_proxy import Link, TcpProxy, Trap, Way
 from tests.linearizability.history import Operation, Recorder

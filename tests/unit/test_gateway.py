@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from allocator.commands import Command, Enroll
-from allocator.outcomes import Code, Outcome
+from allocator.model.commands import Command, Enroll
+from allocator.model.outcomes import Code, Outcome
 from cluster.directory import Directory, DirectoryView
 from cluster.gateway import PORTION, ActorLostError, Gateway, GatewayLimits
 from cluster.settings import Placement

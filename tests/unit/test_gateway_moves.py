@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from allocator.commands import Command
-from allocator.outcomes import Code, Outcome
+from allocator.model.commands import Command
+from allocator.model.outcomes import Code, Outcome
 from cluster.directory import Directory, DirectoryView
 from cluster.gateway import ActorAbsentError, Gateway, GatewayLimits
 from cluster.settings import Placement

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from allocator.ports import StoreUnavailableError
-from persistence.gathered_reads import KEYS_MAX, READS_MAX, GatheredReads
+from persistence.queries.gathered_reads import KEYS_MAX, READS_MAX, GatheredReads
 
 
 class Table:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistence import gcra
-from persistence.rate_limit import BUCKETS_MAX, LocalRateLimiter
+from persistence.redis import gcra
+from persistence.redis.rate_limit import BUCKETS_MAX, LocalRateLimiter
 
 
 def test_a_burst_then_the_rate() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from allocator.heat import COLD_PER_S, MEMORY_S, Heat
+from allocator.turns.heat import COLD_PER_S, MEMORY_S, Heat
 
 
 class Load:

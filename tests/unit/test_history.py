@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator.events import Event, PromotionBlocked
-from allocator.outcomes import ReasonCode
-from persistence.history import COLUMNS, HistoryRow, UnknownEventError, event_from_row, event_to_row
+from allocator.model.events import Event, PromotionBlocked
+from allocator.model.outcomes import ReasonCode
+from persistence.store.history import COLUMNS, HistoryRow, UnknownEventError, event_from_row, event_to_row
 
 ids = st.integers(1, 2**62)
 KINDS: tuple[type[Any], ...] = get_args(Event)
@@ -40,7 +40,7 @@ def test_every_event_survives(event: Event, epoch: int) -> None:
 
 
 def test_the_columns_are_those_of_the_table() -> None:
-    from persistence.tables import enrollment_history
+    from persistence.schema.tables import enrollment_history
 
     assert tuple(column.name for column in enrollment_history.columns if column.name != "at") == COLUMNS
 

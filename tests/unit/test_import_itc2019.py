@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from persistence.importers.itc2019 import read_itc2019, read_solution_alone, week_mask, weekdays
-from persistence.importers.itc_files import Slot
-from persistence.importers.report import ImportFileError
-from persistence.importers.rows import Bundle, WeeklyMeeting
+from persistence.imports.formats.itc2019 import read_itc2019, read_solution_alone, week_mask, weekdays
+from persistence.imports.formats.itc_files import Slot
+from persistence.imports.report import ImportFileError
+from persistence.imports.rows import Bundle, WeeklyMeeting
 
 DOCTYPE = '<!DOCTYPE problem PUBLIC "-//ITC 2019//DTD Problem Format/EN" "http://www.itc2019.invalid/format.dtd">'
 
@@ -155,7 +155,7 @@ def test_another_file_is_refused_whole(tmp_path: Path, text: str, why: str) -> N
 
 
 def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from persistence.importers import itc_files, safe_xml
+    from persistence.imports.formats import itc_files, safe_xml
 
     def bounded(path: Path, elements: safe_xml.Elements, progress: object) -> None:
         safe_xml.read_xml(path, elements, lambda *_: None, bytes_max=100_000)

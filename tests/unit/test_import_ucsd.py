@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from persistence.importers.report import ImportFileError
-from persistence.importers.rows import Bundle, WeeklyMeeting
-from persistence.importers.ucsd import HEADER, read_ucsd, semester_code
+from persistence.imports.formats.ucsd import HEADER, read_ucsd, semester_code
+from persistence.imports.report import ImportFileError
+from persistence.imports.rows import Bundle, WeeklyMeeting
 
 TEN_WEEKS = (1 << 10) - 1
 

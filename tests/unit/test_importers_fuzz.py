@@ -10,10 +10,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from persistence.importers.itc2019 import read_itc2019, read_solution_alone
-from persistence.importers.report import ImportFileError
-from persistence.importers.rows import Bundle, reason_against
-from persistence.importers.ucsd import HEADER, read_ucsd
+from persistence.imports.formats.itc2019 import read_itc2019, read_solution_alone
+from persistence.imports.formats.ucsd import HEADER, read_ucsd
+from persistence.imports.report import ImportFileError
+from persistence.imports.rows import Bundle, reason_against
 from tests.unit.test_import_itc2019 import INSTANCE, SOLUTION
 
 CATALOGUE = "\n".join(

@@ -8,8 +8,8 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allocator.commands import ChangeCapacity, CloseSection, Command, Drop, Enroll, OpenSection
-from allocator.outcomes import Code, Outcome, Reason, ReasonCode, refused
+from allocator.model.commands import ChangeCapacity, CloseSection, Command, Drop, Enroll, OpenSection
+from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode, refused
 from tests.linearizability.checker import Answer, check_section
 from tests.linearizability.history import Operation, Recorder
 from tests.linearizability.model import Seats

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from allocator.model.read_models import Roster, RosterEntry
 from allocator.ports import StoreUnavailableError
-from allocator.read_models import Roster, RosterEntry
-from cluster.exports import FILES_MAX, LINK_TTL_S, LocalExports
+from persistence.exports.local import FILES_MAX, LINK_TTL_S, LocalExports
 
 ROSTER = Roster(7, (RosterEntry(100, 1, "S001", "Ada", None),), ())
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator.outcomes import ReasonCode
+from allocator.model.outcomes import ReasonCode
 from cluster.notifications.envelope import BadAddressError, write_message
 from cluster.notifications.mailers import FileMailer
 from cluster.notifications.notification import (
@@ -32,9 +32,9 @@ from cluster.notifications.notification import (
     notification_of,
 )
 from cluster.notifications.render import LANGUAGES, TEXTS, Renderer
-from persistence import changes
-from persistence.mail_facts import MailFacts, MeetingFacts
-from persistence.outbox import Message
+from persistence.outbox.mail_facts import MailFacts, MeetingFacts
+from persistence.outbox.relay import Message
+from persistence.store import changes
 
 FACTS = MailFacts(
     name="Ada",

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from persistence.redis_breaker import PAUSE_MAX_S, RedisAwayError, RedisBreaker
+from persistence.redis.breaker import PAUSE_MAX_S, RedisAwayError, RedisBreaker
 
 
 class FakeTime:

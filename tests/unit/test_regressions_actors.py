@@ -10,8 +10,8 @@ import ray
 import ray.exceptions
 
 from allocator.actor import Host, SectionActor
-from allocator.outcomes import Code
-from allocator.service import Limits
+from allocator.model.outcomes import Code
+from allocator.turns.service import Limits
 from cluster.asking import ask_until_heard
 from cluster.gateway import ActorLostError
 from cluster.host import HostFactory

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from allocator.commands import Command, Enroll
-from allocator.outcomes import Code, Outcome
+from allocator.model.commands import Command, Enroll
+from allocator.model.outcomes import Code, Outcome
 from cluster.directory import OWNERS_KEPT_MAX, Directory, DirectoryView
 from cluster.gateway import ActorLostError, Gateway, GatewayLimits
 from cluster.settings import Placement

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
-from allocator.commands import Enroll
-from allocator.outcomes import Code
+from allocator.model.commands import Enroll
+from allocator.model.outcomes import Code
 from allocator.ports import Changes, CommitUnknownError, SeatWrite, StoreUnavailableError, Turn
-from allocator.service import Limits, SectionService
-from persistence.memory_store import MemoryStore
+from allocator.turns.service import Limits, SectionService
+from persistence.store.memory import MemoryStore
 from tests.running import LocalLease, NoLease, RecordingCache, TestClock, ask, capacity, enroll, make_service, running
 from tests.worlds import MemoryWorld
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator.read_models import Roster, RosterEntry
-from cluster.roster_csv import HEADER, harmless, roster_csv
+from allocator.model.read_models import Roster, RosterEntry
+from persistence.exports.roster_csv import HEADER, harmless, roster_csv
 
 DANGEROUS = "=+-@\t\r"
 # What Postgres takes as text: no NUL, no halves of surrogate pairs.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator.catalogue import Meeting, Prerequisite, SectionFacts, Term
-from allocator.outcomes import ReasonCode
-from allocator.records import RecordKey, RegistrationRecord
+from allocator.model.catalogue import Meeting, Prerequisite, SectionFacts, Term
+from allocator.model.outcomes import ReasonCode
+from allocator.model.record import RecordKey, RegistrationRecord
 from allocator.rules import reasons_against_enrolling
 
 TERM = Term(1, 100.0, 200.0)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from allocator.actor import Host, SectionActor, StoppedError
-from allocator.outcomes import Code, Outcome
+from allocator.model.outcomes import Code, Outcome
 from cluster.wire import WireCodec
 from tests.running import LocalLease, enroll, make_service
 from tests.worlds import MemoryWorld

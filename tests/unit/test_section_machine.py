@@ -8,12 +8,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from allocator.catalogue import SectionFacts, Term
-from allocator.commands import ChangeCapacity, CloseSection, Drop, Enroll, OpenSection
-from allocator.events import Event, SectionCreated
-from allocator.outcomes import Code
-from allocator.records import RecordKey, RegistrationRecord
-from allocator.section import HeldEnrollment, Section, SectionState
+from allocator.model.catalogue import SectionFacts, Term
+from allocator.model.commands import ChangeCapacity, CloseSection, Drop, Enroll, OpenSection
+from allocator.model.events import Event, SectionCreated
+from allocator.model.outcomes import Code
+from allocator.model.record import RecordKey, RegistrationRecord
+from allocator.model.section import HeldEnrollment, Section, SectionState
 
 FACTS = SectionFacts(1, 1, "LE", 3, 6, Term(1, None, None), (), (), ())
 STUDENTS = st.integers(1, 12)

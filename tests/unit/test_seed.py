@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from persistence.importers.report import ImportFileError
-from persistence.importers.rows import Bundle
-from persistence.importers.seed import make_campus
-from persistence.importers.seed_figures import LECTURE_SIZES, draw
-from persistence.importers.seed_people import CREDIT_LIMIT
+from persistence.imports.report import ImportFileError
+from persistence.imports.rows import Bundle
+from persistence.imports.seed.campus import make_campus
+from persistence.imports.seed.figures import LECTURE_SIZES, draw
+from persistence.imports.seed.people import CREDIT_LIMIT
 
 NOW = datetime(2027, 1, 4, 15, 30, tzinfo=UTC)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from allocator.tombstones import TOMBSTONE_S, Tombstones
+from allocator.turns.tombstones import TOMBSTONE_S, Tombstones
 
 
 def test_a_successor_is_named_until_its_time_is_over() -> None:

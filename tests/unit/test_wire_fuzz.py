@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from allocator.actor import Host, SectionActor
-from allocator.commands import ChangeCapacity, CloseSection, Command, Drop, Enroll, OpenSection, RecheckHead
-from allocator.outcomes import Code, Outcome, Reason, ReasonCode
+from allocator.model.commands import ChangeCapacity, CloseSection, Command, Drop, Enroll, OpenSection, RecheckHead
+from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode
 from cluster.wire import WireCodec, WireError
 from tests.running import enroll, make_service
 from tests.worlds import MemoryWorld

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from argon2 import PasswordHasher
 from pytest_aiohttp import AiohttpClient
 
-from allocator.read_models import Account
+from allocator.model.read_models import Account
 from api.app import build_app, make_express
 from api.passwords import Passwords
 from api.protocol import SheddingRunner

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from allocator.commands import Command
-from allocator.outcomes import Code, Outcome
-from allocator.read_models import (
+from allocator.model.commands import Command
+from allocator.model.outcomes import Code, Outcome
+from allocator.model.read_models import (
     Account,
     Course,
     CourseSummary,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from allocator.read_models import RefusedRefresh
+from allocator.model.read_models import RefusedRefresh
 from api.audit import LINES_BURST, LOGGER, keep_audit_lines
 from cluster.logs import configure_logging, configure_structlog
 from tests.unit.api.conftest import QUICK_HASHER, Api, MakeApi

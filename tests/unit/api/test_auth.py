@@ -11,7 +11,7 @@ import bcrypt
 import jwt
 import pytest
 
-from allocator.read_models import RefusedRefresh
+from allocator.model.read_models import RefusedRefresh
 from api.auth import hash_of
 from tests.unit.api.conftest import QUICK_HASHER, Api, MakeApi
 from tests.unit.api.fakes import ADMIN, SECRET, STUDENT, TEACHER

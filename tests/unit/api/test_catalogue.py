@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from allocator.model.read_models import RoomedMeeting
 from allocator.ports import StoreBusyError, StoreUnavailableError
-from allocator.read_models import RoomedMeeting
 from tests.unit.api.conftest import Api
 from tests.unit.api.fakes import SECTION
 

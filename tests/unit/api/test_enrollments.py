@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from allocator.commands import Drop, Enroll, RecheckHead
-from allocator.outcomes import Code, Outcome, Reason, ReasonCode, refused
+from allocator.model.commands import Drop, Enroll, RecheckHead
+from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode, refused
 from tests.unit.api.conftest import Api, MakeApi
 from tests.unit.api.fakes import ADMIN, OTHER_STUDENT, STUDENT, TEACHER, enrollment
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from allocator.model.read_models import Account
 from allocator.ports import StoreUnavailableError
-from allocator.read_models import Account
 from api.state import SERVICES
 from tests.unit.api.conftest import Api, MakeApi
 from tests.unit.api.fakes import ADMIN, OTHER_TEACHER, STUDENT, TEACHER, FakeExports

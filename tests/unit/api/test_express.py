@@ -13,9 +13,9 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from allocator.commands import Enroll
-from allocator.outcomes import Code, Outcome, Reason, ReasonCode, refused
-from allocator.read_models import SectionView
+from allocator.model.commands import Enroll
+from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode, refused
+from allocator.model.read_models import SectionView
 from api import express
 from api.app import build_app, make_express
 from api.protocol import SheddingRunner

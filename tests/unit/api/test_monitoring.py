@@ -14,7 +14,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from allocator.stats import ServiceStats
+from allocator.turns.stats import ServiceStats
 from tests.unit.api.conftest import Api
 
 ROOT = Path(__file__).parents[3]

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from allocator.stats import ServiceStats
+from allocator.turns.stats import ServiceStats
 from api.readiness import Readiness
 from api.state import READINESS
 from tests.unit.api.conftest import Api

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from allocator.commands import Command, Enroll
-from allocator.outcomes import Code, Outcome
+from allocator.model.commands import Command, Enroll
+from allocator.model.outcomes import Code, Outcome
 from api.app import build_app, make_express
 from api.protocol import SheddingRunner
 from api.services import ApiConfig

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from allocator.commands import ChangeCapacity, CloseSection, OpenSection
-from allocator.outcomes import Code, Outcome
+from allocator.model.commands import ChangeCapacity, CloseSection, OpenSection
+from allocator.model.outcomes import Code, Outcome
+from allocator.model.read_models import Account
 from allocator.ports import StoreUnavailableError
-from allocator.read_models import Account
 from tests.unit.api.conftest import Api, MakeApi
 from tests.unit.api.fakes import ADMIN, OTHER_TEACHER, SECTION, STUDENT, TEACHER
 

@@ -1,0 +1,1 @@
+"""One actor at work: its inbox, the sections that it holds, and the turns in which it decides and commits."""

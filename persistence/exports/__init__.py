@@ -1,0 +1,1 @@
+"""Data out of Seatline, as files."""

@@ -1,1 +1,0 @@
-"""Catalogues and students from files, and a campus of our own making. All go through loader.py: all are idempotent."""

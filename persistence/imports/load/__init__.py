@@ -1,0 +1,1 @@
+"""From rows to tables, in bulk and in one transaction."""

@@ -1,0 +1,107 @@
+"""Puts a bundle of rows into the database, in bulk and in one transaction, changing only what differs.
+
+Rows travel by COPY into temporary tables; from there one statement a table adds what is new and changes what is
+different. Sections that are in the database but not in the bundle are left alone and counted. The lock order is that of
+the whole system: students' records by id, then sections by id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+
+from persistence.imports.load import catalogue as load_catalogue
+from persistence.imports.load import people as load_people
+from persistence.imports.load import sections as load_sections
+from persistence.imports.report import ImportFileError, ImportReport, Progress, no_progress
+from persistence.imports.rows import Bundle
+
+IMPORT_LOCK = 0x5EA7_11E0
+"""Advisory lock: one import at a time, so that two of them cannot both make the same row."""
+
+CATALOGUE_KINDS = ("semesters", "departments", "majors", "courses", "requisites", "rooms", "sections")
+
+LOADED_TABLES = (
+    "semesters", "departments", "majors", "courses", "prerequisites", "classrooms", "users", "teachers", "admins",
+    "students", "registration_records", "course_sections", "course_schedules", "section_seats", "enrollment_history",
+)  # fmt: skip
+"""What an import writes to. Enrolments, stored answers and the outbox are not among them."""
+
+STEPS = (
+    load_catalogue.load_semester,
+    load_catalogue.load_departments,
+    load_catalogue.load_majors,
+    load_catalogue.load_courses,
+    load_catalogue.load_requisites,
+    load_catalogue.load_rooms,
+    load_people.load_staff,
+    load_people.load_students,
+    load_people.load_records,
+    load_sections.load_sections,
+)
+
+
+@contextlib.asynccontextmanager
+async def importing(database_url: str) -> AsyncIterator[Any]:
+    """A connection fit for an import: its statements may take minutes, but it waits for a lock 10 seconds at most.
+
+    Args:
+        database_url: as asyncpg wants it, ``postgresql://``.
+    """
+    settings = {
+        "application_name": "seatline-import", "statement_timeout": "300000", "lock_timeout": "10000",
+        "idle_in_transaction_session_timeout": "60000", "timezone": "UTC",
+    }  # fmt: skip
+    connection = await asyncpg.connect(database_url, timeout=5.0, server_settings=settings)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=5.0)
+
+
+async def load(connection: Any, bundle: Bundle, progress: Progress = no_progress) -> ImportReport:
+    """Bring the database to what ``bundle`` says, all or nothing.
+
+    Args:
+        connection: an asyncpg connection outside a transaction; see ``importing``.
+        bundle: the rows.
+        progress: told of the steps done.
+
+    Raises:
+        ImportFileError: if other work on the same rows took longer than the lock timeout. Nothing was changed.
+    """
+    started = time.monotonic()
+    report = ImportReport(bundle.semester.code, notes=bundle.notes.copy(), remarks=list(bundle.remarks))
+    report.refusals += bundle.refusals
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", IMPORT_LOCK)
+            for done, step in enumerate(STEPS):
+                progress("loading", done, len(STEPS))
+                await step(connection, bundle, report)
+            if any(report.counts[kind].touched for kind in CATALOGUE_KINDS if kind in report.counts):
+                await _raise_catalogue_version(connection)
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+        raise ImportFileError(f"nothing was changed: other work held the rows too long ({error}); try again") from error
+    if any(one.made for one in report.counts.values()):
+        # Else the first plans on the new rows are made for empty tables. And only what was filled: a table that was
+        # seen empty gets plans that read it from end to end, and keeps them while registration fills it.
+        await connection.execute(f"ANALYZE {', '.join(LOADED_TABLES)}")
+    progress("loading", len(STEPS), len(STEPS))
+    report.refusals.sort()
+    report.seconds = time.monotonic() - started
+    return report
+
+
+async def _raise_catalogue_version(connection: Any) -> None:
+    """Make the running actors reload their facts."""
+    await connection.execute(
+        """
+        INSERT INTO catalogue_version (only_row, version) VALUES (true, 1)
+        ON CONFLICT (only_row) DO UPDATE SET version = catalogue_version.version + 1
+        """
+    )

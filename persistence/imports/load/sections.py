@@ -1,0 +1,158 @@
+"""The step of an import that concerns sections: their facts, meetings, seats and history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from persistence.imports.load.staging import stage
+from persistence.imports.report import Counts, ImportReport
+from persistence.imports.rows import Bundle
+
+SECTION_COLUMNS = """
+    source_key text, course text, code text, component text, credits smallint, capacity integer,
+    waitlist_limit integer, teacher text
+"""
+
+MEETING_COLUMNS = """
+    source_key text, weekday smallint, start_minute smallint, end_minute smallint, weeks bigint, room text
+"""
+
+UPSERT_SECTIONS = """
+INSERT INTO course_sections
+    (course_id, semester_id, code, component, credits, waitlist_limit, teacher_id, source_key)
+SELECT c.id, $1, t.code, t.component, t.credits, t.waitlist_limit, teachers.id, t.source_key
+FROM t_sections t
+JOIN courses c ON c.code = t.course
+LEFT JOIN users ON lower(users.email) = lower(t.teacher)
+LEFT JOIN teachers ON teachers.user_id = users.id
+ORDER BY c.code, t.code, t.source_key
+ON CONFLICT (semester_id, source_key) DO UPDATE
+SET course_id = excluded.course_id, code = excluded.code, component = excluded.component,
+    credits = excluded.credits, waitlist_limit = excluded.waitlist_limit,
+    -- A source without teachers does not take away the one that was assigned.
+    teacher_id = coalesce(excluded.teacher_id, course_sections.teacher_id)
+WHERE (course_sections.course_id, course_sections.code, course_sections.component, course_sections.credits,
+       course_sections.waitlist_limit, course_sections.teacher_id)
+    IS DISTINCT FROM (excluded.course_id, excluded.code, excluded.component, excluded.credits,
+       excluded.waitlist_limit, coalesce(excluded.teacher_id, course_sections.teacher_id))
+RETURNING id, xmax = 0 AS made
+"""
+
+# A section begins its history when it is made: seats and first event in one statement.
+MAKE_SEATS = """
+WITH made AS (
+    INSERT INTO section_seats (section_id, capacity, seq)
+    SELECT s.id, t.capacity, 1
+    FROM t_sections t JOIN course_sections s ON s.semester_id = $1 AND s.source_key = t.source_key
+    WHERE NOT EXISTS (SELECT FROM section_seats WHERE section_id = s.id)
+    ORDER BY s.id
+    RETURNING section_id, capacity, seq, epoch
+)
+INSERT INTO enrollment_history (section_id, seq, kind, number, epoch)
+SELECT section_id, seq, 'SectionCreated', capacity, epoch FROM made
+"""
+
+LOCK_CHANGED_SEATS = """
+SELECT seats.section_id, t.capacity
+FROM section_seats seats
+JOIN course_sections s ON s.id = seats.section_id
+JOIN t_sections t ON t.source_key = s.source_key
+WHERE s.semester_id = $1 AND seats.capacity <> t.capacity
+ORDER BY seats.section_id
+FOR UPDATE OF seats
+"""
+
+# The epoch rises: an actor that holds the section is fenced out by it and loads the new capacity.
+# A cut below the students already in evicts nobody.
+CHANGE_SEATS = """
+WITH changed AS (
+    UPDATE section_seats seats
+    SET capacity = new.capacity, over_capacity = greatest(0, seats.enrolled - new.capacity),
+        seq = seats.seq + 1, epoch = seats.epoch + 1
+    FROM unnest($1::bigint[], $2::integer[]) AS new (section_id, capacity)
+    WHERE seats.section_id = new.section_id
+    RETURNING seats.section_id, seats.capacity, seats.seq, seats.epoch
+)
+INSERT INTO enrollment_history (section_id, seq, kind, number, epoch)
+SELECT section_id, seq, 'CapacityChanged', capacity, epoch FROM changed
+"""
+
+STAGE_MEETINGS = """
+CREATE TEMPORARY TABLE t_wanted ON COMMIT DROP AS
+SELECT s.id AS section_id, t.weekday, t.start_minute, t.end_minute, t.weeks, rooms.id AS classroom_id
+FROM t_meetings t
+JOIN course_sections s ON s.semester_id = $1 AND s.source_key = t.source_key
+LEFT JOIN classrooms rooms ON rooms.code = t.room
+"""
+
+STALE_MEETINGS = """
+WITH present AS (
+    SELECT m.section_id, m.weekday, m.start_minute, m.end_minute, m.weeks, m.classroom_id
+    FROM course_schedules m
+    JOIN course_sections s ON s.id = m.section_id
+    JOIN t_sections t ON t.source_key = s.source_key
+    WHERE s.semester_id = $1
+)
+SELECT DISTINCT section_id FROM (
+    (SELECT * FROM t_wanted EXCEPT ALL SELECT * FROM present)
+    UNION ALL
+    (SELECT * FROM present EXCEPT ALL SELECT * FROM t_wanted)
+) different
+"""
+
+REPLACE_MEETINGS = """
+INSERT INTO course_schedules (section_id, weekday, start_minute, end_minute, weeks, classroom_id)
+SELECT * FROM t_wanted WHERE section_id = ANY ($1::bigint[])
+ORDER BY section_id, weekday, start_minute
+"""
+
+COUNT_VANISHED = """
+SELECT count(*) FROM course_sections s
+WHERE s.semester_id = $1 AND s.source_key IS NOT NULL
+    AND NOT EXISTS (SELECT FROM t_sections t WHERE t.source_key = s.source_key)
+"""
+
+
+async def load_sections(connection: Any, bundle: Bundle, report: ImportReport) -> None:
+    """Sections by their key in the source, with everything that hangs on them."""
+    if not bundle.sections:
+        return
+    semester_id = await connection.fetchval("SELECT id FROM semesters WHERE code = $1", bundle.semester.code)
+    await _stage(connection, bundle)
+    written = await connection.fetch(UPSERT_SECTIONS, semester_id)
+    made = {row["id"] for row in written if row["made"]}
+    changed = {row["id"] for row in written} - made
+    await connection.execute(MAKE_SEATS, semester_id)
+    changed |= await _change_capacities(connection, semester_id, report)
+    changed |= await _replace_meetings(connection, semester_id, report) - made
+    total = len(bundle.sections)
+    report.counts["sections"] = Counts(len(made), len(changed), total - len(made) - len(changed))
+    report.notes["sections_not_in_file"] = await connection.fetchval(COUNT_VANISHED, semester_id)
+
+
+async def _stage(connection: Any, bundle: Bundle) -> None:
+    sections = (
+        (s.source_key, s.course, s.code, s.component, s.credits, s.capacity, s.waitlist_limit, s.teacher)
+        for s in bundle.sections
+    )
+    await stage(connection, "t_sections", SECTION_COLUMNS, sections)
+    meetings = ((s.source_key, *meeting) for s in bundle.sections for meeting in s.meetings)
+    await stage(connection, "t_meetings", MEETING_COLUMNS, meetings)
+
+
+async def _change_capacities(connection: Any, semester_id: int, report: ImportReport) -> set[int]:
+    rows = await connection.fetch(LOCK_CHANGED_SEATS, semester_id)
+    if rows:
+        ids = [row["section_id"] for row in rows]
+        await connection.execute(CHANGE_SEATS, ids, [row["capacity"] for row in rows])
+    report.notes["capacities_changed"] = len(rows)
+    return {row["section_id"] for row in rows}
+
+
+async def _replace_meetings(connection: Any, semester_id: int, report: ImportReport) -> set[int]:
+    await connection.execute(STAGE_MEETINGS, semester_id)
+    stale = [row["section_id"] for row in await connection.fetch(STALE_MEETINGS, semester_id)]
+    if stale:
+        await connection.execute("DELETE FROM course_schedules WHERE section_id = ANY ($1::bigint[])", stale)
+        await connection.execute(REPLACE_MEETINGS, stale)
+    return set(stale)

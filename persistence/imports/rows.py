@@ -1,0 +1,170 @@
+"""What an importer hands to the loader. Rows refer to each other by their natural keys: codes, numbers, addresses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import NamedTuple
+
+from persistence.imports.report import Refusal
+
+SMALLINT_MAX = 32_767
+CAPACITY_MAX = 1_000_000
+MINUTES_PER_DAY = 1440
+
+
+class Semester(NamedTuple):
+    """A term. Its window is set when it is made and never by a later import: it is the registrar's."""
+
+    code: str
+    name: str
+    weeks: int
+    starts_on: date | None = None
+    opens_at: datetime | None = None
+    closes_at: datetime | None = None
+
+
+class Department(NamedTuple):
+    code: str
+    name: str
+
+
+class Major(NamedTuple):
+    code: str
+    department: str
+    name: str
+
+
+class Course(NamedTuple):
+    code: str
+    department: str
+    title: str
+    description: str = ""
+
+
+class Requisite(NamedTuple):
+    """``kind`` is ``prerequisite`` or ``corequisite``; ``min_grade`` in tenths of a grade point."""
+
+    course: str
+    required: str
+    kind: str
+    min_grade: int | None
+
+
+class Room(NamedTuple):
+    code: str
+    capacity: int | None = None
+
+
+class WeeklyMeeting(NamedTuple):
+    """``weekday`` 0 is Monday; minutes from midnight, the end exclusive; ``weeks`` bit 0 is the first week of term."""
+
+    weekday: int
+    start_minute: int
+    end_minute: int
+    weeks: int
+    room: str | None = None
+
+
+class Section(NamedTuple):
+    """``source_key`` is its id in the source, unique in the semester; ``line`` is where it stands there."""
+
+    line: int
+    source_key: str
+    course: str
+    code: str
+    component: str
+    credits: int
+    capacity: int
+    meetings: tuple[WeeklyMeeting, ...] = ()
+    waitlist_limit: int | None = None
+    teacher: str | None = None
+
+
+class Person(NamedTuple):
+    """Somebody with a login. ``role`` is ``student``, ``teacher`` or ``admin``; no hash means no login by password."""
+
+    email: str
+    name: str
+    role: str
+    password_hash: str | None = None
+
+
+class Student(NamedTuple):
+    number: str
+    person: Person
+    major: str | None = None
+    class_year: int | None = None
+
+
+class Record(NamedTuple):
+    """A student's registration record as it begins. ``completed`` maps course codes to grades in tenths of a point."""
+
+    number: str
+    credit_limit: int
+    completed: Mapping[str, int] = {}
+    holds: tuple[str, ...] = ()
+    opens_at: datetime | None = None
+    closes_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Bundle:
+    """Everything of one import. ``refusals`` and ``notes`` of the reading go into the report."""
+
+    semester: Semester
+    departments: list[Department] = field(default_factory=list)
+    majors: list[Major] = field(default_factory=list)
+    courses: list[Course] = field(default_factory=list)
+    requisites: list[Requisite] = field(default_factory=list)
+    rooms: list[Room] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
+    staff: list[Person] = field(default_factory=list)
+    students: list[Student] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+    remarks: list[str] = field(default_factory=list)
+
+    def add_section(self, section: Section) -> bool:
+        """Add a section, or refuse it with its line if the tables could not hold it.
+
+        Returns:
+            whether it was added.
+        """
+        reason = reason_against(section, self.semester.weeks)
+        if reason is None:
+            self.sections.append(section)
+            return True
+        self.refusals.append(Refusal(section.line, reason))
+        return False
+
+
+def reason_against(section: Section, weeks: int) -> str | None:
+    """Why ``section`` cannot be stored in a semester of so many weeks; None if it can."""
+    for name, text in (("id", section.source_key), ("course", section.course), ("code", section.code)):
+        if not text or "\0" in text:
+            return f"the section's {name} is empty or not text"
+    if not 0 <= section.capacity <= CAPACITY_MAX:
+        return f"capacity {section.capacity} is not between 0 and {CAPACITY_MAX:,}"
+    if not 0 <= section.credits <= SMALLINT_MAX:
+        return f"{section.credits} credits are not between 0 and {SMALLINT_MAX:,}"
+    for meeting in section.meetings:
+        reason = _reason_against_meeting(meeting, weeks)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _reason_against_meeting(meeting: WeeklyMeeting, weeks: int) -> str | None:
+    if not 0 <= meeting.weekday <= 6:
+        return f"weekday {meeting.weekday} is not between 0 and 6"
+    if not 0 <= meeting.start_minute < meeting.end_minute <= MINUTES_PER_DAY:
+        return f"a meeting from minute {meeting.start_minute} to {meeting.end_minute} is not within one day"
+    if meeting.room is not None and "\0" in meeting.room:
+        return "a meeting's room is not text"
+    if not 0 < meeting.weeks < 1 << weeks:
+        return f"a meeting's weeks are none, or beyond the {weeks} weeks of the semester"
+    return None

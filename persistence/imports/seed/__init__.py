@@ -1,0 +1,1 @@
+"""A believable campus, drawn from measured distributions."""

@@ -1,1 +1,0 @@
-"""Alembic's folder: one file in versions/ for every change of the schema. Run by persistence/migrate.py."""

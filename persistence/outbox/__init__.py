@@ -1,0 +1,1 @@
+"""The outbox and what leaves by it: relaying, what a mail says, what was sent."""

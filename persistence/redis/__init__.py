@@ -1,0 +1,1 @@
+"""Redis as a hint: a circuit breaker around it, leases, shared rate limits."""

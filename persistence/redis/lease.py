@@ -1,0 +1,193 @@
+"""Who is believed to own a section, in Redis. It keeps actors from fighting; the epoch in Postgres decides.
+
+``lease:section:{id}`` holds ``{actor}|{incarnation}`` and counts while ``alive:{actor}:{incarnation}`` exists. So one
+heartbeat keeps all leases of an actor, and one key that goes ends them all. ``dead:{actor}`` ends them too: an actor
+whose node was given up may still live, cut off from everybody but Redis. The scripts read keys that they find in the
+leases and are not told beforehand: fine on one Redis (with replicas), not on a Redis Cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import cast
+
+from redis.asyncio import Redis
+
+from persistence.redis.breaker import TIMEOUT_S, RedisAwayError, RedisBreaker
+
+log = logging.getLogger(__name__)
+
+# KEYS: leases. ARGV: actor, incarnation, life of the heartbeat in ms. Returns index, actor, index, actor, ...
+ACQUIRE = """
+redis.call('SET', 'alive:' .. ARGV[1] .. ':' .. ARGV[2], '1', 'PX', ARGV[3])
+local mine = ARGV[1] .. '|' .. ARGV[2]
+local alive, others = {}, {}
+for index, key in ipairs(KEYS) do
+    local holder = redis.call('GET', key)
+    local other = nil
+    if holder and holder ~= mine then
+        local actor, incarnation = string.match(holder, '^(.*)|(.*)$')
+        -- An older incarnation of this very actor gives way at once, alive or not.
+        if actor and actor ~= ARGV[1] then
+            if alive[holder] == nil then
+                alive[holder] = redis.call('EXISTS', 'alive:' .. actor .. ':' .. incarnation)
+                -- One that the controller has given up does not count, however it still beats.
+                if redis.call('EXISTS', 'dead:' .. actor) == 1 then alive[holder] = 0 end
+            end
+            if alive[holder] == 1 then other = actor end
+        end
+    end
+    if other then
+        others[#others + 1] = index
+        others[#others + 1] = other
+    elseif holder ~= mine then
+        redis.call('SET', key, mine)
+    end
+end
+return others
+"""
+
+# KEYS: leases. ARGV: actor, incarnation.
+RELEASE = """
+local mine = ARGV[1] .. '|' .. ARGV[2]
+for _, key in ipairs(KEYS) do
+    if redis.call('GET', key) == mine then redis.call('DEL', key) end
+end
+return 0
+"""
+
+DEAD_S = 86_400
+"""Names of actors that were given up are not used again: they have their node's id in them."""
+
+FAREWELL_PAUSES_S = (0.0, 0.2, 0.4)
+"""Before each try to end all leases: worth a few, since until they end nobody else takes the sections."""
+KEYS_PER_CALL = 2000
+"""A script blocks Redis while it runs; this many leases take a few milliseconds."""
+
+
+class RedisLease:
+    """The leases of one actor. Implements ``allocator.ports.Lease``.
+
+    Args:
+        redis_url: where Redis is.
+        actor: the actor's name, stable across restarts; what others are told when a section is held.
+        incarnation: unique to this process of the actor. Neither may contain ``|``.
+        ttl_ms: how long after its last heartbeat an actor counts as alive.
+        breaker: the way to Redis, if not a new one to ``redis_url``.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        actor: str,
+        incarnation: str,
+        ttl_ms: int = 5000,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        breaker: RedisBreaker | None = None,
+    ) -> None:
+        if "|" in actor + incarnation:
+            raise ValueError("neither actor nor incarnation may contain '|'")
+        self._actor = actor
+        self._incarnation = incarnation
+        self._ttl_ms = ttl_ms
+        self._redis = breaker or RedisBreaker(redis_url, "leases", timeout_s=timeout_s, connections_max=4)
+        self._acquire = self._redis.client.register_script(ACQUIRE)
+        self._release = self._redis.client.register_script(RELEASE)
+        self._to_release: set[int] = set()
+        self._heart: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Show that this actor is alive, and keep showing it."""
+        await self._beat()
+        self._heart = asyncio.create_task(self._beat_on(), name=f"heartbeat of {self._actor}")
+
+    async def close(self) -> None:
+        """Stop: all leases end at once. With Redis away they end with the time of the last heartbeat."""
+        if self._heart is not None:
+            self._heart.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._heart
+        for pause_s in FAREWELL_PAUSES_S:
+            await asyncio.sleep(pause_s)
+            with suppress(RedisAwayError):
+                await self._redis.call(self._forget_me)
+                break
+        await self._redis.close()
+
+    async def acquire(self, section_ids: Sequence[int]) -> Mapping[int, str]:
+        """Take the leases of sections that no living actor holds.
+
+        Returns:
+            the names of the actors that hold the others; empty when Redis is away, for then only the epoch can tell.
+        """
+        owners: dict[int, str] = {}
+        with suppress(RedisAwayError):
+            for start in range(0, len(section_ids), KEYS_PER_CALL):
+                owners.update(await self._acquire_some(section_ids[start : start + KEYS_PER_CALL]))
+        self._to_release.difference_update(section_ids)
+        return owners
+
+    async def release(self, section_ids: Sequence[int]) -> bool:
+        """Give leases back, if they are mine. With Redis away, the next heartbeat that gets through does it.
+
+        Returns:
+            whether Redis has it.
+        """
+        self._to_release.update(section_ids)
+        try:
+            await self._release_due()
+        except RedisAwayError:
+            return False
+        return True
+
+    async def _acquire_some(self, section_ids: Sequence[int]) -> dict[int, str]:
+        args: list[str | int] = [self._actor, self._incarnation, self._ttl_ms]
+        answer = await self._redis.call(lambda _: self._acquire(keys=_keys(section_ids), args=args))
+        pairs = cast("list[int | bytes]", answer)
+        return {
+            section_ids[cast("int", index) - 1]: cast("bytes", actor).decode()
+            for index, actor in zip(pairs[::2], pairs[1::2], strict=True)
+        }
+
+    async def _release_due(self) -> None:
+        while self._to_release:
+            some = list(self._to_release)[:KEYS_PER_CALL]
+            await self._release_some(some)
+            self._to_release.difference_update(some)
+
+    async def _release_some(self, section_ids: list[int]) -> None:
+        args: list[str | int] = [self._actor, self._incarnation]
+        await self._redis.call(lambda _: self._release(keys=_keys(section_ids), args=args))
+
+    async def _beat_on(self) -> None:
+        while True:
+            await asyncio.sleep(self._ttl_ms / 3000)
+            await self._beat()
+
+    async def _beat(self) -> None:
+        with suppress(RedisAwayError):
+            await self._redis.call(self._show_life)
+            await self._release_due()
+
+    async def _show_life(self, redis: Redis) -> None:
+        await redis.set(self._alive_key, b"1", px=self._ttl_ms)
+
+    async def _forget_me(self, redis: Redis) -> None:
+        await redis.delete(self._alive_key)
+
+    @property
+    def _alive_key(self) -> str:
+        return f"alive:{self._actor}:{self._incarnation}"
+
+
+def dead_key(actor: str) -> str:
+    """Exists if nothing is to wait any more for the leases of an actor."""
+    return f"dead:{actor}"
+
+
+def _keys(section_ids: Sequence[int]) -> list[str]:
+    return [f"lease:section:{section_id}" for section_id in section_ids]

@@ -1,0 +1,63 @@
+"""Rate limits shared by all processes through Redis, and kept by each for itself when Redis is away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import cast
+
+from persistence.redis import gcra
+from persistence.redis.breaker import TIMEOUT_S, RedisAwayError, RedisBreaker
+
+BUCKETS_MAX = 100_000
+
+
+class LocalRateLimiter:
+    """Limits within this process."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._tats: dict[str, float] = {}
+
+    def hit(self, key: str, rate_per_s: float, burst: int) -> float | None:
+        """Take one hit: None if it is allowed, else how many seconds to wait."""
+        now = self._monotonic()
+        tat, wait_s = gcra.hit(self._tats.get(key), now, rate_per_s, burst)
+        if wait_s is None:
+            if len(self._tats) >= BUCKETS_MAX:
+                self._forget(now)
+            self._tats[key] = tat
+        return wait_s
+
+    def _forget(self, now: float) -> None:
+        # Empty buckets are no loss. If all are in use, someone makes up keys faster than time passes: start over.
+        self._tats = {key: tat for key, tat in self._tats.items() if tat > now}
+        if len(self._tats) >= BUCKETS_MAX:
+            self._tats.clear()
+
+
+class RedisRateLimiter:
+    """Limits across processes, by the clock of Redis."""
+
+    def __init__(self, redis_url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._redis = RedisBreaker(redis_url, "shared rate limits", timeout_s=timeout_s)
+        self._script = self._redis.client.register_script(gcra.HIT_LUA)
+        self._local = LocalRateLimiter()
+
+    async def hit(self, key: str, rate_per_s: float, burst: int) -> float | None:
+        """Take one hit on the bucket ``key``.
+
+        Returns:
+            None if it is allowed, else how many seconds to wait.
+        """
+        args = [round(1_000_000 / rate_per_s), burst]
+        try:
+            answer = await self._redis.call(lambda _: self._script(keys=[f"rate:{key}"], args=args))
+        except RedisAwayError:
+            return self._local.hit(key, rate_per_s, burst)
+        wait_us = cast("int", answer)
+        return None if wait_us < 0 else wait_us / 1_000_000
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.close()

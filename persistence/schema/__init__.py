@@ -1,0 +1,1 @@
+"""The database: its tables, how it gets there (migrations), and what the serving role may do."""

@@ -1,0 +1,26 @@
+"""Run by Alembic for every command, on the connection of persistence/schema/migrate.py: in its transaction and lock."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import Connection
+
+from persistence.schema.tables import metadata
+
+
+def migrate() -> None:
+    """Run what was asked for, on the connection that was given."""
+    connection: Connection | None = context.config.attributes.get("connection")
+    if connection is None or context.is_offline_mode():
+        raise RuntimeError("start migrations by `seatline db upgrade` or persistence.schema.migrate")
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        compare_type=True,
+        compare_server_default=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+migrate()

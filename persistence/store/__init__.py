@@ -1,0 +1,1 @@
+"""The batch store: what a turn reads and writes, in Postgres and in memory."""
