@@ -24,7 +24,7 @@ RUN uv build --quiet --wheel --build-constraints requirements.lock --require-has
 FROM python:${PYTHON}
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin seatline
 COPY --from=build /opt/seatline /opt/seatline
-# RAY_*: those of cluster/deployment.py.
+# RAY_*: those of cluster/processes/deployment.py.
 ENV PATH=/opt/seatline/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     RAY_AUTH_MODE=token \

@@ -8,23 +8,24 @@ import aiohttp_cors
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from api import docs
-from api.admission import Admission
-from api.answered import RequestIds
-from api.audit import LINES_BURST, LINES_PER_S
 from api.background import Background
-from api.bodies import BODY_BYTES_MAX
-from api.express import Express
+from api.edge.admission import Admission
+from api.edge.express import Express
+from api.edge.proxies import make_proxy_middleware
+from api.edge.shedding import Shedder
+from api.http.audit import LINES_BURST, LINES_PER_S
+from api.http.bodies import BODY_BYTES_MAX
+from api.http.middleware import HSTS, make_edge
+from api.http.routing import add_route
 from api.limits import LocalLimiter
-from api.metrics import Metrics
-from api.middleware import HSTS, make_edge
-from api.passwords import Passwords
-from api.proxies import make_proxy_middleware
-from api.readiness import Readiness
-from api.routes import API_ROUTES
-from api.routing import add_route
+from api.monitoring.answered import RequestIds
+from api.monitoring.metrics import Metrics
+from api.monitoring.readiness import Readiness
+from api.resources import docs
+from api.resources.routes import API_ROUTES
 from api.services import ApiConfig, Services
-from api.shedding import Shedder
+from api.signin.passwords import Passwords
+from api.signin.tokens import AccessTokens
 from api.state import (
     ACCESS_TOKENS,
     AUDIT_LINES,
@@ -37,7 +38,6 @@ from api.state import (
     SERVICES,
     SHEDDER,
 )
-from api.tokens import AccessTokens
 
 BACKGROUND_CLOSE_S = 2.0
 

@@ -151,7 +151,7 @@ class RateLimiter(Protocol):
 
 
 CollectActorStats = Callable[[], Awaitable[Sequence[Mapping[str, object]]]]
-"""Figures of the section actors, one mapping each: see api/actor_metrics.py for its form."""
+"""Figures of the section actors, one mapping each: see api/monitoring/actor_metrics.py for its form."""
 
 Probe = Callable[[], Awaitable[object]]
 """Raises, or takes too long, if what it probes is not well."""

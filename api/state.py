@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from api.answered import RequestIds
 from api.background import Background
+from api.edge.shedding import Shedder
 from api.limits import LocalLimiter
-from api.metrics import Metrics
-from api.passwords import Passwords
-from api.readiness import Readiness
+from api.monitoring.answered import RequestIds
+from api.monitoring.metrics import Metrics
+from api.monitoring.readiness import Readiness
 from api.services import Services
-from api.shedding import Shedder
-from api.tokens import AccessTokens, Principal
+from api.signin.passwords import Passwords
+from api.signin.tokens import AccessTokens, Principal
 
 SERVICES = web.AppKey("SERVICES", Services)
 ACCESS_TOKENS = web.AppKey("ACCESS_TOKENS", AccessTokens)

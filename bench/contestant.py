@@ -22,9 +22,9 @@ from bench.peers.registry import Peer
 from bench.stand import Stand
 from cluster import embedded
 from cluster.cli.common import CommandError, Exit
-from cluster.http_client import AsyncConnection, Target, get
-from cluster.replay import is_up
-from cluster.runfile import read_run_file
+from cluster.clients.http import AsyncConnection, Target, get
+from cluster.clients.registrations import is_up
+from cluster.config.runfile import read_run_file
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 60.0

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from cluster.http_client import HEADERS_END, Target, content_length, get, header
+from cluster.clients.http import HEADERS_END, Target, content_length, get, header
 
 POLL_S = 0.0005
 PORTION = 16

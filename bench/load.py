@@ -18,7 +18,7 @@ from typing import Protocol
 import orjson
 
 from bench.measured import Measured
-from cluster.http_client import Connection, HttpError, Target
+from cluster.clients.http import Connection, HttpError, Target
 
 __all__ = ["Load", "Measured", "Prepared", "Source", "outcome_of"]
 

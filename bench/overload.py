@@ -15,11 +15,11 @@ from bench.flood import DECIDED, LIMITED, NO_ANSWER, OTHER, SHED, UNKNOWN, Flood
 from bench.requests import build, students_needed
 from cluster.cli.databases import open_database
 from cluster.cli.progress import progress_bars
-from cluster.cli.replays import TOKEN_TTL_S, find_target, run_verify
+from cluster.cli.replay import TOKEN_TTL_S, find_target, run_verify
 from cluster.cli.tokens import Mint
-from cluster.latency import summary_ms
-from cluster.runfile import read_run_file
-from cluster.settings import Settings
+from cluster.clients.latency import summary_ms
+from cluster.config.runfile import read_run_file
+from cluster.config.settings import Settings
 from persistence.verify import Finding
 
 AFTER_SHARE = 0.5

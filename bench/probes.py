@@ -17,8 +17,8 @@ import asyncpg
 import orjson
 
 from bench.measured import histogram, percentiles_ms
-from cluster.http_client import AsyncConnection, Target, get
-from cluster.runfile import read_run_file
+from cluster.clients.http import AsyncConnection, Target, get
+from cluster.config.runfile import read_run_file
 
 CALLS = 500
 WARM_UP_CALLS = 50
@@ -75,7 +75,7 @@ async def _timed(call: Callable[[], Awaitable[Any]]) -> dict[str, float]:
 
 
 async def _probe_ray(home: Path) -> dict[str, float]:
-    from cluster.deployment import memory_of_running, section_actors  # noqa: PLC0415  (importing Ray takes a second)
+    from cluster.processes.deployment import memory_of_running, section_actors  # noqa: PLC0415  (importing Ray takes a second)
 
     run = read_run_file(home)
     if run is None:

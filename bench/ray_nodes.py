@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contestant import free_port, launch, require_running, stop
-from cluster.deployment import RAY_ENVIRONMENT
-from cluster.secrets import ray_token_path
-from cluster.settings import Settings
+from cluster.config.secrets import ray_token_path
+from cluster.config.settings import Settings
+from cluster.processes.deployment import RAY_ENVIRONMENT
 
 START_TIMEOUT_S = 90.0
 STARTED = "Ray runtime started"

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import orjson
 
-from api.tokens import AccessTokens
+from api.signin.tokens import AccessTokens
 from bench.contestant import same_host
 from bench.load import outcome_of
 from bench.peers.environment import TOKEN_TTL_S
@@ -20,7 +20,7 @@ from bench.real_demand import Change, course_requests, data_file, open_seats, re
 from bench.term import account_of
 from bench.workloads import ENROLLMENTS, delete
 from cluster.cli.tokens import find_students
-from cluster.http_client import post
+from cluster.clients.http import post
 from persistence.imports.formats.itc2019 import read_itc2019, read_solution_alone, student_number
 from persistence.imports.formats.itc_files import read_solution
 from persistence.imports.formats.ucsd import read_ucsd

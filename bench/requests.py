@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from bench.campus import BenchCampus
 from cluster.cli.tokens import KnownStudent
-from cluster.http_client import Target, post
+from cluster.clients.http import Target, post
 
 SECTIONS_PER_STUDENT = 5
 BLOCK_STUDENTS = 1024

@@ -11,9 +11,9 @@ from bench.options import Options
 from bench.requests import build, students_needed
 from cluster.cli.databases import open_database
 from cluster.cli.progress import progress_bars
-from cluster.cli.replays import TOKEN_TTL_S, find_target, run_verify
+from cluster.cli.replay import TOKEN_TTL_S, find_target, run_verify
 from cluster.cli.tokens import Mint
-from cluster.settings import read_settings
+from cluster.config.settings import read_settings
 
 
 async def measure_running(url: str | None, options: Options) -> dict[str, Any]:

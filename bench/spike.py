@@ -10,7 +10,7 @@ from typing import Any
 from bench.load import Prepared
 from bench.term import Term, TokenBook
 from bench.workloads import ENROLLMENTS
-from cluster.http_client import Target, post
+from cluster.clients.http import Target, post
 
 SECTIONS = 100
 SEATS_SHARE = 0.7

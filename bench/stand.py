@@ -16,8 +16,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from cluster.cli.common import report_step
+from cluster.config.settings import sqlalchemy_url
 from cluster.embedded import EmbeddedServices
-from cluster.settings import sqlalchemy_url
 from persistence.imports.load.loader import LOADED_TABLES
 from persistence.schema.migrate import upgrade
 

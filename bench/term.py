@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from allocator.model.read_models import Account, Role
-from api.tokens import AccessTokens
+from api.signin.tokens import AccessTokens
 from bench.demand import slot_of
 from bench.peers.environment import TOKEN_TTL_S
 from cluster.cli.tokens import KnownStudent

@@ -15,7 +15,7 @@ import orjson
 from bench.contestant import same_host
 from bench.demand import Ask, Demand, pairs_of
 from bench.term import SEMESTER, Term, TokenBook
-from cluster.http_client import post
+from cluster.clients.http import post
 
 HOST = same_host(0).authority
 ENROLLMENTS = "/api/enrollments"

@@ -15,8 +15,8 @@ import asyncpg
 import pytest
 import uvloop
 
+from cluster.config.settings import sqlalchemy_url
 from cluster.embedded import EmbeddedServices
-from cluster.settings import sqlalchemy_url
 from persistence.schema.migrate import upgrade
 
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")

@@ -18,9 +18,9 @@ ALLOWED = {
     "bench": set(PACKAGES),
 }
 COMPOSITION_ROOTS = {
-    "api/server.py": "puts the API together",
-    "api/cloud.py": "puts the API together with AWS, or with what stands in for it",
-    "cluster/api_process.py": "puts the API and its way to the actors together",
+    "cluster/processes/api_server.py": "puts the API together",
+    "cluster/processes/cloud.py": "puts the API together with AWS, or with what stands in for it",
+    "cluster/processes/api_process.py": "puts the API and its way to the actors together",
     "cluster/cli/run.py": "prints the OpenAPI document",
     "cluster/cli/data.py": "mints tokens with the API's own function",
     "cluster/cli/tokens.py": "mints tokens with the API's own function",

@@ -11,9 +11,9 @@ from bench.flood import NO_ANSWER, SHED, UNKNOWN, Phase
 from bench.options import AsJson, Seed
 from bench.overload import CROWDS, Plan, Result, measure
 from cluster.cli.common import Exit, out, print_json, run_async
-from cluster.cli.replays import verify_json
-from cluster.latency import summary_ms
-from cluster.settings import read_settings
+from cluster.cli.replay import verify_json
+from cluster.clients.latency import summary_ms
+from cluster.config.settings import read_settings
 
 
 def overload(

@@ -19,15 +19,15 @@ from bench.results import keep
 from bench.stand import Stand, open_stand
 from bench.tables import show_rows, show_verified
 from bench.term import Term, fill_term, read_term
-from cluster import deployment
 from cluster.cli.common import Exit, print_json, report_step, run_async
 from cluster.cli.progress import progress_bars
-from cluster.directory import DirectoryView, moves, place
-from cluster.handoff import hand_over
-from cluster.node import NodeConfig, OpenGateway
-from cluster.ray_actors import create_section_actor
-from cluster.secrets import ray_token_path
-from cluster.settings import Placement, Settings
+from cluster.config.secrets import ray_token_path
+from cluster.config.settings import Placement, Settings
+from cluster.gateway.directory import DirectoryView, moves, place
+from cluster.gateway.handover import hand_over
+from cluster.gateway.ray_actors import create_section_actor
+from cluster.processes import deployment
+from cluster.processes.node import NodeConfig, OpenGateway
 from persistence.verify import verify
 
 ACTORS = ("sections-bench-0", "sections-bench-1", "sections-bench-2")

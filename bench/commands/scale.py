@@ -23,7 +23,7 @@ from bench.term import Term, TokenBook, fill_term, read_term
 from bench.workloads import ENROLLMENTS
 from cluster.cli.common import Exit, print_json, run_async
 from cluster.cli.progress import progress_bars
-from cluster.http_client import AsyncConnection, post
+from cluster.clients.http import AsyncConnection, post
 from persistence.imports.report import Progress
 
 ACTOR = "ray::SectionAct"

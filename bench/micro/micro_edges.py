@@ -8,12 +8,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from allocator.model.outcomes import Code, Outcome
 from allocator.model.read_models import Account, Role
-from api.tokens import AccessTokens
+from api.signin.tokens import AccessTokens
 from bench.micro import campus
-from cluster.directory import Directory, DirectoryView
-from cluster.gateway import Gateway, GatewayLimits
-from cluster.settings import Placement
-from cluster.wire import WireCodec
+from cluster.config.settings import Placement
+from cluster.gateway.directory import Directory, DirectoryView
+from cluster.gateway.gateway import Gateway, GatewayLimits
+from cluster.gateway.wire import WireCodec
 
 CODEC = WireCodec()
 SECRET = "a secret of at least thirty-two bytes"  # noqa: S105

@@ -16,7 +16,7 @@ from allocator.turns.service import Limits, SectionService
 from bench.micro import campus
 from bench.stand import Stand
 from bench.term import fill_term, read_term
-from cluster.host import SystemClock
+from cluster.processes.section_host import SystemClock
 from persistence.imports.report import no_progress
 from persistence.store.memory import MemoryDatabase, MemoryStore
 from persistence.store.postgres import PostgresStore

@@ -7,8 +7,8 @@ from typing import NamedTuple, cast
 import msgspec
 
 from allocator.model.outcomes import Code, Outcome
-from api import problems
-from api.problems import Kind
+from api.http import problems
+from api.http.problems import Kind
 from api.schemas.enrollments import EnrolledReply
 from api.schemas.problem import ProblemReply, ReasonReply
 

@@ -21,13 +21,13 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 
 from allocator.model.commands import Enroll, request_of
 from allocator.model.outcomes import Code, Outcome
-from api import problems
-from api.tokens import InvalidTokenError
+from api.http import problems
+from api.signin.tokens import InvalidTokenError
 from bench.peers import orm
 from bench.peers.answers import answer_of, problem
 from bench.peers.decide import decide
 from bench.peers.environment import PeerEnvironment
-from cluster.settings import sqlalchemy_url
+from cluster.config.settings import sqlalchemy_url
 from persistence.store.changes import decode_outcome, encode_outcome, messages
 from persistence.store.history import event_to_row
 

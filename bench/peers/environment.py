@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from api.tokens import AccessTokens
+from api.signin.tokens import AccessTokens
 
 TOKEN_TTL_S = 8 * 3600
 

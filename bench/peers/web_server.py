@@ -15,9 +15,9 @@ from aiohttp import web
 
 from allocator.model.commands import Enroll
 from allocator.model.outcomes import Outcome
-from api import problems
+from api.http import problems
 from api.schemas.enrollments import EnrollRequest
-from api.tokens import AccessTokens, InvalidTokenError
+from api.signin.tokens import AccessTokens, InvalidTokenError
 from bench.peers.answers import Answer, answer_of, problem
 
 log = logging.getLogger(__name__)

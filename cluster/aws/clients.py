@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cluster.aws.errors import AwsAwayError, AwsRefusedError, translate
-from cluster.settings import Settings
+from cluster.config.settings import Settings
 from persistence.redis.circuit_breaker import Breaker
 
 T = TypeVar("T")

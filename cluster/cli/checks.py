@@ -12,8 +12,8 @@ from rich.text import Text
 
 from cluster.cli.common import CommandError, Exit, err, out, print_json, run_async
 from cluster.cli.databases import open_database
-from cluster.runfile import read_run_file
-from cluster.settings import Settings, read_settings
+from cluster.config.runfile import read_run_file
+from cluster.config.settings import Settings, read_settings
 from persistence.verify import Checked, Finding, Memory
 from persistence.verify import verify as verify_database
 
@@ -90,7 +90,7 @@ def _memory(settings: Settings) -> tuple[Memory | None, str]:
         return None, f"no Seatline runs on {settings.home}"
 
     async def ask() -> list[Any]:
-        from cluster.deployment import memory_of_running  # noqa: PLC0415  (importing Ray takes a second)
+        from cluster.processes.deployment import memory_of_running  # noqa: PLC0415  (importing Ray takes a second)
 
         try:
             return await memory_of_running(run)

@@ -15,8 +15,8 @@ import typer
 import uvloop
 from rich.console import Console
 
+from cluster.config.settings import ConfigurationError, Settings, role_of
 from cluster.embedded import EmbeddedServices, EmbeddedUrls, ServicesAlreadyRunning, ServiceStartError
-from cluster.settings import ConfigurationError, Settings, role_of
 
 T = TypeVar("T")
 

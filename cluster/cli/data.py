@@ -13,10 +13,10 @@ from cluster.cli.common import CommandError, Exit, Urls, out, print_json, report
 from cluster.cli.databases import forget_cached_catalogue, open_database
 from cluster.cli.imports import imports, show_report
 from cluster.cli.progress import progress_bars
-from cluster.cli.replays import TOKEN_TTL_S, replays
+from cluster.cli.replay import TOKEN_TTL_S, replays
 from cluster.cli.tokens import Mint, read_students, token_line, write_private
-from cluster.secrets import demo_password
-from cluster.settings import Environment, Settings, plain_postgres_url, read_settings
+from cluster.config.secrets import demo_password
+from cluster.config.settings import Environment, Settings, plain_postgres_url, read_settings
 from persistence.imports.report import Progress, no_progress
 from persistence.imports.seed.campus import SECTIONS_MAX, STUDENTS_MAX, SeedReport, seed_campus
 

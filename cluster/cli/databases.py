@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 
 from cluster.cli.common import CommandError, Exit, Urls, open_services
-from cluster.settings import Settings, plain_postgres_url, sqlalchemy_url
+from cluster.config.settings import Settings, plain_postgres_url, sqlalchemy_url
 from persistence.imports.report import ImportFileError
 
 

@@ -11,7 +11,7 @@ import typer
 from allocator.model.read_models import Roster
 from cluster.cli.common import CommandError, err, run_async
 from cluster.cli.databases import open_database
-from cluster.settings import read_settings, sqlalchemy_url
+from cluster.config.settings import read_settings, sqlalchemy_url
 from persistence.exports.roster_csv import roster_csv
 from persistence.private_files import write_private_file
 

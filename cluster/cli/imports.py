@@ -13,7 +13,7 @@ from rich.table import Table
 from cluster.cli.common import err, out, print_json, run_async
 from cluster.cli.databases import database_errors, forget_cached_catalogue, open_database
 from cluster.cli.progress import progress_bars
-from cluster.settings import Settings, read_settings
+from cluster.config.settings import Settings, read_settings
 from persistence.imports.formats.itc2019 import read_itc2019, read_solution_alone
 from persistence.imports.formats.ucsd import read_ucsd
 from persistence.imports.load.loader import importing, load

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cluster.cli.common import CommandError, Exit, err, open_services, run_async
-from cluster.settings import ConfigurationError, Environment, Settings, plain_postgres_url, read_settings
+from cluster.config.settings import ConfigurationError, Environment, Settings, plain_postgres_url, read_settings
 
 if TYPE_CHECKING:
     from cluster.aws.clients import AwsClients
@@ -54,7 +54,7 @@ async def _work(settings: Settings, queue_url: str, database_url: str, stopping:
     # boto3 and jinja2 take a moment to import, and not everybody has boto3.
     from cluster.aws.clients import AwsClients  # noqa: PLC0415
     from cluster.aws.queue import NotificationQueue  # noqa: PLC0415
-    from cluster.logs import configure_logging  # noqa: PLC0415
+    from cluster.config.logs import configure_logging  # noqa: PLC0415
     from cluster.notifications.delivery import Delivery  # noqa: PLC0415
     from cluster.notifications.envelope import DEFAULT_SENDER  # noqa: PLC0415
     from cluster.notifications.render import Renderer  # noqa: PLC0415

@@ -12,11 +12,11 @@ from rich.live import Live
 from cluster.cli.common import CommandError, Exit, err, out, print_json, run_async
 from cluster.cli.run import read_settings_or_exit
 from cluster.cli.status_view import status_view
-from cluster.runfile import read_run_file, remove_run_file
-from cluster.settings import Settings, read_settings
+from cluster.config.runfile import read_run_file, remove_run_file
+from cluster.config.settings import Settings, read_settings
 
 if TYPE_CHECKING:
-    from cluster.attached import AttachedController
+    from cluster.cli.attached import AttachedController
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ def drain(
         raise typer.BadParameter("name one node, or say --this-node")
 
     async def work(controller: AttachedController) -> dict[str, Any]:
-        from cluster import deployment  # noqa: PLC0415
+        from cluster.processes import deployment  # noqa: PLC0415
 
         meant = node or deployment.this_node()
         label = await controller.call("undrain" if undo else "drain", meant, "asked for by an operator")
@@ -170,7 +170,7 @@ def down() -> None:
     """
 
     async def work(controller: AttachedController) -> None:
-        from cluster import deployment  # noqa: PLC0415
+        from cluster.processes import deployment  # noqa: PLC0415
 
         await deployment.stop_everything(controller.handle, settings.drain_s + STOP_TIMEOUT_S)
 
@@ -187,7 +187,7 @@ def down() -> None:
 
 async def _attached(work: Callable[[AttachedController], Awaitable[T]]) -> T:
     settings: Settings = read_settings()
-    from cluster.attached import attached_controller  # noqa: PLC0415  (importing Ray takes a second)
+    from cluster.cli.attached import attached_controller  # noqa: PLC0415  (importing Ray takes a second)
 
     try:
         async with attached_controller(settings) as controller:

@@ -29,10 +29,9 @@ from cluster.cli.common import (
     run_async,
 )
 from cluster.cli.databases import upgrade_schema
-from cluster.embedded import EmbeddedServices
-from cluster.runfile import RunFile, read_run_file, remove_run_file, write_run_file
-from cluster.secrets import jwt_secret, ray_token_path
-from cluster.settings import (
+from cluster.config.runfile import RunFile, read_run_file, remove_run_file, write_run_file
+from cluster.config.secrets import jwt_secret, ray_token_path
+from cluster.config.settings import (
     Settings,
     forget_owner_in_environment,
     plain_postgres_url,
@@ -40,6 +39,7 @@ from cluster.settings import (
     sqlalchemy_url,
     without_owner,
 )
+from cluster.embedded import EmbeddedServices
 
 db = typer.Typer(help="The database schema.", no_args_is_help=True)
 T = TypeVar("T")
@@ -123,8 +123,8 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, local: bool, seed
 
     Ray takes longest and needs nothing of the rest, so it starts beside the services.
     """
-    from cluster import deployment as ray_side  # noqa: PLC0415
-    from cluster.node import NodeConfig  # noqa: PLC0415
+    from cluster.processes import deployment as ray_side  # noqa: PLC0415
+    from cluster.processes.node import NodeConfig  # noqa: PLC0415
 
     _refuse_a_second(settings, local=local)
     forget_owner_in_environment()  # Ray's processes inherit ours
@@ -303,7 +303,7 @@ def bench(context: typer.Context) -> None:
 
 def openapi() -> None:
     """Print the OpenAPI 3.1 document of the HTTP API."""
-    from api.openapi import openapi_document  # noqa: PLC0415
+    from api.http.openapi import openapi_document  # noqa: PLC0415
 
     print_json(openapi_document())
 

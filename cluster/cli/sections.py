@@ -10,8 +10,8 @@ from rich.table import Table
 
 from cluster.cli.common import CommandError, Exit, out, print_json, run_async
 from cluster.cli.databases import open_database
-from cluster.section_facts import SectionFacts, read_section
-from cluster.settings import read_settings
+from cluster.cli.section_report import SectionFacts, read_section
+from cluster.config.settings import read_settings
 
 section = typer.Typer(help="One section.", no_args_is_help=True)
 

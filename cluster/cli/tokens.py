@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from allocator.model.read_models import Account, Role
-from cluster.secrets import jwt_secret
-from cluster.settings import ConfigurationError, Environment, Settings
+from cluster.config.secrets import jwt_secret
+from cluster.config.settings import ConfigurationError, Environment, Settings
 from persistence.private_files import write_private_file
 
 
@@ -33,7 +33,7 @@ class Mint:
     def __init__(self, settings: Settings, ttl_s: int) -> None:
         if settings.env is Environment.PRODUCTION:
             raise ConfigurationError("SEATLINE_ENV=production gives tokens by login only")
-        from api.tokens import AccessTokens  # noqa: PLC0415  (the one place of this command that knows the API)
+        from api.signin.tokens import AccessTokens  # noqa: PLC0415  (the one place of this command that knows the API)
 
         self._tokens = AccessTokens(jwt_secret(settings), ttl_s)
 

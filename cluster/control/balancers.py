@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cluster.config.settings import Settings
 from cluster.control.ports import LoadBalancer, NoLoadBalancer
-from cluster.settings import Settings
 
 
 def open_balancer(settings: Settings) -> LoadBalancer:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from cluster.config.schedule import Opening, parse_schedule
+from cluster.config.settings import Placement, Settings
 from cluster.control.fleet import Fleet, wanted_fleet
 from cluster.control.heat import HeatLimits
 from cluster.control.model import Node
-from cluster.control.schedule import Opening, parse_schedule
 from cluster.control.sizing import SizeLimits
-from cluster.settings import Placement, Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from allocator.ports import Clock
+from cluster.config.settings import Placement
 from cluster.control.chores import FAILURES, Chores
 from cluster.control.config import ControlConfig, fleet_of
 from cluster.control.fleet import Fleet, eligible, members
@@ -31,8 +32,7 @@ from cluster.control.sight import Lookout, Sight
 from cluster.control.sizing import Sizing
 from cluster.control.status import status_of
 from cluster.control.targets import Targets
-from cluster.directory import DirectoryView
-from cluster.settings import Placement
+from cluster.gateway.directory import DirectoryView
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from cluster.directory import DEDICATED_PREFIX, POOLED_PREFIX
+from cluster.gateway.directory import DEDICATED_PREFIX, POOLED_PREFIX
 
 API_PREFIX = "api-"
 CONTROLLER = "controller"

@@ -1,7 +1,7 @@
 """What the controller needs of the world. Implemented on Ray in ray_cluster.py; tests pass fakes.
 
-Every method has its own deadline. What does not answer raises ``ActorLostError`` of cluster/gateway.py; ``OSError``,
-``TimeoutError`` or ``ClusterAwayError`` say that the cluster itself could not be asked.
+Every method has its own deadline. What does not answer raises ``ActorLostError`` of cluster/gateway/gateway.py;
+``OSError``, ``TimeoutError`` or ``ClusterAwayError`` say that the cluster itself could not be asked.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from cluster.directory import DirectoryView
-from cluster.settings import Placement
+from cluster.config.settings import Placement
+from cluster.gateway.directory import DirectoryView
 
 
 class Publication:

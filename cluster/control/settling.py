@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cluster.control.ports import Cluster
-from cluster.directory import DirectoryView, place
-from cluster.gateway import ActorLostError
-from cluster.handoff import hand_over
+from cluster.gateway.directory import DirectoryView, place
+from cluster.gateway.gateway import ActorLostError
+from cluster.gateway.handover import hand_over
 
 
 @dataclass(frozen=True, slots=True)

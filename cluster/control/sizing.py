@@ -6,8 +6,8 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from cluster.config.schedule import Opening, scheduled
 from cluster.control.model import Decision, Kind, Node, Pulse
-from cluster.control.schedule import Opening, scheduled
 
 AIM = 0.75
 

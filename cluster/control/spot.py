@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from cluster.http_client import AsyncConnection, Reply, Target
+from cluster.clients.http import AsyncConnection, Reply, Target
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from cluster.control.model import Decision
 from cluster.control.names import own_section, placed
 from cluster.control.settling import Settled
 from cluster.control.sight import Sight
-from cluster.directory import DirectoryView
+from cluster.gateway.directory import DirectoryView
 
 HOTTEST = 10
 DECISIONS = 30

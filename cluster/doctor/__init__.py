@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from cluster.config.settings import ConfigurationError, Settings, read_settings
 from cluster.doctor.aws import look_at_aws
 from cluster.doctor.machine import look_at_machine, look_at_settings
 from cluster.doctor.report import Kind, Row, State
 from cluster.doctor.services import look_at_services
-from cluster.settings import ConfigurationError, Settings, read_settings
 
 __all__ = ["Kind", "Row", "State", "examine"]
 

@@ -7,8 +7,8 @@ import importlib.util
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cluster.config.settings import Settings
 from cluster.doctor.report import Kind, Row, State
-from cluster.settings import Settings
 
 if TYPE_CHECKING:
     from cluster.aws.clients import AwsClients

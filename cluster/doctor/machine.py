@@ -11,8 +11,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from cluster.config.settings import Environment, Settings
 from cluster.doctor.report import Kind, Row, State, judge
-from cluster.settings import Environment, Settings
 
 LIBRARIES = (
     "seatline", "ray", "aiohttp", "uvloop", "asyncpg", "sqlalchemy", "alembic", "redis", "msgspec", "orjson",

@@ -13,11 +13,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from cluster.clients.http import AsyncConnection, Target, get
+from cluster.config.runfile import RunFile, read_run_file
+from cluster.config.settings import ConfigurationError, Settings, plain_postgres_url, sqlalchemy_url
 from cluster.doctor.report import Kind, Row, State, judge
 from cluster.embedded import EmbeddedServices
-from cluster.http_client import AsyncConnection, Target, get
-from cluster.runfile import RunFile, read_run_file
-from cluster.settings import ConfigurationError, Settings, plain_postgres_url, sqlalchemy_url
 
 TIMEOUT_S = 3.0
 POSTGRES_MIN = 14

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from cluster.settings import Environment, Settings
+from cluster.config.settings import Environment, Settings
 from persistence.outbox.relay import LogSink, Sink
 
 

@@ -1,6 +1,6 @@
 """Sections as an API process shows them: read from Postgres once, then kept true by what the section actors publish.
 
-Whoever commits a change of seats publishes the new counts before the change is acknowledged (`persistence/caches/cached_reads.py`).
+Whoever commits a change of seats publishes the new counts before the change is acknowledged (`caches/cached_reads.py`).
 Every API process listens. A reader first sends a PING down the connection on which it listens: Redis answers in order,
 so when the PONG is there, so is everything that was published before the reader came. Students thus read their own
 writes from any process. One PING serves all readers that came before it was sent.

@@ -1,1 +1,1 @@
-"""Catalogues and students from files, and a campus of our own making. All go through load/loader.py: all are idempotent."""
+"""Catalogues and students from files, and a campus of our own making. All are idempotent: all go through load/."""

@@ -11,7 +11,7 @@ def make_engine(sqlalchemy_url: str, *, pool_size: int = 4, statement_timeout_s:
     """An engine with a small pool and the timeouts that every connection here has. Each statement commits by itself.
 
     Args:
-        sqlalchemy_url: must begin with ``postgresql+asyncpg://`` (see ``cluster.settings.sqlalchemy_url``).
+        sqlalchemy_url: must begin with ``postgresql+asyncpg://`` (see ``cluster.config.settings.sqlalchemy_url``).
         pool_size: connections at most. Who finds all in use waits.
         statement_timeout_s: how long one statement may take; importers ask for more than the serving paths.
     """

@@ -18,10 +18,10 @@ import orjson
 import psutil
 
 from allocator.model.read_models import Account, Role
-from api.tokens import AccessTokens
-from cluster.runfile import read_run_file
-from cluster.secrets import jwt_secret
-from cluster.settings import Settings
+from api.signin.tokens import AccessTokens
+from cluster.config.runfile import read_run_file
+from cluster.config.secrets import jwt_secret
+from cluster.config.settings import Settings
 
 START_TIMEOUT_S = 90.0
 _keys = itertools.count(1)

@@ -20,9 +20,9 @@ from cluster.aws.errors import AwsAwayError, AwsRefusedError
 from cluster.aws.exports import LINK_TTL_S, S3Exports
 from cluster.aws.load_balancer import TargetGroup
 from cluster.aws.metrics import Distribution, Figures, MetricsPublisher
+from cluster.config.settings import Settings
 from cluster.doctor.aws import look_at_aws
 from cluster.doctor.report import Kind, Row, State
-from cluster.settings import Settings
 from tests.aws.conftest import REGION, Aws
 
 ROSTER = Roster(7, (RosterEntry(100, 1, "S001", '=HYPERLINK("http://evil.example")', None),), ())

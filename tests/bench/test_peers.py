@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from api.tokens import AccessTokens
+from api.signin.tokens import AccessTokens
 from bench.contestant import SEATLINE, Contestant, start_peer, start_seatline
 from bench.peers.registry import PEERS
 from bench.stand import Stand

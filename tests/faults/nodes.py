@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from cluster.control.model import LABEL_CHARACTERS
-from cluster.deployment import RAY_ENVIRONMENT
+from cluster.processes.deployment import RAY_ENVIRONMENT
 from tests.faults import netns
 
 START_TIMEOUT_S = 60.0

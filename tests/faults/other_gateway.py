@@ -70,10 +70,10 @@ class OtherGateway:
 
 
 async def _serve(actors: tuple[str, ...]) -> None:
-    from cluster import deployment
-    from cluster.node import NodeConfig
-    from cluster.runfile import read_run_file
-    from cluster.settings import plain_postgres_url, read_settings
+    from cluster.config.runfile import read_run_file
+    from cluster.config.settings import plain_postgres_url, read_settings
+    from cluster.processes import deployment
+    from cluster.processes.node import NodeConfig
 
     settings = read_settings()
     assert settings.database_url is not None and settings.redis_url is not None

@@ -15,13 +15,13 @@ from typing import Any
 import orjson
 import ray
 
-from cluster import deployment
-from cluster.directory import DEDICATED_PREFIX
-from cluster.host import HostFactory
-from cluster.node import NodeConfig
-from cluster.ray_actors import DEDICATED_CPUS, NAMESPACE, create_section_actor
-from cluster.runfile import read_run_file
-from cluster.settings import plain_postgres_url, read_settings
+from cluster.config.runfile import read_run_file
+from cluster.config.settings import plain_postgres_url, read_settings
+from cluster.gateway.directory import DEDICATED_PREFIX
+from cluster.gateway.ray_actors import DEDICATED_CPUS, NAMESPACE, create_section_actor
+from cluster.processes import deployment
+from cluster.processes.node import NodeConfig
+from cluster.processes.section_host import HostFactory
 
 IDLE_EXIT_S = 600.0
 FIRST_SECTION_ID = 900_000_000

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 from allocator.model.commands import Enroll
 from allocator.model.outcomes import Code, Outcome
-from cluster.directory import Directory, DirectoryView
-from cluster.settings import Placement
+from cluster.config.settings import Placement
+from cluster.gateway.directory import Directory, DirectoryView
 from tests.acceptance.test_registration import students_of
 from tests.faults.other_gateway import OtherGateway
 from tests.faults.row import Row

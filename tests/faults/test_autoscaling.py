@@ -14,10 +14,10 @@ import pytest
 from bench.load import Load, Measured
 from bench.measured import is_failure
 from bench.replays import DAYS, Ids, Tallied
+from cluster.clients.http import Target
+from cluster.config.secrets import jwt_secret
+from cluster.config.settings import Settings
 from cluster.embedded import EmbeddedServices
-from cluster.http_client import Target
-from cluster.secrets import jwt_secret
-from cluster.settings import Settings
 from persistence.imports.load.loader import importing, load
 from persistence.imports.report import no_progress
 from tests.acceptance.seatline import Client

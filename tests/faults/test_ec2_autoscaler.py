@@ -20,7 +20,7 @@ import psutil
 import pytest
 import yaml
 
-from cluster.deployment import RAY_ENVIRONMENT
+from cluster.processes.deployment import RAY_ENVIRONMENT
 from scripts import ray_cluster
 from tests.faults.nodes import Node, free_port
 from tests.infrastructure.conftest import NAME, REGION, aws, clean_directory, stacks

@@ -7,7 +7,7 @@ import sys
 
 from aiohttp import web
 
-from api.server import KEEP_ALIVE_S
+from cluster.processes.api_server import KEEP_ALIVE_S
 
 WORK_S = 0.02
 

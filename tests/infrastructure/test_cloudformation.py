@@ -13,12 +13,12 @@ from typing import Any
 
 import boto3
 
-from api.routes import API_ROUTES
-from api.routing import Access
+from api.http.routing import Access
+from api.resources.routes import API_ROUTES
 from api.schemas.catalogue import CourseQuery
-from api.server import KEEP_ALIVE_S
 from cluster.aws.node_secrets import REFERENCE
-from cluster.settings import Settings
+from cluster.config.settings import Settings
+from cluster.processes.api_server import KEEP_ALIVE_S
 from tests.infrastructure import templates
 from tests.infrastructure.conftest import NAME
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from api.routes import API_ROUTES
-from api.server import KEEP_ALIVE_S
-from cluster.deployment import RAY_ENVIRONMENT
-from cluster.settings import Settings, read_settings
+from api.resources.routes import API_ROUTES
+from cluster.config.settings import Settings, read_settings
+from cluster.processes.api_server import KEEP_ALIVE_S
+from cluster.processes.deployment import RAY_ENVIRONMENT
 from scripts.compose_secrets import make_secrets
 from tests.infrastructure.templates import ROOT
 from tests.infrastructure.test_ray_cluster import options, raw, start_command

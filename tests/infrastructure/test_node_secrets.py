@@ -11,8 +11,8 @@ import boto3
 import pytest
 
 from cluster.aws import node_secrets
-from cluster.database_role import ensure_role, scram_verifier
-from cluster.settings import ConfigurationError
+from cluster.config.settings import ConfigurationError
+from cluster.processes.database_role import ensure_role, scram_verifier
 
 
 def test_the_verifier_is_the_one_of_the_standard() -> None:

@@ -13,8 +13,8 @@ import yaml
 from pydantic import SecretStr
 
 from cluster.cli import app
-from cluster.deployment import RAY_ENVIRONMENT
-from cluster.settings import Settings
+from cluster.config.settings import Settings
+from cluster.processes.deployment import RAY_ENVIRONMENT
 from scripts import ray_cluster
 from tests.infrastructure import templates
 from tests.infrastructure.conftest import IMAGE, NAME, REGION

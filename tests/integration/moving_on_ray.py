@@ -12,13 +12,13 @@ import sys
 from collections import Counter
 
 from allocator.model.section import SectionState
-from cluster import deployment
-from cluster.directory import DirectoryView, moves, place
-from cluster.handoff import hand_over
-from cluster.node import NodeConfig, OpenGateway
-from cluster.ray_actors import create_section_actor
-from cluster.secrets import ray_token_path
-from cluster.settings import Placement, Settings, plain_postgres_url, read_settings
+from cluster.config.secrets import ray_token_path
+from cluster.config.settings import Placement, Settings, plain_postgres_url, read_settings
+from cluster.gateway.directory import DirectoryView, moves, place
+from cluster.gateway.handover import hand_over
+from cluster.gateway.ray_actors import create_section_actor
+from cluster.processes import deployment
+from cluster.processes.node import NodeConfig, OpenGateway
 from persistence.verify import verify
 from tests.running import enroll
 

@@ -12,9 +12,9 @@ import pytest
 
 from allocator.model.commands import Command
 from allocator.model.outcomes import Code, Outcome
-from api.server import ActorLink, ApiServer
-from api.tokens import AccessTokens
-from cluster.settings import read_settings
+from api.signin.tokens import AccessTokens
+from cluster.config.settings import read_settings
+from cluster.processes.api_server import ActorLink, ApiServer
 from tests.unit.api.fakes import SECRET, STUDENT
 
 pytestmark = pytest.mark.services

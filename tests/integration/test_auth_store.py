@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from allocator.model.read_models import Account, RefusedRefresh, Role
-from cluster.settings import sqlalchemy_url
+from cluster.config.settings import sqlalchemy_url
 from persistence.queries.accounts import AccountQueries
 from persistence.queries.audit import PostgresAuditLog
 from persistence.queries.engine import make_engine

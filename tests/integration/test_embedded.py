@@ -22,8 +22,8 @@ import redis.asyncio as redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from cluster.config.settings import sqlalchemy_url
 from cluster.embedded import EmbeddedServices, ServicesAlreadyRunning, ServiceStartError, remove_files
-from cluster.settings import sqlalchemy_url
 
 pytestmark = pytest.mark.services
 

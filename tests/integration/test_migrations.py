@@ -14,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from cluster.settings import sqlalchemy_url
+from cluster.config.settings import sqlalchemy_url
 from persistence.schema import migrate
 from persistence.schema.tables import metadata
 

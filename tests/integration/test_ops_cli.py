@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from cluster.runfile import RunFile, read_run_file, write_run_file
+from cluster.config.runfile import RunFile, read_run_file, write_run_file
 from tests.integration.test_checks_cli import seatline
 from tests.worlds import PostgresWorld
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from allocator.model.catalogue import Meeting
 from allocator.ports import StoreBusyError, StoreUnavailableError
 from allocator.turns.service import SectionService
-from cluster.settings import sqlalchemy_url
+from cluster.config.settings import sqlalchemy_url
 from persistence.queries.catalogue import CatalogueQueries
 from persistence.queries.connection import reading
 from persistence.queries.engine import make_engine

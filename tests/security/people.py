@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from api.passwords import HASHER
+from api.signin.passwords import HASHER
 from tests.acceptance.seatline import Answer, Client
 from tests.worlds import PostgresWorld
 

@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cluster.cli import app
+from cluster.config.settings import read_settings, role_of, sqlalchemy_url
 from cluster.doctor import State
 from cluster.doctor.services import look_at_postgres
 from cluster.embedded import EmbeddedServices
 from cluster.embedded.postgres import APP_USER
-from cluster.settings import read_settings, role_of, sqlalchemy_url
 from persistence.schema.migrate import upgrade
 from persistence.schema.roles import APP_RIGHTS, KEEPS_HISTORY
 from persistence.schema.tables import metadata

@@ -11,8 +11,8 @@ from typing import Any
 import jwt
 import pytest
 
-from cluster.secrets import jwt_secret
-from cluster.settings import Settings
+from cluster.config.secrets import jwt_secret
+from cluster.config.settings import Settings
 from tests.acceptance.seatline import Answer, Client, Seatline
 from tests.security.people import PASSWORD, add_person, login, new_address
 from tests.worlds import PostgresWorld

@@ -13,7 +13,7 @@ import sys
 import psutil
 import pytest
 
-from cluster.runfile import RunFile, read_run_file
+from cluster.config.runfile import RunFile, read_run_file
 from tests.acceptance.seatline import Seatline
 from tests.security.test_processes import processes
 

@@ -10,10 +10,10 @@ from allocator.model.commands import Command, Drop, Enroll, RecheckHead, Student
 from allocator.model.outcomes import Outcome
 from allocator.ports import SeatWrite
 from allocator.turns.service import Limits, SectionService
-from cluster.directory import DEDICATED_PREFIX, Directory, DirectoryView
-from cluster.gateway import ActorAbsentError, ActorLostError, Gateway, GatewayLimits
-from cluster.settings import Placement
-from cluster.wire import WireCodec
+from cluster.config.settings import Placement
+from cluster.gateway.directory import DEDICATED_PREFIX, Directory, DirectoryView
+from cluster.gateway.gateway import ActorAbsentError, ActorLostError, Gateway, GatewayLimits
+from cluster.gateway.wire import WireCodec
 from persistence.redis.lease import RedisLease
 from tests.simulation.chaos import Chaos
 from tests.simulation.plan import Fault
@@ -136,7 +136,7 @@ class SimulatedApi:
         return await self._cluster.call(name, packed)
 
     async def _watch(self) -> None:
-        """As ``cluster.background`` does it, with its question put to the in-memory tables."""
+        """As ``cluster.processes.background`` does it, with its question put to the in-memory tables."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             for section_id, student_id in unattended(self._cluster.postgres):

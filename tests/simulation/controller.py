@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from cluster.directory import DEDICATED_PREFIX, DirectoryView, moves, place
-from cluster.gateway import ActorLostError
-from cluster.handoff import hand_over
-from cluster.settings import Placement
+from cluster.config.settings import Placement
+from cluster.gateway.directory import DEDICATED_PREFIX, DirectoryView, moves, place
+from cluster.gateway.gateway import ActorLostError
+from cluster.gateway.handover import hand_over
 from tests.simulation.chaos import Chaos
 from tests.simulation.cluster import Cluster, SimulatedActor
 from tests.simulation.plan import Fault

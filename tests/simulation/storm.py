@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from cluster.directory import DirectoryView
-from cluster.settings import Placement
+from cluster.config.settings import Placement
+from cluster.gateway.directory import DirectoryView
 from tests.simulation.chaos import Chaos
 from tests.simulation.cluster import LEASE_TTL_MS, Cluster
 from tests.simulation.controller import SimulatedController

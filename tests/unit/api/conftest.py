@@ -15,9 +15,9 @@ from pytest_aiohttp import AiohttpClient
 
 from allocator.model.read_models import Account
 from api.app import build_app, make_express
-from api.passwords import Passwords
-from api.protocol import SheddingRunner
+from api.edge.protocol import SheddingRunner
 from api.services import ApiConfig
+from api.signin.passwords import Passwords
 from api.state import ACCESS_TOKENS, SHEDDER
 from tests.unit.api.fakes import SECRET, STUDENT, World
 
@@ -90,7 +90,7 @@ MakeApi = Callable[..., Awaitable[Api]]
 
 
 class ExpressServer(TestServer):
-    """As ``api/server.py`` serves: with the protocol that sheds and has an express lane."""
+    """As ``cluster/processes/api_server.py`` serves: with the protocol that sheds and has an express lane."""
 
     async def _make_runner(self, **options: Any) -> web.AppRunner:
         options.pop("handler_cancellation", None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from api.admission import LIMIT_FLOOR, WINDOW_S, Admission
-from api.framing import read_frame
-from api.shed_budget import BURST, PER_DECISION, PER_S, ShedBudget
+from api.edge.admission import LIMIT_FLOOR, WINDOW_S, Admission
+from api.edge.framing import read_frame
+from api.edge.shed_budget import BURST, PER_DECISION, PER_S, ShedBudget
 
 
 class Clock:

@@ -12,8 +12,8 @@ import pytest
 import structlog
 
 from allocator.model.read_models import RefusedRefresh
-from api.audit import LINES_BURST, LOGGER, keep_audit_lines
-from cluster.logs import configure_logging, configure_structlog
+from api.http.audit import LINES_BURST, LOGGER, keep_audit_lines
+from cluster.config.logs import configure_logging, configure_structlog
 from tests.unit.api.conftest import QUICK_HASHER, Api, MakeApi
 from tests.unit.api.fakes import ADMIN, OTHER_STUDENT, OTHER_TEACHER, STUDENT, enrollment
 

@@ -140,7 +140,7 @@ async def test_a_body_in_small_chunks_is_read(api: Api) -> None:
 
 
 async def test_a_body_that_never_ends_is_408(make_api: MakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.bodies.BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("api.http.bodies.BODY_TIMEOUT_S", 0.05)
     api = await make_api()
     token = api.token(next(iter(api.world.accounts.all.values())))
     head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
-from api.docs import ASSETS, WEB
-from api.openapi import openapi_document
-from api.routes import API_ROUTES
+from api.http.openapi import openapi_document
+from api.resources.docs import ASSETS, WEB
+from api.resources.routes import API_ROUTES
 from tests.unit.api.conftest import Api
 
 DOCUMENT: dict[str, Any] = openapi_document()

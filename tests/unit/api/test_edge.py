@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import structlog
 
-from api.logs import quiet_bad_requests
-from cluster.logs import configure_logging, configure_structlog
+from api.monitoring.quiet_logs import quiet_bad_requests
+from cluster.config.logs import configure_logging, configure_structlog
 from tests.unit.api.conftest import Api, MakeApi
 
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from allocator.model.commands import Enroll
 from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode, refused
 from allocator.model.read_models import SectionView
-from api import express
 from api.app import build_app, make_express
-from api.protocol import SheddingRunner
+from api.edge import express
+from api.edge.protocol import SheddingRunner
 from api.services import ApiConfig
 from api.state import ACCESS_TOKENS, SHEDDER
 from tests.unit.api.fakes import SECRET, STUDENT, TEACHER, World

@@ -10,7 +10,7 @@ import pytest
 from argon2.exceptions import VerifyMismatchError
 
 from api.limits import LocalLimiter
-from api.passwords import Passwords, PasswordsBusyError
+from api.signin.passwords import Passwords, PasswordsBusyError
 from tests.unit.api.conftest import QUICK_HASHER
 
 

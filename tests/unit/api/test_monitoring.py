@@ -84,7 +84,7 @@ def test_recorded_series_are_recorded() -> None:
 
 
 def test_the_route_of_enrolments_is_the_one_that_is_asked_for() -> None:
-    from api.routes import API_ROUTES
+    from api.resources.routes import API_ROUTES
 
     routes = {(route.method, route.path) for route in API_ROUTES}
     asked = {

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from allocator.turns.stats import ServiceStats
-from api.readiness import Readiness
+from api.monitoring.readiness import Readiness
 from api.state import READINESS
 from tests.unit.api.conftest import Api
 
@@ -65,7 +65,7 @@ async def test_many_who_ask_at_once_are_one_probe() -> None:
 
 
 async def test_a_probe_that_hangs_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.readiness.PROBE_TIMEOUT_S", 0.02)
+    monkeypatch.setattr("api.monitoring.readiness.PROBE_TIMEOUT_S", 0.02)
     readiness = Readiness({"redis": lambda: asyncio.sleep(60)})
 
     assert (await readiness.check()).status == "degraded"

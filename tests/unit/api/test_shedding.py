@@ -15,7 +15,7 @@ from aiohttp import web
 from allocator.model.commands import Command, Enroll
 from allocator.model.outcomes import Code, Outcome
 from api.app import build_app, make_express
-from api.protocol import SheddingRunner
+from api.edge.protocol import SheddingRunner
 from api.services import ApiConfig
 from api.state import ACCESS_TOKENS, READINESS, SHEDDER
 from tests.unit.api.fakes import OTHER_STUDENT, SECRET, STUDENT, FakeGateway, World

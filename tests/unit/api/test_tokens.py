@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.tokens import AccessTokens, InvalidTokenError
+from api.signin.tokens import AccessTokens, InvalidTokenError
 from tests.unit.api.fakes import ADMIN, SECRET, STUDENT
 
 
@@ -50,7 +50,7 @@ def test_a_token_seen_before_expires_all_the_same(issuer: AccessTokens, clock: C
 def test_a_token_seen_before_is_not_checked_again(issuer: AccessTokens, monkeypatch: pytest.MonkeyPatch) -> None:
     header = bearer(issuer)
     first = issuer.principal(header)
-    monkeypatch.setattr("api.tokens.hmac.digest", lambda *_: pytest.fail("checked twice"))
+    monkeypatch.setattr("api.signin.tokens.hmac.digest", lambda *_: pytest.fail("checked twice"))
 
     assert issuer.principal(header) is first
 

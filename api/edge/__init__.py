@@ -1,0 +1,1 @@
+"""From a connection to a request: framing, the express lane, load shedding."""

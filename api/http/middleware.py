@@ -1,0 +1,51 @@
+"""The one middleware: names the request, maps its errors, counts it."""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from api.http.errors import reply_to
+from api.monitoring.answered import REQUEST_ID_HEADER, RequestIds, note_answer
+from api.state import METRICS, READINESS, REQUEST_ID
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"})
+HSTS = "max-age=63072000; includeSubDomains"
+
+
+def make_edge(request_ids: RequestIds, *, is_production: bool, slow_request_s: float) -> Middleware:
+    """The middleware, with its settings bound: it runs for every request."""
+
+    @web.middleware
+    async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started_at = time.perf_counter()
+        request_id = request_ids.of(request.headers)
+        request[REQUEST_ID] = request_id
+        response: web.StreamResponse
+        try:
+            response = await handler(request)
+        except Exception as error:  # noqa: BLE001  # the map knows what to do with each
+            response = reply_to(error, request)
+        response.headers[REQUEST_ID_HEADER] = request_id
+        if is_production:
+            response.headers["Strict-Transport-Security"] = HSTS
+        if request.app[READINESS].is_draining:
+            # So connections end with an answer, and no client finds one closed with its next request.
+            response.force_close()
+        _account_for(request, response, time.perf_counter() - started_at, slow_request_s)
+        return response
+
+    return edge
+
+
+def _account_for(request: web.Request, response: web.StreamResponse, seconds: float, slow_s: float) -> None:
+    method = request.method if request.method in METHODS else "other"
+    traffic = request.app[METRICS].traffic
+    note_answer(traffic, method, _route_of(request), response.status, seconds, request[REQUEST_ID], slow_s)
+
+
+def _route_of(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unmatched"

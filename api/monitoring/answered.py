@@ -1,0 +1,60 @@
+"""What is kept of a request that was answered: its name, its figures, and a line in the log if it was odd."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import re
+from collections.abc import Mapping
+
+import structlog
+from multidict import istr
+
+from api.monitoring.metrics import Traffic
+
+log = structlog.get_logger(__name__)
+_stdlib_log = logging.getLogger(__name__)  # structlog formats first and asks for the level afterwards
+
+REQUEST_ID_HEADER = istr("X-Request-Id")
+
+_is_sane = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
+
+
+class RequestIds:
+    """Names for requests. A client's own name is kept if it is sane; all others are told apart by a number."""
+
+    def __init__(self) -> None:
+        self._prefix = os.urandom(6).hex()
+        self._numbers = itertools.count(1)
+
+    def of(self, headers: Mapping[str, str]) -> str:
+        """The name of the request with these headers."""
+        given = headers.get(REQUEST_ID_HEADER)
+        return given if given and _is_sane(given) else f"{self._prefix}-{next(self._numbers)}"
+
+
+def note_answer(
+    traffic: Traffic, method: str, route: str, status: int, seconds: float, request_id: str, slow_s: float
+) -> None:
+    """Count an answer, and say aloud what is odd about it.
+
+    Args:
+        route: the template of the path.
+        seconds: that the answer took.
+        slow_s: from which on that is odd.
+    """
+    traffic.observe(method, route, status, seconds)
+    # One line per request would cost more than deciding it.
+    level = logging.WARNING if seconds > slow_s or status >= 500 else logging.DEBUG
+    if not _stdlib_log.isEnabledFor(level):
+        return
+    log.log(
+        level,
+        "request",
+        request_id=request_id,
+        method=method,
+        route=route,
+        status=status,
+        milliseconds=round(seconds * 1000, 1),
+    )

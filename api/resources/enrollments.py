@@ -1,0 +1,222 @@
+"""Seats and places: taking them, giving them up, looking at them."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import msgspec
+from aiohttp import hdrs, web
+
+from allocator.model.commands import Drop, Enroll, RecheckHead
+from allocator.model.outcomes import Outcome
+from allocator.model.read_models import EnrollmentView
+from allocator.ports import CommandGateway
+from api.http import problems
+from api.http.audit import record
+from api.http.bodies import JsonBody, QueryString, RequestKey, path_id, read_request_key
+from api.http.deadline import Deadline
+from api.http.errors import ApiError, rate_limited
+from api.http.outcomes import count_outcome, require_done
+from api.http.read_through import read_through
+from api.http.replies import encode, json_reply
+from api.http.routing import Access, Answer, Route
+from api.schemas.catalogue import SemesterQuery
+from api.schemas.enrollments import (
+    DroppedReply,
+    EnrolledReply,
+    EnrollmentList,
+    EnrollmentReply,
+    EnrollRequest,
+)
+from api.signin.access import student_id_of
+from api.state import BACKGROUND, ENROLLMENT_LIMIT, METRICS, SERVICES, SHEDDER
+
+MY_TTL_S = 60.0
+
+ENROLL = JsonBody(EnrollRequest)
+SEMESTER = QueryString(SemesterQuery)
+
+_decode_list = msgspec.json.Decoder(list[EnrollmentReply]).decode
+
+
+async def enroll(request: web.Request) -> web.Response:
+    """Take a seat in a section, or a place on its waitlist.
+
+    Repeat a request whose answer was lost with the same Idempotency-Key: it has one effect and the same answer.
+    A refusal (409) gives every reason at once, each with a stable code.
+    """
+    student_id = student_id_of(request)
+    limit_writes(request, student_id)
+    key = read_request_key(request.headers)
+    wanted = await ENROLL.read(request)
+    outcome = await request.app[SERVICES].gateway.submit(enroll_command(wanted, student_id, key))
+    count_outcome(request.app[METRICS].traffic, outcome)
+    reply, headers = enrolled(outcome)
+    return json_reply(reply, status=201, headers=headers)
+
+
+async def drop(request: web.Request) -> web.Response:
+    """Give up a seat or a place. Dropping what is dropped already is answered the same."""
+    deadline = Deadline(request)
+    student_id = student_id_of(request)
+    limit_writes(request, student_id)
+    key = read_request_key(request.headers)
+    async with deadline.kept():
+        view = await own_enrollment(request, student_id)
+    outcome = await request.app[SERVICES].gateway.submit(_drop_command(view, key), deadline.left_s)
+    count_outcome(request.app[METRICS].traffic, outcome)
+    require_done(outcome, not_found="There is no such enrolment.")
+    _recheck_waitlists(request, outcome, student_id)
+    return json_reply(DroppedReply(view.id), headers=replay_header(outcome))
+
+
+async def list_mine(request: web.Request) -> web.Response:
+    """The seats and places that the student holds, in one semester or in all."""
+    student_id = student_id_of(request)
+    wanted = SEMESTER.read(request).semester
+    reader = request.app[SERVICES].enrollments
+
+    async def load() -> bytes:
+        return encode([EnrollmentReply.of(one) for one in await reader.held_by(student_id)])
+
+    cached = await read_through(request, "student:enrollments", f"student:enrollments:{student_id}", MY_TTL_S, load)
+    items = [one for one in _decode_list(cached) if wanted is None or wanted in (one.semester, str(one.semester_id))]
+    # A place in a list changes with what others do, so it is never read from a cache.
+    positions = await reader.positions([one.id for one in items if one.status == "waitlisted"])
+    items = [
+        msgspec.structs.replace(one, waitlist_position=positions[one.id]) if one.id in positions else one
+        for one in items
+    ]
+    return json_reply(EnrollmentList(items))
+
+
+async def show_status(request: web.Request) -> web.Response:
+    """One of the student's enrolments as it stands now.
+
+    With the position on the waitlist, and what kept the student from a seat that was free.
+    """
+    view = await own_enrollment(request, student_id_of(request))
+    positions = await request.app[SERVICES].enrollments.positions([view.id] if view.status == "waitlisted" else [])
+    return json_reply(EnrollmentReply.of(view, positions.get(view.id)))
+
+
+async def own_enrollment(request: web.Request, student_id: int) -> EnrollmentView:
+    """The enrolment of the path. Another student's looks as if it had never been, but the attempt is on record."""
+    enrollment_id = path_id(request)
+    view = await request.app[SERVICES].enrollments.find(enrollment_id)
+    if view is not None and view.student_id == student_id:
+        return view
+    limit_writes(request, student_id)  # guessing is limited as writing is, whether or not there is such an enrolment
+    if view is not None:
+        await record(request, f"foreign_enrollment.{request.method.lower()}", f"enrollment:{enrollment_id}")
+    raise ApiError(problems.NOT_FOUND, "There is no such enrolment.")
+
+
+def limit_writes(request: web.Request, student_id: int) -> None:
+    """At most so many writes a second from one student, so that a script slows only itself."""
+    retry_after_s = request.app[ENROLLMENT_LIMIT].hit(student_id)
+    if retry_after_s is not None:
+        request.app[SHEDDER].refuse_until(request.headers[hdrs.AUTHORIZATION], retry_after_s)
+        raise rate_limited(request, "enrollments", retry_after_s)
+
+
+def replay_header(outcome: Outcome) -> dict[str, str]:
+    """Says so if this is the stored answer of an earlier try."""
+    return {"Idempotent-Replayed": "true"} if outcome.replayed else {}
+
+
+def enroll_command(wanted: EnrollRequest, student_id: int, key: RequestKey) -> Enroll:
+    """What the student asks of the section."""
+    return Enroll(
+        wanted.section_id,
+        student_id,
+        wanted.join_waitlist,
+        key.value,
+        keep_answer=key.is_clients,
+        maybe_tried=key.is_clients,
+    )
+
+
+def enrolled(outcome: Outcome) -> tuple[EnrolledReply, dict[str, str]]:
+    """The reply to an enrolment and its headers.
+
+    Raises:
+        ApiError: if it came to nothing.
+    """
+    require_done(outcome, not_found="There is no such section.")
+    enrollment_id = cast(int, outcome.enrollment_id)
+    headers = {"Location": f"/api/enrollments/{enrollment_id}/status", **replay_header(outcome)}
+    return EnrolledReply.of(outcome, enrollment_id), headers
+
+
+def _drop_command(view: EnrollmentView, key: RequestKey) -> Drop:
+    return Drop(
+        view.section_id,
+        view.student_id,
+        view.id,
+        key.value,
+        keep_answer=key.is_clients,
+        maybe_tried=key.is_clients,
+    )
+
+
+def _recheck_waitlists(request: web.Request, outcome: Outcome, student_id: int) -> None:
+    """With a seat given up, the student may have become eligible where they wait."""
+    gateway = request.app[SERVICES].gateway
+    for section_id in outcome.recheck:
+        request.app[BACKGROUND].start(_recheck(gateway, section_id, student_id))
+
+
+async def _recheck(gateway: CommandGateway, section_id: int, student_id: int) -> None:
+    await gateway.submit(RecheckHead(section_id, student_id))
+
+
+_TRANSIENT = (problems.RATE_LIMITED, problems.OUTCOME_UNKNOWN)
+
+ROUTES = (
+    Route(
+        "POST",
+        "/api/enrollments",
+        enroll,
+        "Enrolments",
+        Access.STUDENT,
+        {201: Answer("A seat or a place.", EnrolledReply, headers=("Location", "Idempotent-Replayed"))},
+        problems=(
+            problems.BAD_IDEMPOTENCY_KEY,
+            problems.NOT_FOUND,
+            problems.REFUSED,
+            problems.KEY_REUSED,
+            *_TRANSIENT,
+        ),
+        body=ENROLL,
+        request_headers=("Idempotency-Key",),
+    ),
+    Route(
+        "DELETE",
+        "/api/enrollments/{id}",
+        drop,
+        "Enrolments",
+        Access.STUDENT,
+        {200: Answer("It has ended.", DroppedReply, headers=("Idempotent-Replayed",))},
+        problems=(problems.BAD_IDEMPOTENCY_KEY, problems.KEY_REUSED, *_TRANSIENT),
+        request_headers=("Idempotency-Key",),
+    ),
+    Route(
+        "GET",
+        "/api/enrollments/my",
+        list_mine,
+        "Enrolments",
+        Access.STUDENT,
+        {200: Answer("The list.", EnrollmentList)},
+        query=SEMESTER,
+    ),
+    Route(
+        "GET",
+        "/api/enrollments/{id}/status",
+        show_status,
+        "Enrolments",
+        Access.STUDENT,
+        {200: Answer("The enrolment.", EnrollmentReply)},
+        problems=(problems.RATE_LIMITED,),
+    ),
+)

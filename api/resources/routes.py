@@ -1,0 +1,19 @@
+"""Every route of the API but its documentation, in the order in which the documentation shows them."""
+
+from __future__ import annotations
+
+from api.http.routing import Route
+from api.resources import admin, courses, enrollments, exports, operations, sections, semesters, students
+from api.signin import auth
+
+API_ROUTES: tuple[Route, ...] = (
+    *auth.ROUTES,
+    *semesters.ROUTES,
+    *courses.ROUTES,
+    *sections.ROUTES,
+    *enrollments.ROUTES,
+    *students.ROUTES,
+    *exports.ROUTES,
+    *admin.ROUTES,
+    *operations.ROUTES,
+)

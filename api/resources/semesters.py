@@ -1,0 +1,50 @@
+"""Semesters: the list, and which one a query means."""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+
+from api.http.read_through import read_through
+from api.http.replies import encode, tagged_reply
+from api.http.routing import Access, Answer, Route
+from api.schemas.catalogue import SemesterList, SemesterReply
+from api.state import SERVICES
+
+TTL_S = 300.0
+
+_decode = msgspec.json.Decoder(SemesterList).decode
+
+
+async def list_semesters(request: web.Request) -> web.Response:
+    """All semesters, the newest first."""
+    return tagged_reply(request, await _cached(request))
+
+
+async def find_semester(request: web.Request, wanted: str) -> SemesterReply | None:
+    """The semester that a query names, by code or by id; the code goes first."""
+    items = _decode(await _cached(request)).items
+    by_code = next((one for one in items if one.code == wanted), None)
+    return by_code or next((one for one in items if str(one.id) == wanted), None)
+
+
+async def _cached(request: web.Request) -> bytes:
+    async def load() -> bytes:
+        semesters = await request.app[SERVICES].catalogue.semesters()
+        return encode(SemesterList([SemesterReply.of(one) for one in semesters]))
+
+    # In the family of the course lists: the importer that changes one changes the other.
+    return await read_through(request, "courses:semester", "courses:semester:index", TTL_S, load)
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/api/semesters",
+        list_semesters,
+        "Catalogue",
+        Access.PUBLIC,
+        {200: Answer("The semesters.", SemesterList, headers=("ETag",)), 304: Answer("Nothing has changed.")},
+        request_headers=("If-None-Match",),
+    ),
+)

@@ -1,0 +1,40 @@
+"""A student's own week."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from api.http.bodies import QueryString
+from api.http.replies import json_reply
+from api.http.routing import Access, Answer, Route
+from api.resources.semesters import find_semester
+from api.schemas.catalogue import SemesterQuery
+from api.schemas.enrollments import TimetableReply, timetable_of
+from api.signin.access import student_id_of
+from api.state import SERVICES
+
+SEMESTER = QueryString(SemesterQuery)
+
+
+async def show_schedule(request: web.Request) -> web.Response:
+    """The weekly timetable of the sections in which the student holds a seat."""
+    student_id = student_id_of(request)
+    wanted = SEMESTER.read(request).semester
+    semester = None if wanted is None else await find_semester(request, wanted)
+    if wanted is not None and semester is None:
+        return json_reply(timetable_of(()))
+    sections = await request.app[SERVICES].enrollments.schedule(student_id, None if semester is None else semester.id)
+    return json_reply(timetable_of(sections))
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/api/students/me/schedule",
+        show_schedule,
+        "Enrolments",
+        Access.STUDENT,
+        {200: Answer("The week.", TimetableReply)},
+        query=SEMESTER,
+    ),
+)

@@ -1,0 +1,1 @@
+"""What is configured: settings, secrets, logs, and where a running Seatline can be found."""

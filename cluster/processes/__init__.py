@@ -1,0 +1,1 @@
+"""Every composition root: what each process is made of, and how processes are started and found."""

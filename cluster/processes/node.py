@@ -1,0 +1,104 @@
+"""What every process of a node needs to know, as plain values that Ray can send."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from allocator.turns.service import Limits
+from cluster.config.settings import Placement, Settings
+from cluster.gateway.directory import POOLED_PREFIX, Directory, DirectoryView
+from cluster.gateway.gateway import ActorLostError, Gateway, GatewayLimits
+from cluster.gateway.ray_actors import RayActors
+from cluster.notifications.wiring import outbox_sink
+from cluster.processes.background import Background
+from cluster.processes.section_host import HostFactory
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Settings and the addresses that were found for them.
+
+    Args:
+        settings: as read from the environment of ``seatline up`` or ``serve``.
+        database_url: plain ``postgresql://``, as asyncpg wants it.
+        pooled: names of the pooled section actors to go by until a newer view comes; the controller publishes those.
+    """
+
+    settings: Settings
+    database_url: str
+    redis_url: str
+    jwt_secret: str
+    pooled: tuple[str, ...] = ()
+
+    def host_factory(self) -> HostFactory:
+        """How section actors of this cluster are built."""
+        settings = self.settings
+        return HostFactory(
+            self.database_url,
+            self.redis_url,
+            settings.lease_ttl_ms,
+            Limits(batch_max=settings.batch_max, inbox_max=settings.inbox_max, section_idle_s=settings.section_idle_s),
+            settings.log_level,
+        )
+
+    def directory(self) -> Directory:
+        """Who owns which section, as far as it is known when a process starts."""
+        return Directory(DirectoryView(0, self.settings.placement, self.pooled))
+
+    def open_gateway(self) -> OpenGateway:
+        """A gateway for this process. Call it inside the event loop that will use it."""
+        settings = self.settings
+        actors = RayActors(self.host_factory(), idle_exit_s=settings.dedicated_idle_s)
+        limits = GatewayLimits(
+            settings.request_deadline_s,
+            settings.gateway_pending_max,
+            settings.gateway_batch_max or settings.batch_max,
+            settings.gateway_calls_max,
+        )
+        directory = self.directory()
+        gateway = Gateway(directory, actors.call, limits)
+        closing = ExitStack()
+        sink = outbox_sink(settings, self.database_url, closing)
+        return OpenGateway(directory, gateway, actors, Background(self.database_url, gateway, sink, closing))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGateway:
+    """A gateway, the directory that it goes by, the Ray handles beneath it, and what runs beside it."""
+
+    directory: Directory
+    gateway: Gateway
+    actors: RayActors
+    background: Background
+
+    def update_directory(self, view: DirectoryView) -> None:
+        """Go by a newer view from now on; an older one changes nothing."""
+        if self.directory.update(view):
+            self.gateway.directory_changed()
+            self.actors.keep(self.directory.includes)
+
+    async def collect_stats(self) -> list[dict[str, Any]]:
+        """Counters of the section actors that answer in time."""
+        return await self.actors.stats(self.directory.view.pooled)
+
+    async def ping(self) -> None:
+        """Raise if no pooled actor answers. Dedicated ones are started when they are needed."""
+        view = self.directory.view
+        if not view.pooled and view.placement is not Placement.DEDICATED:
+            raise ActorLostError("there are no section actors at the moment")
+        await self.actors.ping(view.pooled)
+
+    async def close(self) -> None:
+        """Answer what waits and let go."""
+        await self.background.close()
+        await self.gateway.close()
+        self.actors.close()
+
+
+def pooled_names(settings: Settings, nodes: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the pooled section actors of some nodes."""
+    if settings.placement is Placement.DEDICATED:
+        return ()
+    return tuple(f"{POOLED_PREFIX}{node}-{index}" for node in nodes for index in range(settings.actors_per_node))

@@ -1,0 +1,58 @@
+"""What a section actor stands on, put together inside its own process."""
+
+from __future__ import annotations
+
+import gc
+import time
+from dataclasses import dataclass
+
+from allocator.actor import Host
+from allocator.turns.service import Limits, SectionService
+from cluster.config.logs import configure_logging
+from cluster.gateway.wire import WireCodec
+from persistence.caches.cached_reads import RedisCaches
+from persistence.redis.lease import RedisLease
+from persistence.store.postgres import PostgresStore
+
+
+class SystemClock:
+    """Implements ``allocator.ports.Clock``."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class HostFactory:
+    """Builds the host of a section actor. Sent to its process by value, so it holds only plain values."""
+
+    database_url: str
+    redis_url: str
+    lease_ttl_ms: int
+    limits: Limits
+    log_level: str
+
+    async def __call__(self, name: str, incarnation: str) -> Host:
+        """Connect everything; nothing waits for Postgres or Redis to be there."""
+        configure_logging(self.log_level)
+        store = PostgresStore(self.database_url)
+        lease = RedisLease(self.redis_url, name, incarnation, self.lease_ttl_ms)
+        caches = RedisCaches(self.redis_url)
+        await lease.start()
+        service = SectionService(f"{name}|{incarnation}", store, lease, caches, SystemClock(), self.limits)
+
+        async def close() -> None:
+            await lease.close()
+            await caches.close()
+            await store.close()
+
+        # What is alive now stays alive: keep the collector from looking at it again in every full pass.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        return Host(service, WireCodec(), close)
