@@ -1,8 +1,8 @@
 """Figures of the section actors, as Prometheus reads them.
 
-Each actor gives one mapping (see allocator/turns/stats.py). ``actor`` is its name. A number is a gauge, or a
-counter if its name ends with ``_total``. A mapping with ``bounds``, ``counts`` (not cumulative, one more than bounds) and ``sum`` is a
-histogram; any other mapping is counts by code.
+Each actor gives one mapping (see allocator/turns/stats.py). ``actor`` is its name. A number is a gauge, or a counter
+if its name ends with ``_total``. A mapping with ``bounds``, ``counts`` (not cumulative, one more than bounds) and
+``sum`` is a histogram; any other mapping is counts by code.
 """
 
 from __future__ import annotations
