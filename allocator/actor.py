@@ -11,8 +11,7 @@ from typing import Protocol
 
 import ray
 
-from allocator.model.commands import Command
-from allocator.model.outcomes import Code, Outcome
+from allocator.model.delivery import MOVED, Envelope, Reply
 from allocator.model.section import SectionState
 from allocator.turns.heat import ActorHeat
 from allocator.turns.service import SectionService
@@ -21,11 +20,11 @@ from allocator.turns.service import SectionService
 class Codec(Protocol):
     """Packs what crosses the process boundary: one bytes object for a whole batch."""
 
-    def decode_commands(self, packed: bytes) -> list[tuple[Command, float]]:
-        """Commands with their budgets in seconds."""
+    def decode_commands(self, packed: bytes) -> list[tuple[Envelope, float]]:
+        """Commands in their envelopes, with their budgets in seconds."""
 
-    def encode_outcomes(self, outcomes: Sequence[Outcome]) -> bytes:
-        """The outcomes, in the order of the commands."""
+    def encode_replies(self, replies: Sequence[Reply]) -> bytes:
+        """The replies, in the order of the commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +92,13 @@ class SectionActor:
         except StoppedError:
             return self._moved(packed)
         self._last_call_s = asyncio.get_running_loop().time()
-        outcomes = await host.service.submit(host.codec.decode_commands(packed))
-        return host.codec.encode_outcomes(outcomes)
+        replies = await host.service.submit(host.codec.decode_commands(packed))
+        return host.codec.encode_replies(replies)
 
     def _moved(self, packed: bytes) -> bytes:
         if self._codec is None:
             raise StoppedError(self._name)
-        commands = [command for command, _ in self._codec.decode_commands(packed)]
-        return self._codec.encode_outcomes([Outcome(Code.MOVED, command.section_id) for command in commands])
+        return self._codec.encode_replies([MOVED] * len(self._codec.decode_commands(packed)))
 
     async def ping(self) -> str:
         """The name, once the actor is able to work."""

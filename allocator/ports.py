@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from allocator.model.catalogue import SectionFacts
-from allocator.model.commands import Command
+from allocator.model.delivery import Envelope, Reply
 from allocator.model.events import Event
 from allocator.model.outcomes import Outcome
 from allocator.model.record import RecordKey, RegistrationRecord
@@ -55,6 +55,7 @@ class SeatWrite(NamedTuple):
     waitlisted: int
     last_place: int
     is_open: bool
+    over_capacity: int = 0
 
 
 class StoredAnswer(NamedTuple):
@@ -156,11 +157,18 @@ class Lease(Protocol):
         """
 
 
-class CacheInvalidator(Protocol):
-    """Makes cached reads as new as a commit."""
+class Committed(NamedTuple):
+    """What a commit changed, for whoever keeps copies: the new counts of sections, and students whose list changed."""
 
-    async def invalidate(self, seats: Sequence[SeatWrite], student_ids: Iterable[int]) -> None:
-        """Tell the new counts of sections, drop the enrolments of students. Never raises and never takes long."""
+    seats: Sequence[SeatWrite]
+    student_ids: Collection[int]
+
+
+class Announcer(Protocol):
+    """Tells, once, what was committed. Caches, seat boards and whoever else keeps copies listen."""
+
+    async def announce(self, committed: Committed) -> None:
+        """Tell of a commit before it is acknowledged. Never raises and never takes long."""
 
 
 class Clock(Protocol):
@@ -174,14 +182,14 @@ class Clock(Protocol):
 
 
 class CommandGateway(Protocol):
-    """The one way in: finds the actor that owns the command's section and brings back the outcome."""
+    """The one way in: finds the actor that owns the command's sections and brings back what came of it."""
 
-    async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
-        """Have ``command`` decided within ``deadline_s`` seconds (the configured deadline if None).
+    async def submit(self, envelope: Envelope, deadline_s: float | None = None) -> Reply:
+        """Have a command decided within ``deadline_s`` seconds (the configured deadline if None).
 
-        Never raises for a broken dependency: the outcome is then ``OVERLOADED`` or ``UNAVAILABLE`` (it had no
-        effect) or ``UNKNOWN`` (it may have had one).
+        Never raises for a broken dependency: the command is then undecided, ``OVERLOADED`` or ``UNAVAILABLE`` (it had
+        no effect) or ``UNKNOWN`` (it may have had one).
         """
 
-    def send(self, command: Command, tell: Callable[[Outcome], None]) -> None:
-        """The same without a coroutine: ``tell`` is called once, with the outcome, within the configured deadline."""
+    def send(self, envelope: Envelope, tell: Callable[[Reply], None]) -> None:
+        """The same without a coroutine: ``tell`` is called once, with the reply, within the configured deadline."""

@@ -1,23 +1,33 @@
-"""What can be asked of a section. Each command names the one section that decides it."""
+"""What can be asked of sections. A command says what it is about; who asked, and under which key, is its envelope's."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 
-class Enroll(NamedTuple):
-    """Give the student a seat, or a place on the waitlist if they accept one.
+class Needs(NamedTuple):
+    """What must be at hand before a command can be decided.
 
-    ``key`` identifies the request for ever (one key, one effect). ``keep_answer`` says that the client chose the key
-    and may ask again; ``maybe_tried`` that this key may already have had its effect, so that it must be looked up.
+    ``section_ids`` are all sections that it decides about: by them it is routed, batched and fenced. ``student_id`` is
+    the student whose registration record must be locked, None for none. ``enrollment_ids`` are to be read.
     """
+
+    section_ids: tuple[int, ...]
+    student_id: int | None = None
+    enrollment_ids: tuple[int, ...] = ()
+
+
+class Enroll(NamedTuple):
+    """Give the student a seat, or a place on the waitlist if they accept one."""
 
     section_id: int
     student_id: int
     join_waitlist: bool
-    key: str
-    keep_answer: bool
-    maybe_tried: bool
+
+    @property
+    def needs(self) -> Needs:
+        """The section and the student's record."""
+        return Needs((self.section_id,), self.student_id)
 
 
 class Drop(NamedTuple):
@@ -26,31 +36,48 @@ class Drop(NamedTuple):
     section_id: int
     student_id: int
     enrollment_id: int
-    key: str
-    keep_answer: bool
-    maybe_tried: bool
+
+    @property
+    def needs(self) -> Needs:
+        """The section, the student's record, and the enrolment."""
+        return Needs((self.section_id,), self.student_id, (self.enrollment_id,))
 
 
 class ChangeCapacity(NamedTuple):
-    """Set the number of seats. A cut below the students already in evicts nobody."""
+    """Set the number of seats. A cut below the students already in evicts nobody. ``by_user_id`` None: an import."""
 
     section_id: int
     capacity: int
-    by_user_id: int
+    by_user_id: int | None
+
+    @property
+    def needs(self) -> Needs:
+        """The section."""
+        return Needs((self.section_id,))
 
 
 class CloseSection(NamedTuple):
     """Take no more students; those in and those waiting stay."""
 
     section_id: int
-    by_user_id: int
+    by_user_id: int | None
+
+    @property
+    def needs(self) -> Needs:
+        """The section."""
+        return Needs((self.section_id,))
 
 
 class OpenSection(NamedTuple):
     """Take students again."""
 
     section_id: int
-    by_user_id: int
+    by_user_id: int | None
+
+    @property
+    def needs(self) -> Needs:
+        """The section."""
+        return Needs((self.section_id,))
 
 
 class RecheckHead(NamedTuple):
@@ -58,6 +85,11 @@ class RecheckHead(NamedTuple):
 
     section_id: int
     student_id: int
+
+    @property
+    def needs(self) -> Needs:
+        """The section. The student's record is locked if there is a seat to offer."""
+        return Needs((self.section_id,))
 
 
 StudentCommand = Enroll | Drop

@@ -63,12 +63,13 @@ class PromotionBlocked(NamedTuple):
 
 
 class SeatFreed(NamedTuple):
-    """A student gave up a seat."""
+    """A student gave up a seat, and with it these credits."""
 
     section_id: int
     seq: int
     student_id: int
     enrollment_id: int
+    credits: int
 
 
 class WaitlistLeft(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a command came to. Expected results are values; only a broken dependency is an exception."""
+"""What was decided about a command. Expected results are values; only a broken dependency is an exception."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from typing import NamedTuple
 
 
 class Code(enum.StrEnum):
-    """How a command ended.
-
-    The first group is final: it is stored with the request's key and given again to a repeat.
-    The second is transient: the request had no effect and may be sent again. ``UNKNOWN`` alone says that it may
-    have had one.
-    """
+    """How a command was decided."""
 
     ENROLLED = "enrolled"
     WAITLISTED = "waitlisted"
@@ -22,13 +17,9 @@ class Code(enum.StrEnum):
     NOT_FOUND = "not_found"
     KEY_REUSED = "key_reused"
 
-    MOVED = "moved"
-    OVERLOADED = "overloaded"
-    UNAVAILABLE = "unavailable"
-    UNKNOWN = "unknown"
 
-
-FINAL = frozenset({Code.ENROLLED, Code.WAITLISTED, Code.DROPPED, Code.CHANGED, Code.REFUSED, Code.NOT_FOUND})
+FINAL = frozenset(Code) - {Code.KEY_REUSED}
+"""What may be stored with the request's key and given again to a repeat. A misused key keeps its first answer."""
 
 
 class ReasonCode(enum.StrEnum):
@@ -60,7 +51,7 @@ class Reason(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The answer to one command.
+    """What was decided about one command.
 
     ``place`` is the waitlist sequence number, ``position`` how many stand before plus one.
     """
@@ -71,11 +62,6 @@ class Outcome(NamedTuple):
     place: int | None = None
     position: int | None = None
     reasons: tuple[Reason, ...] = ()
-    owner: str | None = None
-    recheck: tuple[int, ...] = ()
-    """Sections on whose waitlists this change may have unblocked the student."""
-    replayed: bool = False
-    """The stored answer of an earlier try with the same key."""
 
 
 def refused(section_id: int, *reasons: Reason) -> Outcome:

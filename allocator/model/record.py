@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
+
+from allocator.model.events import (
+    EnrollmentEvent,
+    PromotionBlocked,
+    SeatFreed,
+    SeatTaken,
+    StudentPromoted,
+    StudentWaitlisted,
+    WaitlistLeft,
+)
 
 
 class RecordKey(NamedTuple):
@@ -55,26 +65,31 @@ class RegistrationRecord:
             self.closes_at,
         )
 
-    def take_seat(self, section_id: int, credit_count: int) -> None:
-        """Add a seat; a place on the same section's waitlist ends by it."""
-        if section_id in self.waitlisted:
-            self.waitlisted.remove(section_id)
-        self.enrolled.append(section_id)
-        self.credits += credit_count
-        self.version += 1
+    def apply(self, event: EnrollmentEvent) -> None:
+        """Change the record as ``event`` says, which is about this student and a section of this semester.
 
-    def free_seat(self, section_id: int, credit_count: int) -> None:
-        """Give up a seat."""
-        self.enrolled.remove(section_id)
-        self.credits -= credit_count
-        self.version += 1
+        A section and a record change by the same events. A seat ends the place on the same section's waitlist.
 
-    def join_waitlist(self, section_id: int) -> None:
-        """Add a place on a waitlist."""
-        self.waitlisted.append(section_id)
-        self.version += 1
-
-    def leave_waitlist(self, section_id: int) -> None:
-        """Give up a place on a waitlist."""
-        self.waitlisted.remove(section_id)
+        Raises:
+            ValueError: if the event ends what the student does not have.
+        """
+        match event:
+            case SeatTaken():
+                self.enrolled.append(event.section_id)
+                self.credits += event.credits
+            case StudentPromoted():
+                self.waitlisted.remove(event.section_id)
+                self.enrolled.append(event.section_id)
+                self.credits += event.credits
+            case StudentWaitlisted():
+                self.waitlisted.append(event.section_id)
+            case SeatFreed():
+                self.enrolled.remove(event.section_id)
+                self.credits -= event.credits
+            case WaitlistLeft():
+                self.waitlisted.remove(event.section_id)
+            case PromotionBlocked():
+                return
+            case _:
+                assert_never(event)
         self.version += 1

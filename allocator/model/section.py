@@ -1,4 +1,4 @@
-"""One section: its seats, its waitlist, and every decision about them.
+"""One section: its seats and its waitlist. What it does becomes an event; what it is follows from its events.
 
 Nothing here waits or does I/O. A decision is made on a draft, a copy that applies its own events at once;
 the draft becomes the section only after its events are committed.
@@ -6,12 +6,13 @@ the draft becomes the section only after its events are committed.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from allocator.model.catalogue import SectionFacts
-from allocator.model.commands import ChangeCapacity, CloseSection, Drop, Enroll, OpenSection, StaffCommand
+from allocator.model.commands import ChangeCapacity, CloseSection, OpenSection, StaffCommand
 from allocator.model.events import (
     CapacityChanged,
+    EnrollmentEvent,
     Event,
     PromotionBlocked,
     SeatFreed,
@@ -23,10 +24,8 @@ from allocator.model.events import (
     StudentWaitlisted,
     WaitlistLeft,
 )
-from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode, refused
 from allocator.model.record import RegistrationRecord
 from allocator.model.waitlist import Waiting, Waitlist
-from allocator.rules import FactsOf, reasons_against_enrolling, reasons_against_holding
 
 
 class SectionState(NamedTuple):
@@ -40,6 +39,7 @@ class SectionState(NamedTuple):
     is_open: bool
     last_place: int
     waiting: tuple[Waiting, ...]
+    over_capacity: int = 0
 
 
 class HeldEnrollment(NamedTuple):
@@ -53,9 +53,22 @@ class HeldEnrollment(NamedTuple):
 
 
 class Section:
-    """The seats and the waitlist of one section, under one epoch."""
+    """The seats and the waitlist of one section, under one epoch.
 
-    __slots__ = ("capacity", "enrolled", "epoch", "events", "is_open", "section_id", "seq", "waitlist")
+    ``over_capacity`` is by how many students it may exceed its capacity: a cut evicts nobody.
+    """
+
+    __slots__ = (
+        "capacity",
+        "enrolled",
+        "epoch",
+        "events",
+        "is_open",
+        "over_capacity",
+        "section_id",
+        "seq",
+        "waitlist",
+    )
 
     def __init__(self, state: SectionState) -> None:
         self.section_id = state.section_id
@@ -63,6 +76,7 @@ class Section:
         self.seq = state.seq
         self.capacity = state.capacity
         self.enrolled = state.enrolled
+        self.over_capacity = state.over_capacity
         self.is_open = state.is_open
         self.waitlist = Waitlist(state.last_place, list(state.waiting))
         self.events: list[Event] = []
@@ -75,6 +89,7 @@ class Section:
         other.seq = self.seq
         other.capacity = self.capacity
         other.enrolled = self.enrolled
+        other.over_capacity = self.over_capacity
         other.is_open = self.is_open
         other.waitlist = self.waitlist.copy()
         other.events = []
@@ -91,6 +106,7 @@ class Section:
             self.is_open,
             self.waitlist.last_place,
             tuple(self.waitlist),
+            self.over_capacity,
         )
 
     @property
@@ -98,99 +114,82 @@ class Section:
         """Seats that nobody holds; negative after a cut of capacity below the students already in."""
         return self.capacity - self.enrolled
 
+    @property
+    def has_seat_for_newcomer(self) -> bool:
+        """Whether a seat is free that nobody on the waitlist could have: they come first."""
+        return self.capacity > self.enrolled and not self.waitlist.has_eligible
+
+    def promotes(self, facts: SectionFacts, now: float) -> bool:
+        """Whether there are free seats to offer to the waitlist: while it is open and registration lasts."""
+        closes_at = facts.term.closes_at
+        return self.free > 0 and self.is_open and (closes_at is None or now < closes_at)
+
     def promotable(self, facts: SectionFacts, now: float) -> bool:
         """Whether a seat is free and someone waits for it whom nothing is known to block, while registration lasts."""
-        closes_at = facts.term.closes_at
-        return self.free > 0 and self.is_open and (closes_at is None or now < closes_at) and self.waitlist.has_eligible
+        return self.promotes(facts, now) and self.waitlist.has_eligible
 
-    # Decisions
+    # What can happen. Each changes the section and the student's record by one and the same event.
 
-    def enroll(
-        self,
-        command: Enroll,
-        facts: SectionFacts,
-        record: RegistrationRecord,
-        facts_of: FactsOf,
-        enrollment_id: int,
-        now: float,
-    ) -> Outcome:
-        """Give a seat, or a place on the waitlist, or every reason why neither.
+    def take_seat(self, record: RegistrationRecord, enrollment_id: int, credit_count: int) -> None:
+        """A newcomer gets a seat."""
+        self._with(record, SeatTaken(self.section_id, self.seq + 1, record.key.student_id, enrollment_id, credit_count))
 
-        A free seat is for the waitlist first: a newcomer gets it only when nobody waits who could be promoted.
-        """
-        reasons = reasons_against_enrolling(facts, record, facts_of, now)
-        if not self.is_open:
-            reasons.append(Reason(ReasonCode.SECTION_CLOSED, "This section takes no more students."))
-        seat = self.free > 0 and not self.waitlist.has_eligible
-        if not seat:
-            reasons += self._reasons_against_waiting(command, facts)
-        if reasons:
-            return refused(self.section_id, *reasons)
-        if seat:
-            record.take_seat(self.section_id, facts.credits)
-            self._record(SeatTaken(self.section_id, self.seq + 1, command.student_id, enrollment_id, facts.credits))
-            return Outcome(Code.ENROLLED, self.section_id, enrollment_id)
+    def join_waitlist(self, record: RegistrationRecord, enrollment_id: int) -> int:
+        """A newcomer gets a place on the waitlist. Returns the place."""
         place = self.waitlist.last_place + 1
-        record.join_waitlist(self.section_id)
-        self._record(StudentWaitlisted(self.section_id, self.seq + 1, command.student_id, enrollment_id, place))
-        return Outcome(Code.WAITLISTED, self.section_id, enrollment_id, place, len(self.waitlist))
+        self._with(
+            record, StudentWaitlisted(self.section_id, self.seq + 1, record.key.student_id, enrollment_id, place)
+        )
+        return place
 
-    def _reasons_against_waiting(self, command: Enroll, facts: SectionFacts) -> list[Reason]:
-        if not command.join_waitlist:
-            return [Reason(ReasonCode.SECTION_FULL, "No seat is free.")]
-        if facts.waitlist_limit is not None and len(self.waitlist) >= facts.waitlist_limit:
-            return [Reason(ReasonCode.WAITLIST_FULL, "No seat is free and the waitlist is full.")]
-        return []
+    def free_seat(self, record: RegistrationRecord, held: HeldEnrollment) -> None:
+        """A student gives up a seat."""
+        self._with(record, SeatFreed(self.section_id, self.seq + 1, held.student_id, held.enrollment_id, held.credits))
 
-    def drop(self, command: Drop, held: HeldEnrollment | None, record: RegistrationRecord) -> Outcome:
-        """Take back a seat or a place. Dropping what is dropped already changes nothing and is answered the same."""
-        if held is None or held.student_id != command.student_id or held.section_id != self.section_id:
-            return Outcome(Code.NOT_FOUND, self.section_id, command.enrollment_id)
-        if held.status == "enrolled":
-            record.free_seat(self.section_id, held.credits)
-            self._record(SeatFreed(self.section_id, self.seq + 1, held.student_id, held.enrollment_id))
-            recheck = tuple(record.waitlisted)
-            return Outcome(Code.DROPPED, self.section_id, held.enrollment_id, recheck=recheck)
-        waiting = self.waitlist.get(held.student_id)
-        if held.status == "waitlisted" and waiting is not None:
-            record.leave_waitlist(self.section_id)
-            self._record(
-                WaitlistLeft(self.section_id, self.seq + 1, held.student_id, held.enrollment_id, waiting.place)
-            )
-        return Outcome(Code.DROPPED, self.section_id, held.enrollment_id)
+    def leave_waitlist(self, record: RegistrationRecord, waiting: Waiting) -> None:
+        """A student gives up a place on the waitlist."""
+        student_id, enrollment_id, place = waiting.student_id, waiting.enrollment_id, waiting.place
+        self._with(record, WaitlistLeft(self.section_id, self.seq + 1, student_id, enrollment_id, place))
 
-    def promote(self, waiting: Waiting, facts: SectionFacts, record: RegistrationRecord, facts_of: FactsOf) -> bool:
-        """Give a free seat to a waiting student; or block them, at their place, until their record changes.
+    def promote(self, record: RegistrationRecord, waiting: Waiting, credit_count: int) -> None:
+        """A waiting student gets a seat."""
+        student_id, enrollment_id, place = waiting.student_id, waiting.enrollment_id, waiting.place
+        self._with(
+            record, StudentPromoted(self.section_id, self.seq + 1, student_id, enrollment_id, place, credit_count)
+        )
 
-        Returns:
-            whether they got the seat.
+    def block(self, record: RegistrationRecord, waiting: Waiting, reasons: tuple[str, ...]) -> None:
+        """A waiting student may not have a seat now: they keep their place, and are passed until their record changes.
+
+        ``reasons`` are the codes of the rules against it.
         """
         student_id, enrollment_id, place = waiting.student_id, waiting.enrollment_id, waiting.place
-        reasons = reasons_against_holding(facts, record, facts_of)
-        if reasons:
-            codes = tuple(reason.code.value for reason in reasons)
-            self._record(
-                PromotionBlocked(self.section_id, self.seq + 1, student_id, enrollment_id, place, record.version, codes)
-            )
-            return False
-        record.take_seat(self.section_id, facts.credits)
-        self._record(StudentPromoted(self.section_id, self.seq + 1, student_id, enrollment_id, place, facts.credits))
-        return True
+        self._with(
+            record,
+            PromotionBlocked(self.section_id, self.seq + 1, student_id, enrollment_id, place, record.version, reasons),
+        )
 
-    def administer(self, command: StaffCommand) -> Outcome:
+    def administer(self, command: StaffCommand) -> None:
         """Carry out a command of staff. One that asks for what is so already adds no event."""
         seq, by = self.seq + 1, command.by_user_id
-        if isinstance(command, ChangeCapacity):
-            if command.capacity != self.capacity:
-                self._record(CapacityChanged(self.section_id, seq, command.capacity, by))
-        elif isinstance(command, CloseSection):
-            if self.is_open:
-                self._record(SectionClosed(self.section_id, seq, by))
-        elif isinstance(command, OpenSection) and not self.is_open:
-            self._record(SectionOpened(self.section_id, seq, by))
-        return Outcome(Code.CHANGED, self.section_id)
+        match command:
+            case ChangeCapacity():
+                if command.capacity != self.capacity:
+                    self._record(CapacityChanged(self.section_id, seq, command.capacity, by))
+            case CloseSection():
+                if self.is_open:
+                    self._record(SectionClosed(self.section_id, seq, by))
+            case OpenSection():
+                if not self.is_open:
+                    self._record(SectionOpened(self.section_id, seq, by))
+            case _:
+                assert_never(command)
 
     # Transitions
+
+    def _with(self, record: RegistrationRecord, event: EnrollmentEvent) -> None:
+        self._record(event)
+        record.apply(event)
 
     def _record(self, event: Event) -> None:
         self.apply(event)
@@ -217,11 +216,19 @@ class Section:
                 self.waitlist.block(event.student_id, event.record_version)
             case SeatFreed():
                 self.enrolled -= 1
+                # Who leaves a section that is too full leaves room for nobody.
+                self.over_capacity = max(0, min(self.over_capacity, self.enrolled - self.capacity))
             case WaitlistLeft():
                 self.waitlist.leave(event.student_id)
-            case SectionCreated() | CapacityChanged():
+            case SectionCreated():
                 self.capacity = event.capacity
+            case CapacityChanged():
+                self.capacity = event.capacity
+                # Only a cut may leave more students in than the capacity.
+                self.over_capacity = max(0, self.enrolled - event.capacity)
             case SectionClosed():
                 self.is_open = False
             case SectionOpened():
                 self.is_open = True
+            case _:
+                assert_never(event)

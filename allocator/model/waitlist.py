@@ -22,19 +22,24 @@ class Waitlist:
     """Waiting students in the order of their places.
 
     Places are given once and never again, so insertion order is place order and a plain dict keeps it.
+
+    A draft's waitlist may try blocked students again (``unblock``). That is no fact, so a committed draft keeps nothing
+    of it but the events that came of the try.
     """
 
-    __slots__ = ("_by_student", "last_place")
+    __slots__ = ("_by_student", "_unblocked", "last_place")
 
     def __init__(self, last_place: int = 0, waiting: tuple[Waiting, ...] | list[Waiting] = ()) -> None:
         self.last_place = last_place
         self._by_student = {one.student_id: one for one in sorted(waiting)}
+        self._unblocked: set[int] | None = None
 
     def copy(self) -> Waitlist:
         """An independent copy."""
         other = Waitlist.__new__(Waitlist)
         other.last_place = self.last_place
         other._by_student = self._by_student.copy()
+        other._unblocked = None
         return other
 
     def __len__(self) -> int:
@@ -72,12 +77,18 @@ class Waitlist:
     def block(self, student_id: int, record_version: int) -> None:
         """Remember that the student's record, at this version, does not allow a promotion."""
         self._by_student[student_id] = self._by_student[student_id]._replace(blocked_at=record_version)
+        if self._unblocked is not None:
+            self._unblocked.discard(student_id)
 
     def unblock(self, student_id: int) -> None:
-        """Forget it: the record changed, the next turn tries again."""
-        waiting = self._by_student.get(student_id)
-        if waiting is not None and waiting.blocked_at is not None:
-            self._by_student[student_id] = waiting._replace(blocked_at=None)
+        """Count a blocked student as eligible until they are tried again: their record has changed."""
+        if self._unblocked is None:
+            self._unblocked = set()
+        self._unblocked.add(student_id)
+
+    def forget_unblocked(self) -> None:
+        """Go by what is known to be blocked again. Who was not tried is found again by their record's version."""
+        self._unblocked = None
 
     @property
     def has_eligible(self) -> bool:
@@ -86,7 +97,8 @@ class Waitlist:
 
     def eligible(self) -> Iterator[Waiting]:
         """Those not known to be blocked, in order."""
-        return (one for one in self._by_student.values() if one.blocked_at is None)
+        unblocked = self._unblocked or ()
+        return (one for one in self._by_student.values() if one.blocked_at is None or one.student_id in unblocked)
 
     def blocked(self) -> Iterator[Waiting]:
         """Those whose promotion was refused, in order."""

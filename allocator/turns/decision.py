@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, assert_never
 
-from allocator.model.catalogue import SectionFacts
 from allocator.model.commands import (
-    STUDENT_COMMANDS,
     ChangeCapacity,
+    CloseSection,
+    Command,
     Drop,
     Enroll,
+    OpenSection,
     RecheckHead,
     StudentCommand,
     request_of,
 )
+from allocator.model.events import SeatFreed
 from allocator.model.outcomes import FINAL, Code, Outcome, Reason, ReasonCode, refused
 from allocator.model.record import RecordKey, RegistrationRecord
 from allocator.model.section import HeldEnrollment, Section
+from allocator.model.waitlist import Waiting
 from allocator.ports import Changes, SeatWrite, StoredAnswer
-from allocator.rules import FactsOf
+from allocator.rules.case import Case, FactsOf, Moment
+from allocator.rules.table import Judge
 from allocator.turns.inbox import Entry
 
 Answers = Mapping[tuple[int, str], StoredAnswer]
+
+NOT_REGISTERED = Reason(ReasonCode.NOT_REGISTERED, "You have no registration record in this semester.")
+
+
+class Decided(NamedTuple):
+    """A command with its outcome.
+
+    ``replayed``: it was decided by an earlier try with the same key. ``recheck``: sections on whose waitlists the
+    student may have become eligible, since they gave up a seat.
+    """
+
+    entry: Entry
+    outcome: Outcome
+    replayed: bool = False
+    recheck: tuple[int, ...] = ()
 
 
 class Decision:
@@ -32,6 +52,14 @@ class Decision:
 
     An enrolment gets at most one event in a turn, and a key one try; what would be the second is deferred
     to the next turn.
+
+    Args:
+        sections: the active ones, as they are.
+        facts_of: facts of all sections that a decision may refer to.
+        records: those that are locked, at hand to be changed.
+        enrollment_ids: for new enrolments.
+        now: Unix seconds.
+        judge: the rules.
     """
 
     def __init__(
@@ -41,6 +69,7 @@ class Decision:
         records: Mapping[RecordKey, RegistrationRecord],
         enrollment_ids: Iterator[int],
         now: float,
+        judge: Judge,
     ) -> None:
         self._sections = sections
         self._facts_of = facts_of
@@ -48,13 +77,25 @@ class Decision:
         self._versions = {key: record.version for key, record in records.items()}
         self._enrollment_ids = enrollment_ids
         self._now = now
+        self._judge = judge
         self._touched: set[tuple[int, int]] = set()
         self._tried_keys: set[tuple[int, str]] = set()
         self._sealed: set[int] = set()
         self._new_answers: list[StoredAnswer] = []
+        self.unblocked: set[int] = set()
+        """Sections in which somebody is to be tried again, since their record has changed in this turn."""
         self.drafts: dict[int, Section] = {}
-        self.outcomes: list[tuple[Entry, Outcome]] = []
+        self.decided: list[Decided] = []
         self.deferred: list[Entry] = []
+
+    # Promotions
+
+    def unblock(self, students_by_section: Mapping[int, Iterable[int]]) -> None:
+        """Try students again whose record changed since it did not allow a promotion."""
+        for section_id, student_ids in students_by_section.items():
+            waitlist = self._draft(section_id).waitlist
+            for student_id in student_ids:
+                waitlist.unblock(student_id)
 
     def promote(self, section_ids: Iterable[int]) -> None:
         """Offer the free seats of sections to their waitlists, in order, as far as the records are at hand.
@@ -69,63 +110,105 @@ class Decision:
                 record = self._records.get(RecordKey(waiting.student_id, facts.term.semester_id))
                 if record is None:
                     break
-                draft.promote(waiting, facts, record, self._facts_of)
+                self._offer(draft, waiting, record)
                 self._touched.add((waiting.student_id, section_id))
 
+    def _offer(self, draft: Section, waiting: Waiting, record: RegistrationRecord) -> None:
+        """Give a waiting student the seat; or block them, at their place, until their record changes."""
+        reasons = self._judge.reasons_against(Moment.PROMOTE, self._case(draft, record))
+        if reasons:
+            draft.block(record, waiting, tuple(reason.code.value for reason in reasons))
+        else:
+            draft.promote(record, waiting, self._facts_of(draft.section_id).credits)
+
+    # Commands
+
     def decide(self, entries: Iterable[Entry], answers: Answers, held: Mapping[int, HeldEnrollment]) -> None:
-        """Decide commands in order; their outcomes stand in ``outcomes``, those that must wait in ``deferred``."""
+        """Decide commands in order; what was decided stands in ``decided``, what must wait in ``deferred``."""
         for entry in entries:
-            outcome = self._decide_one(entry, answers, held)
-            if outcome is None:
+            done = self._decide_one(entry, answers, held)
+            if done is None:
                 self.deferred.append(entry)
             else:
-                self.outcomes.append((entry, outcome))
+                self.decided.append(done)
 
-    def _decide_one(self, entry: Entry, answers: Answers, held: Mapping[int, HeldEnrollment]) -> Outcome | None:
-        """The outcome, or None if it must wait for the next turn."""
-        command = entry.command
-        if command.section_id in self._sealed:
+    def _decide_one(self, entry: Entry, answers: Answers, held: Mapping[int, HeldEnrollment]) -> Decided | None:
+        """What was decided, or None if it must wait for the next turn."""
+        if self._sealed and not self._sealed.isdisjoint(entry.needs.section_ids):
             return None
-        if isinstance(command, STUDENT_COMMANDS):
-            return self._decide_for_student(entry, command, answers, held)
-        draft = self._draft(command.section_id)
-        if isinstance(command, RecheckHead):
-            return Outcome(Code.CHANGED, command.section_id)  # with a draft, so that a stale owner is found out
-        if isinstance(command, ChangeCapacity):
-            # Alone among what a turn writes of its section: the database holds a cut against the students who were
-            # in before the turn (over_capacity), so none may come or go in the same one.
-            self._sealed.add(command.section_id)
-            if draft.events:
-                return None
-        return draft.administer(command)
+        command: Command = entry.command
+        match command:
+            case Enroll() | Drop():
+                return self._decide_for_student(entry, command, answers, held)
+            case RecheckHead():
+                self._draft(command.section_id)  # a stale owner is found out by its fence
+            case ChangeCapacity() | CloseSection() | OpenSection():
+                self._draft(command.section_id).administer(command)
+            case _:
+                assert_never(command)
+        return Decided(entry, Outcome(Code.CHANGED, command.section_id))
 
     def _decide_for_student(
         self, entry: Entry, command: StudentCommand, answers: Answers, held: Mapping[int, HeldEnrollment]
-    ) -> Outcome | None:
-        key = (command.student_id, command.key)
+    ) -> Decided | None:
+        key = (command.student_id, entry.key)
         touch = (command.student_id, command.section_id)
         if key in self._tried_keys or touch in self._touched:
             return None
         self._tried_keys.add(key)
         stored = answers.get(key)
         if stored is not None:
-            return self._repeat(command, stored)
+            return _repeat(entry, command, stored)
         draft = self._draft(command.section_id)
         if isinstance(command, Enroll) and self._comes_too_soon(entry, draft):
             return None
-        facts = self._facts_of(command.section_id)
-        record = self._records.get(RecordKey(command.student_id, facts.term.semester_id))
         seq_before = draft.seq
-        outcome = self._apply_rules(command, draft, facts, record, held)
+        record = self._records.get(RecordKey(command.student_id, self._facts_of(draft.section_id).term.semester_id))
+        if record is None:
+            outcome = refused(command.section_id, NOT_REGISTERED)
+        elif isinstance(command, Enroll):
+            outcome = self._enroll(command, draft, record)
+        else:
+            outcome = self._drop(command, draft, record, held.get(command.enrollment_id))
         changed = draft.seq != seq_before
-        if changed:
-            self._touched.add(touch)
+        recheck: tuple[int, ...] = ()
         if changed and record is not None:
-            self._unblock(record)
+            self._touched.add(touch)
+            self._unblock_everywhere(record)
+            recheck = tuple(record.waitlisted) if isinstance(draft.events[-1], SeatFreed) else ()
         # One that was sent again is kept too: should its first try come late, it must find what it was answered.
-        if changed or ((command.keep_answer or command.maybe_tried) and outcome.code in FINAL):
+        if changed or ((entry.keep_answer or entry.maybe_tried) and outcome.code in FINAL):
             self._new_answers.append(StoredAnswer(*key, request_of(command), outcome))
-        return outcome
+        return Decided(entry, outcome, recheck=recheck)
+
+    def _enroll(self, command: Enroll, draft: Section, record: RegistrationRecord) -> Outcome:
+        """Give a seat, or a place on the waitlist, or every reason why neither."""
+        gets_seat = draft.has_seat_for_newcomer
+        case = self._case(draft, record, joins_waitlist=command.join_waitlist)
+        reasons = self._judge.reasons_against(Moment.ADD if gets_seat else Moment.WAIT, case)
+        if reasons:
+            return refused(draft.section_id, *reasons)
+        enrollment_id = next(self._enrollment_ids)
+        if gets_seat:
+            draft.take_seat(record, enrollment_id, case.facts.credits)
+            return Outcome(Code.ENROLLED, draft.section_id, enrollment_id)
+        place = draft.join_waitlist(record, enrollment_id)
+        return Outcome(Code.WAITLISTED, draft.section_id, enrollment_id, place, len(draft.waitlist))
+
+    def _drop(self, command: Drop, draft: Section, record: RegistrationRecord, held: HeldEnrollment | None) -> Outcome:
+        """Take back a seat or a place. Dropping what is dropped already changes nothing and is answered the same."""
+        if held is None or held.student_id != command.student_id or held.section_id != draft.section_id:
+            return Outcome(Code.NOT_FOUND, draft.section_id, command.enrollment_id)
+        waiting = draft.waitlist.get(held.student_id)
+        is_held = held.status == "enrolled" or (held.status == "waitlisted" and waiting is not None)
+        reasons = self._judge.reasons_against(Moment.DROP, self._case(draft, record)) if is_held else []
+        if reasons:
+            return refused(draft.section_id, *reasons)
+        if held.status == "enrolled":
+            draft.free_seat(record, held)
+        elif held.status == "waitlisted" and waiting is not None:
+            draft.leave_waitlist(record, waiting)
+        return Outcome(Code.DROPPED, draft.section_id, held.enrollment_id)
 
     def _comes_too_soon(self, entry: Entry, draft: Section) -> bool:
         """Whether free seats are still to be offered to the waitlist: until then nobody knows if one is left.
@@ -133,14 +216,13 @@ class Decision:
         All that follows for the section waits too, so that the order stays. But not for ever: who has been patient
         gets a place in line.
         """
-        facts = self._facts_of(draft.section_id)
-        if entry.patience == 0 or not draft.promotable(facts, self._now):
+        if entry.patience == 0 or not draft.promotable(self._facts_of(draft.section_id), self._now):
             return False
         entry.patience -= 1
         self._sealed.add(draft.section_id)
         return True
 
-    def _unblock(self, record: RegistrationRecord) -> None:
+    def _unblock_everywhere(self, record: RegistrationRecord) -> None:
         """A student's record changed: nobody may pass them where a promotion was refused, until it is tried again."""
         student_id = record.key.student_id
         for section_id in record.waitlisted:
@@ -148,32 +230,27 @@ class Decision:
             waiting = section and section.waitlist.get(student_id)
             if waiting and waiting.blocked_at is not None:
                 self._draft(section_id).waitlist.unblock(student_id)
+                self.unblocked.add(section_id)
 
-    def _repeat(self, command: StudentCommand, stored: StoredAnswer) -> Outcome:
-        if stored.request != request_of(command):
-            return Outcome(Code.KEY_REUSED, command.section_id)
-        return stored.outcome._replace(replayed=True)
-
-    def _apply_rules(
-        self,
-        command: StudentCommand,
-        draft: Section,
-        facts: SectionFacts,
-        record: RegistrationRecord | None,
-        held: Mapping[int, HeldEnrollment],
-    ) -> Outcome:
-        if record is None:
-            reason = Reason(ReasonCode.NOT_REGISTERED, "You have no registration record in this semester.")
-            return refused(command.section_id, reason)
-        if isinstance(command, Drop):
-            return draft.drop(command, held.get(command.enrollment_id), record)
-        return draft.enroll(command, facts, record, self._facts_of, next(self._enrollment_ids), self._now)
+    def _case(self, draft: Section, record: RegistrationRecord, *, joins_waitlist: bool = True) -> Case:
+        facts_of = self._facts_of
+        return Case(
+            facts_of(draft.section_id),
+            record,
+            [facts_of(section_id) for section_id in record.enrolled],
+            self._now,
+            draft.is_open,
+            len(draft.waitlist),
+            joins_waitlist,
+        )
 
     def _draft(self, section_id: int) -> Section:
         draft = self.drafts.get(section_id)
         if draft is None:
             draft = self.drafts[section_id] = self._sections[section_id].draft()
         return draft
+
+    # What comes of it
 
     def changed_sections(self) -> list[Section]:
         """The drafts that have events."""
@@ -192,6 +269,12 @@ class Decision:
         return changes
 
 
+def _repeat(entry: Entry, command: StudentCommand, stored: StoredAnswer) -> Decided:
+    if stored.request != request_of(command):
+        return Decided(entry, Outcome(Code.KEY_REUSED, command.section_id))
+    return Decided(entry, stored.outcome, replayed=True)
+
+
 def seat_write(draft: Section) -> SeatWrite:
     """The row of section_seats that ``draft`` stands for."""
     return SeatWrite(
@@ -204,4 +287,5 @@ def seat_write(draft: Section) -> SeatWrite:
         len(draft.waitlist),
         draft.waitlist.last_place,
         draft.is_open,
+        draft.over_capacity,
     )

@@ -6,23 +6,22 @@ import asyncio
 from collections import deque
 from collections.abc import Collection, Sequence
 
-from allocator.model.commands import Command
-from allocator.model.outcomes import Code, Outcome
+from allocator.model.delivery import MOVED, OVERLOADED, UNAVAILABLE, UNKNOWN, Envelope, Reply
 
 
 class Call:
     """The commands of one call, answered together: one future for many commands."""
 
-    __slots__ = ("_left", "done", "outcomes")
+    __slots__ = ("_left", "done", "replies")
 
     def __init__(self, size: int) -> None:
-        self.outcomes: list[Outcome | None] = [None] * size
+        self.replies: list[Reply | None] = [None] * size
         self._left = size
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def answer(self, index: int, outcome: Outcome) -> None:
-        """Set one outcome; the last one completes the call."""
-        self.outcomes[index] = outcome
+    def answer(self, index: int, reply: Reply) -> None:
+        """Set one reply; the last one completes the call."""
+        self.replies[index] = reply
         self._left -= 1
         if self._left == 0 and not self.done.done():
             self.done.set_result(None)
@@ -32,17 +31,31 @@ PATIENCE_TURNS = 8
 
 
 class Entry:
-    """One command that waits for its turn.
+    """One command that waits for its turn, with what its envelope says.
 
     ``in_doubt`` says that a commit with it may have happened; ``alone`` that a batch with it was refused by the
     database, so that it is tried by itself; ``deferrals`` counts the turns in which its student was locked elsewhere;
     ``patience`` the turns that it will still wait for its section's waitlist to be served first.
     """
 
-    __slots__ = ("alone", "call", "command", "deadline", "deferrals", "in_doubt", "index", "patience")
+    __slots__ = (
+        "alone",
+        "call",
+        "command",
+        "deadline",
+        "deferrals",
+        "in_doubt",
+        "index",
+        "keep_answer",
+        "key",
+        "maybe_tried",
+        "needs",
+        "patience",
+    )
 
-    def __init__(self, command: Command, deadline: float, call: Call, index: int) -> None:
-        self.command = command
+    def __init__(self, envelope: Envelope, deadline: float, call: Call, index: int) -> None:
+        self.command, self.key, self.keep_answer, self.maybe_tried = envelope
+        self.needs = self.command.needs
         self.deadline = deadline
         self.call = call
         self.index = index
@@ -51,17 +64,17 @@ class Entry:
         self.alone = False
         self.patience = PATIENCE_TURNS
 
-    def answer(self, outcome: Outcome) -> None:
+    def answer(self, reply: Reply) -> None:
         """Resolve the command."""
-        self.call.answer(self.index, outcome)
+        self.call.answer(self.index, reply)
 
     def give_up(self) -> None:
         """Its deadline has passed. Only what may have been committed is unknown; all else had no effect."""
-        self.answer(Outcome(Code.UNKNOWN if self.in_doubt else Code.UNAVAILABLE, self.command.section_id))
+        self.answer(UNKNOWN if self.in_doubt else UNAVAILABLE)
 
     def move(self, owner: str | None = None) -> None:
         """Its section has another owner. What may have been committed is unknown: it must be looked up there."""
-        self.answer(Outcome(Code.UNKNOWN if self.in_doubt else Code.MOVED, self.command.section_id, owner=owner))
+        self.answer((UNKNOWN if self.in_doubt else MOVED)._replace(owner=owner))
 
 
 class Inbox:
@@ -75,17 +88,17 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, commands: Sequence[tuple[Command, float]]) -> Call:
-        """Queue commands with their deadlines in monotonic seconds.
+    def add(self, envelopes: Sequence[tuple[Envelope, float]]) -> Call:
+        """Queue commands, in their envelopes, with their deadlines in monotonic seconds.
 
         Those beyond the limit are answered ``OVERLOADED`` at once.
         """
-        call = Call(len(commands))
-        for index, (command, deadline) in enumerate(commands):
+        call = Call(len(envelopes))
+        for index, (envelope, deadline) in enumerate(envelopes):
             if len(self._entries) < self._limit:
-                self._entries.append(Entry(command, deadline, call, index))
+                self._entries.append(Entry(envelope, deadline, call, index))
             else:
-                call.answer(index, Outcome(Code.OVERLOADED, command.section_id))
+                call.answer(index, OVERLOADED)
         if self._entries:
             self.filled.set()
         return call
@@ -130,8 +143,12 @@ class Inbox:
 
     def withdraw(self, section_ids: Collection[int]) -> list[Entry]:
         """Take out all entries for some sections."""
-        withdrawn = [entry for entry in self._entries if entry.command.section_id in section_ids]
-        self._keep([entry for entry in self._entries if entry.command.section_id not in section_ids])
+        withdrawn: list[Entry] = []
+        kept: list[Entry] = []
+        for entry in self._entries:
+            concerned = any(section_id in section_ids for section_id in entry.needs.section_ids)
+            (withdrawn if concerned else kept).append(entry)
+        self._keep(kept)
         return withdrawn
 
     def withdraw_all(self) -> list[Entry]:

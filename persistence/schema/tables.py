@@ -270,7 +270,8 @@ enrollment_history = sa.Table(
     sa.Column("student_id", sa.BigInteger),
     sa.Column("enrollment_id", sa.BigInteger),
     sa.Column("place", sa.BigInteger),
-    # SectionCreated, CapacityChanged: the capacity. SeatTaken, StudentPromoted: credits.
+    # SectionCreated, CapacityChanged: the capacity. SeatTaken, StudentPromoted, SeatFreed: credits (None in a SeatFreed
+    # of before version 0.2).
     # PromotionBlocked: the version of the registration record.
     sa.Column("number", sa.BigInteger),
     sa.Column("detail", sa.Text),  # PromotionBlocked: codes of the reasons. Staff events: user id.
@@ -285,7 +286,7 @@ enrollment_requests = sa.Table(
     sa.Column("student_id", sa.BigInteger, nullable=False),
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("request", sa.Text, nullable=False),
-    sa.Column("outcome", sa.Text, nullable=False),  # JSON array of an Outcome's fields
+    sa.Column("outcome", sa.Text, nullable=False),  # JSON: persistence/store/stored_outcomes.py
     _now(),
     sa.PrimaryKeyConstraint("student_id", "key"),
 )

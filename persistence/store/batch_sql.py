@@ -39,7 +39,7 @@ WITH locked AS MATERIALIZED (
    ORDER BY section_id FOR NO KEY UPDATE)
 UPDATE section_seats s SET epoch = s.epoch + 1, owner = $2
   FROM locked WHERE s.section_id = locked.section_id
-RETURNING s.section_id, s.epoch, s.seq, s.capacity, s.enrolled, s.is_open, s.last_place"""
+RETURNING s.section_id, s.epoch, s.seq, s.capacity, s.enrolled, s.is_open, s.last_place, s.over_capacity"""
 
 WAITING = """
 SELECT section_id, place, student_id, id, blocked_at FROM enrollments
@@ -71,55 +71,51 @@ WITH fence AS MATERIALIZED (
 write AS MATERIALIZED (
   SELECT w.*
     FROM unnest(numbers($3), numbers($4), numbers($5), numbers($6), $7::text::int[],
-                $8::text::int[], $9::text::int[], numbers($10), $11::text::bool[])
-      AS w(section_id, epoch, seq_before, seq, capacity, enrolled, waitlisted, last_place, is_open)
+                $8::text::int[], $9::text::int[], numbers($10), $11::text::bool[], $12::text::int[])
+      AS w(section_id, epoch, seq_before, seq, capacity, enrolled, waitlisted, last_place, is_open, over_capacity)
     JOIN section_seats s USING (section_id)
    ORDER BY section_id FOR NO KEY UPDATE OF s),
 seats AS (
   UPDATE section_seats s
      SET seq = w.seq, capacity = w.capacity, enrolled = w.enrolled, waitlisted = w.waitlisted,
-         last_place = w.last_place, is_open = w.is_open,
-         -- Only a cut may leave more students in than the capacity; from then on their number can only fall.
-         over_capacity = CASE WHEN w.capacity = s.capacity
-                              THEN least(s.over_capacity, greatest(0, w.enrolled - w.capacity))
-                              ELSE greatest(0, s.enrolled - w.capacity) END
+         last_place = w.last_place, is_open = w.is_open, over_capacity = w.over_capacity
     FROM write w
    WHERE s.section_id = w.section_id AND s.epoch = w.epoch AND s.seq = w.seq_before
   RETURNING s.section_id),
 taken AS (
   INSERT INTO enrollments (id, student_id, section_id, status, credits, place)
   SELECT id, student_id, section_id, status::enrollment_status, credits, place
-    FROM unnest(numbers($12), numbers($13), numbers($14), texts($15), $16::text::int[],
-                numbers($17))
+    FROM unnest(numbers($13), numbers($14), numbers($15), texts($16), $17::text::int[],
+                numbers($18))
       AS n(id, student_id, section_id, status, credits, place)),
 changed AS (
   UPDATE enrollments e
      SET status = u.status::enrollment_status, credits = coalesce(u.credits, e.credits),
          blocked_at = u.blocked_at, blocked_by = string_to_array(u.blocked_by, ','), updated_at = now()
-    FROM unnest(numbers($18), texts($19), $20::text::int[], numbers($21), texts($22))
+    FROM unnest(numbers($19), texts($20), $21::text::int[], numbers($22), texts($23))
       AS u(id, status, credits, blocked_at, blocked_by)
    WHERE e.id = u.id),
 records AS (
   UPDATE registration_records r
      SET version = u.version, credits = u.credits, enrolled = u.enrolled::bigint[], waitlisted = u.waitlisted::bigint[]
-    FROM unnest(numbers($23), numbers($24), numbers($25), $26::text::int[], texts($27),
-                texts($28))
+    FROM unnest(numbers($24), numbers($25), numbers($26), $27::text::int[], texts($28),
+                texts($29))
       AS u(student_id, semester_id, version, credits, enrolled, waitlisted)
    WHERE r.student_id = u.student_id AND r.semester_id = u.semester_id),
 history AS (
   INSERT INTO enrollment_history
          (section_id, seq, kind, student_id, enrollment_id, place, number, detail, epoch)
-  SELECT h.* FROM unnest(numbers($29), numbers($30), texts($31), numbers($32),
-                         numbers($33), numbers($34), numbers($35), texts($36),
-                         numbers($37))
+  SELECT h.* FROM unnest(numbers($30), numbers($31), texts($32), numbers($33),
+                         numbers($34), numbers($35), numbers($36), texts($37),
+                         numbers($38))
     AS h(section_id, seq, kind, student_id, enrollment_id, place, number, detail, epoch)
     -- Only behind the fence: the new owner of a section may have written the same seq by now.
     JOIN seats USING (section_id)),
 answered AS (
   INSERT INTO enrollment_requests (student_id, key, request, outcome)
-  SELECT * FROM unnest(numbers($38), texts($39), texts($40), texts($41))),
+  SELECT * FROM unnest(numbers($39), texts($40), texts($41), texts($42))),
 told AS (
-  INSERT INTO outbox (event_id, topic, payload) SELECT * FROM unnest(texts($42), texts($43), texts($44)))
+  INSERT INTO outbox (event_id, topic, payload) SELECT * FROM unnest(texts($43), texts($44), texts($45)))
 SELECT array(SELECT section_id FROM fence), array(SELECT section_id FROM seats)""")
 
 NEXT_ENROLLMENT_ID = "SELECT nextval('enrollment_id_seq')"

@@ -1,4 +1,4 @@
-"""The changes of a turn as rows: what the events say happened to enrolments, history, stored answers and outbox.
+"""The changes of a turn as rows: what the events say happened to enrolments and outbox.
 
 Both stores write what this module derives, so that the tables cannot say anything that the events do not.
 """
@@ -6,32 +6,38 @@ Both stores write what this module derives, so that the tables cannot say anythi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, cast
+from typing import NamedTuple, assert_never, cast
 
-import msgspec
 import orjson
 
 from allocator.model.events import (
+    CapacityChanged,
     EnrollmentEvent,
     Event,
     PromotionBlocked,
     SeatFreed,
     SeatTaken,
+    SectionClosed,
+    SectionCreated,
+    SectionOpened,
     StudentPromoted,
     StudentWaitlisted,
     WaitlistLeft,
 )
-from allocator.model.outcomes import Outcome
 
-TOPICS: dict[type[Event], str] = {
+TOPICS: dict[type[Event], str | None] = {
     SeatTaken: "enrolled",
     StudentWaitlisted: "waitlisted",
     StudentPromoted: "promoted",
     PromotionBlocked: "promotion_blocked",
     SeatFreed: "dropped",
     WaitlistLeft: "dropped",
+    SectionCreated: None,
+    CapacityChanged: None,
+    SectionClosed: None,
+    SectionOpened: None,
 }
-"""The events that somebody is told of, and under which topic."""
+"""Under which topic somebody is told of an event; None if nobody is."""
 
 
 class NewEnrollment(NamedTuple):
@@ -66,30 +72,42 @@ class Message(NamedTuple):
 def new_enrollments(events: Iterable[Event]) -> Iterator[NewEnrollment]:
     """Enrolments that begin with one of ``events``."""
     for event in events:
-        if isinstance(event, SeatTaken):
-            yield NewEnrollment(
-                event.enrollment_id, event.student_id, event.section_id, "enrolled", event.credits, None
-            )
-        elif isinstance(event, StudentWaitlisted):
-            yield NewEnrollment(event.enrollment_id, event.student_id, event.section_id, "waitlisted", 0, event.place)
+        match event:
+            case SeatTaken(section_id, _, student_id, enrollment_id, credit_count):
+                yield NewEnrollment(enrollment_id, student_id, section_id, "enrolled", credit_count, None)
+            case StudentWaitlisted(section_id, _, student_id, enrollment_id, place):
+                yield NewEnrollment(enrollment_id, student_id, section_id, "waitlisted", 0, place)
+            case StudentPromoted() | PromotionBlocked() | SeatFreed() | WaitlistLeft():
+                pass  # changes one that is there
+            case SectionCreated() | CapacityChanged() | SectionClosed() | SectionOpened():
+                pass  # concerns nobody's enrolment
+            case _:
+                assert_never(event)
 
 
 def enrollment_updates(events: Iterable[Event]) -> Iterator[EnrollmentUpdate]:
     """Enrolments that one of ``events`` changes. At most one event of a turn touches an enrolment."""
     for event in events:
-        if isinstance(event, StudentPromoted):
-            yield EnrollmentUpdate(event.enrollment_id, "enrolled", event.credits, None, None)
-        elif isinstance(event, PromotionBlocked):
-            codes = ",".join(event.reasons)
-            yield EnrollmentUpdate(event.enrollment_id, "waitlisted", None, event.record_version, codes)
-        elif isinstance(event, SeatFreed | WaitlistLeft):
-            yield EnrollmentUpdate(event.enrollment_id, "dropped", None, None, None)
+        match event:
+            case SeatTaken() | StudentWaitlisted():
+                pass  # begins one
+            case StudentPromoted():
+                yield EnrollmentUpdate(event.enrollment_id, "enrolled", event.credits, None, None)
+            case PromotionBlocked():
+                codes = ",".join(event.reasons)
+                yield EnrollmentUpdate(event.enrollment_id, "waitlisted", None, event.record_version, codes)
+            case SeatFreed() | WaitlistLeft():
+                yield EnrollmentUpdate(event.enrollment_id, "dropped", None, None, None)
+            case SectionCreated() | CapacityChanged() | SectionClosed() | SectionOpened():
+                pass  # concerns nobody's enrolment
+            case _:
+                assert_never(event)
 
 
 def messages(events: Iterable[Event]) -> Iterator[Message]:
     """What students are told. The id is the event's own, so a repeated delivery can be recognised."""
     for event in events:
-        topic = TOPICS.get(type(event))
+        topic = TOPICS[type(event)]
         if topic is not None:
             event = cast(EnrollmentEvent, event)
             payload = {
@@ -100,21 +118,3 @@ def messages(events: Iterable[Event]) -> Iterator[Message]:
             if isinstance(event, PromotionBlocked):
                 payload["reasons"] = event.reasons  # type: ignore[assignment]
             yield Message(f"{event.section_id}:{event.seq}", topic, orjson.dumps(payload).decode())
-
-
-_outcome_encoder = msgspec.json.Encoder()
-_outcome_decoder = msgspec.json.Decoder(Outcome)
-
-
-def encode_outcome(outcome: Outcome) -> str:
-    """An outcome as it is stored with its request: a JSON array of its fields."""
-    return _outcome_encoder.encode(outcome).decode()
-
-
-def decode_outcome(text: str) -> Outcome:
-    """The outcome of a stored answer.
-
-    Raises:
-        msgspec.DecodeError: if the text is no outcome.
-    """
-    return _outcome_decoder.decode(text)

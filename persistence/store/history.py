@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 from allocator.model.events import (
     CapacityChanged,
@@ -62,7 +62,7 @@ def _number_and_detail(event: Event) -> tuple[int | None, str | None]:
     match event:
         case SectionCreated():
             return event.capacity, None
-        case SeatTaken() | StudentPromoted():
+        case SeatTaken() | StudentPromoted() | SeatFreed():
             return event.credits, None
         case PromotionBlocked():
             return event.record_version, ",".join(event.reasons)
@@ -70,8 +70,10 @@ def _number_and_detail(event: Event) -> tuple[int | None, str | None]:
             return event.capacity, _text(event.by_user_id)
         case SectionClosed() | SectionOpened():
             return None, _text(event.by_user_id)
-        case StudentWaitlisted() | SeatFreed() | WaitlistLeft():
+        case StudentWaitlisted() | WaitlistLeft():
             return None, None
+        case _:
+            assert_never(event)
 
 
 def _text(user_id: int | None) -> str | None:
@@ -127,7 +129,7 @@ def _promotion_blocked(row: Mapping[str, Any]) -> Event:
 
 
 def _seat_freed(row: Mapping[str, Any]) -> Event:
-    return SeatFreed(*_student(row))
+    return SeatFreed(*_student(row), _need(row, "number"))
 
 
 def _waitlist_left(row: Mapping[str, Any]) -> Event:

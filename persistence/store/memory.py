@@ -230,6 +230,7 @@ class MemoryStore:
                     row.is_open,
                     row.last_place,
                     tuple(waiting),
+                    row.over_capacity,
                 )
             )
         return states
@@ -256,13 +257,11 @@ class MemoryStore:
 def _written(row: SeatRow, write: SeatWrite) -> SeatRow:
     """The row after ``write``, with the same backstop as in Postgres."""
     changed = copy.copy(row)
-    if write.capacity == row.capacity:
-        changed.over_capacity = min(row.over_capacity, max(0, write.enrolled - write.capacity))
-    else:
-        changed.over_capacity = max(0, row.enrolled - write.capacity)
     changed.seq, changed.capacity, changed.enrolled = write.seq, write.capacity, write.enrolled
+    changed.over_capacity = write.over_capacity
     changed.waitlisted, changed.last_place, changed.is_open = write.waitlisted, write.last_place, write.is_open
-    if not 0 <= changed.enrolled <= changed.capacity + changed.over_capacity or changed.waitlisted < 0:
+    fits = 0 <= changed.enrolled <= changed.capacity + changed.over_capacity
+    if not fits or changed.over_capacity < 0 or changed.waitlisted < 0:
         raise StoreRejectedError(f"seats of section {write.section_id}: {changed}")
     return changed
 

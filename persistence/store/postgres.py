@@ -25,10 +25,11 @@ from allocator.ports import (
 )
 from persistence.names import ENROLLMENT_ID_BLOCK
 from persistence.store import batch_sql as sql
-from persistence.store.changes import decode_outcome, encode_outcome, enrollment_updates, messages, new_enrollments
+from persistence.store.changes import enrollment_updates, messages, new_enrollments
 from persistence.store.columns import as_columns, numbers
 from persistence.store.history import event_to_row
 from persistence.store.postgres_errors import CONNECTION_ERRORS, translate
+from persistence.store.stored_outcomes import decode_outcome, encode_outcome
 
 CONNECT_TIMEOUT_S = 2.0
 COMMAND_TIMEOUT_S = 2.5
@@ -131,7 +132,7 @@ class PostgresStore:
         waiting: dict[int, list[Waiting]] = {}
         for section_id, place, student_id, enrollment_id, blocked_at in waiting_rows:
             waiting.setdefault(section_id, []).append(Waiting(place, student_id, enrollment_id, blocked_at))
-        return [SectionState._make((*row, tuple(sorted(waiting.get(row[0], ()))))) for row in rows]
+        return [SectionState(*row[:7], tuple(sorted(waiting.get(row[0], ()))), row[7]) for row in rows]
 
     async def facts(self, section_ids: Sequence[int]) -> list[SectionFacts]:
         """See ``allocator.ports.Store``."""
@@ -215,7 +216,7 @@ def _commit_arguments(changes: Changes) -> list[str]:
     answer_rows = [(a.student_id, a.key, a.request, encode_outcome(a.outcome)) for a in changes.answers]
     return [
         *as_columns(unchanged, "nn"),
-        *as_columns(changes.seats, "nnnnnnnnn"),
+        *as_columns(changes.seats, "nnnnnnnnnn"),
         *as_columns(new_enrollments(events), "nnntnn"),
         *as_columns(enrollment_updates(events), "ntnnt"),
         *as_columns(record_rows, "nnnntt"),

@@ -1,14 +1,14 @@
 """The history, replayed from the start, must give exactly the tables.
 
 History and enrolments are streamed side by side, section by section, so that the size of neither matters: in memory
-there is one section at a time, and the seats of all.
+there is one section at a time, the seats of all, and for each student the sections that they hold or wait for.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 import asyncpg
 
@@ -28,11 +28,12 @@ from allocator.model.events import (
 from allocator.model.section import Section, SectionState
 from persistence.store.history import COLUMNS, UnknownEventError, event_from_row
 from persistence.verify.findings import Offences
+from persistence.verify.records import SEMESTERS, ReplayedRecords
 
 PREFETCH = 5000
 
 SEATS = """
-SELECT section_id, capacity, enrolled, waitlisted, last_place, is_open, seq, epoch FROM section_seats"""
+SELECT section_id, capacity, enrolled, over_capacity, waitlisted, last_place, is_open, seq, epoch FROM section_seats"""
 
 HISTORY = f"SELECT {', '.join(COLUMNS)} FROM enrollment_history ORDER BY section_id, seq"  # noqa: S608
 
@@ -65,10 +66,11 @@ class ReplayOffences:
         self.order = Offences("I4", "Places only rise, and nobody passed a waiting student who was not blocked")
         self.epochs = Offences("I8", "Epochs never fall along a section's history")
         self.replay = Offences("I9", "The history replays to exactly the seats of today")
+        self.records = Offences("I9", "The history replays to exactly the registration records of today")
 
     def all(self) -> list[Offences]:
         """Every one, in the order of the invariants."""
-        return [self.seats, self.rows, self.order, self.epochs, self.replay]
+        return [self.seats, self.rows, self.order, self.epochs, self.replay, self.records]
 
 
 async def check_replay(connection: asyncpg.Connection, replayed: Callable[[int], None]) -> list[Offences]:
@@ -78,10 +80,11 @@ async def check_replay(connection: asyncpg.Connection, replayed: Callable[[int],
     histories = _Sections(connection.cursor(HISTORY, prefetch=PREFETCH))
     rows = _Sections(connection.cursor(ENROLLMENTS, prefetch=PREFETCH))
     section_ids = {*seats}
+    records = ReplayedRecords({row[0]: row[1] for row in await connection.fetch(SEMESTERS)})
     events = 0
     while (section_id := await _least(histories, rows)) is not None:
         section_ids.discard(section_id)
-        replay = _Replay(section_id, found)
+        replay = _Replay(section_id, found, records)
         async for row in histories.of(section_id):
             replay.take(row)
             events += 1
@@ -90,7 +93,8 @@ async def check_replay(connection: asyncpg.Connection, replayed: Callable[[int],
         actual = {row[1]: Enrolment(*row[2:]) async for row in rows.of(section_id)}
         replay.compare(seats.get(section_id), actual)
     for section_id in sorted(section_ids):
-        _Replay(section_id, found).compare(seats[section_id], {})
+        _Replay(section_id, found, records).compare(seats[section_id], {})
+    await records.compare(connection, found.records)
     return found.all()
 
 
@@ -124,9 +128,10 @@ class _Sections:
 class _Replay:
     """One section, replayed."""
 
-    def __init__(self, section_id: int, found: ReplayOffences) -> None:
+    def __init__(self, section_id: int, found: ReplayOffences, records: ReplayedRecords) -> None:
         self._section = Section(SectionState(section_id, 0, 0, 0, 0, True, 0, ()))
         self._found = found
+        self._records = records
         self._enrolments: dict[int, Enrolment] = {}
         self._broken = False
 
@@ -135,17 +140,25 @@ class _Replay:
         if self._broken:
             return
         try:
-            event = event_from_row(row)
+            event = event_from_row(self._completed(row))
             self._check_sequence(event)
             self._check_epoch(row["epoch"], event)
             self._check_order(event)
             self._track(event)
             self._section.apply(event)
+            self._records.apply(event)
             self._check_seats(event)
         except (BrokenHistoryError, UnknownEventError, ValueError, KeyError) as error:
             self._broken = True
             reason = f"student {error} does not wait here" if isinstance(error, KeyError) else str(error)
             self._found.replay.add(section_id=row["section_id"], seq=row["seq"], kind=row["kind"], reason=reason)
+
+    def _completed(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """``row``; a ``SeatFreed`` of before version 0.2 does not say how many credits went with it."""
+        if row["kind"] != SeatFreed.__name__ or row["number"] is not None:
+            return row
+        held = self._enrolments.get(row["enrollment_id"])
+        return row if held is None else {**row, "number": held.credits}
 
     def compare(self, seats: Mapping[str, Any] | None, actual: Mapping[int, Enrolment]) -> None:
         """Compare what the history gave with the tables."""
@@ -158,6 +171,7 @@ class _Replay:
         given = {
             "capacity": section.capacity,
             "enrolled": section.enrolled,
+            "over_capacity": section.over_capacity,
             "waitlisted": len(section.waitlist),
             "last_place": section.waitlist.last_place,
             "is_open": section.is_open,
@@ -251,6 +265,8 @@ class _Replay:
                 self._end(event.enrollment_id, self._held(event, "waitlisted", event.place))
             case SectionCreated() | CapacityChanged() | SectionClosed() | SectionOpened():
                 pass
+            case _:
+                assert_never(event)
 
     def _begin(self, enrollment_id: int, enrolment: Enrolment) -> None:
         if enrollment_id in self._enrolments:

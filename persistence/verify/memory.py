@@ -12,7 +12,7 @@ from persistence.store.batch_sql import WAITING
 from persistence.verify.findings import Offences
 
 SEATS = """
-SELECT section_id, epoch, seq, capacity, enrolled, is_open, last_place FROM section_seats
+SELECT section_id, epoch, seq, capacity, enrolled, is_open, last_place, over_capacity FROM section_seats
  WHERE section_id = ANY($1::bigint[])"""
 
 
@@ -29,7 +29,7 @@ async def check_memory(connection: asyncpg.Connection, states: Sequence[SectionS
         row = rows.get(state.section_id)
         if row is not None and (state.epoch < row.epoch or (live and state.seq != row.seq)):
             skipped += 1
-        elif row is None or not _same(state, row):
+        elif state != row:
             offences.add(section_id=state.section_id, memory=_shown(state), table=row and _shown(row))
     offences.note = f"{len(states) - skipped} sections compared, {skipped} of other owners or moved on left out"
     return [offences]
@@ -40,18 +40,9 @@ async def _read(connection: asyncpg.Connection, section_ids: list[int]) -> dict[
     for section_id, *entry in await connection.fetch(WAITING, section_ids):
         waiting.setdefault(section_id, []).append(Waiting(*entry))
     seats = await connection.fetch(SEATS, section_ids)
-    return {row[0]: SectionState._make((*row, tuple(sorted(waiting.get(row[0], ()))))) for row in seats}
+    return {row[0]: SectionState(*row[:7], tuple(sorted(waiting.get(row[0], ()))), row[7]) for row in seats}
 
 
 def _shown(state: SectionState) -> dict[str, object]:
     return {**state._asdict(), "waiting": [one._asdict() for one in state.waiting]}
 
-
-def _same(state: SectionState, row: SectionState) -> bool:
-    # A student whose record changed is unblocked in memory before the next try; no event tells of it.
-    blocked = {one.student_id: one.blocked_at for one in state.waiting}
-    seen = [
-        one if blocked.get(one.student_id, one.blocked_at) is not None else one._replace(blocked_at=None)
-        for one in row.waiting
-    ]
-    return state == row._replace(waiting=tuple(seen))

@@ -35,11 +35,12 @@ SEATS = Statement(
      ORDER BY section_id""",
 )
 
-# An Outcome is stored as the array of its fields: code, section_id, enrollment_id, ...
+# The two forms of persistence/store/stored_outcomes.py: an object with named fields; of before, an array.
 ANSWERS = """
-    SELECT student_id, key, outcome::jsonb ->> 0 AS code,
-           (outcome::jsonb ->> 1)::bigint AS section_id, (outcome::jsonb ->> 2)::bigint AS enrollment_id
-      FROM enrollment_requests"""
+    SELECT student_id, key, coalesce(o ->> 'code', o ->> 0) AS code,
+           coalesce(o ->> 'section_id', o ->> 1)::bigint AS section_id,
+           coalesce(o ->> 'enrollment_id', o ->> 2)::bigint AS enrollment_id
+      FROM enrollment_requests, LATERAL (SELECT outcome::jsonb AS o) AS read"""
 
 ACKNOWLEDGED = Statement(
     "I2",

@@ -1,0 +1,74 @@
+"""Outcomes as they are stored with their requests: JSON objects with named fields and a version.
+
+Rows of before are JSON arrays of the fields in their order: code, section, enrolment, place, position, reasons. They are
+read for ever, since a stored answer is never rewritten.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode
+
+VERSION = 1
+
+
+class _StoredReason(msgspec.Struct, omit_defaults=True):
+    code: ReasonCode
+    detail: str
+    subject: int | None = None
+
+
+class _StoredOutcome(msgspec.Struct, omit_defaults=True):
+    code: Code
+    section_id: int
+    enrollment_id: int | None = None
+    place: int | None = None
+    position: int | None = None
+    reasons: tuple[_StoredReason, ...] = ()
+    v: int = 0
+    """Of the form. Written always, for it is never 0."""
+
+
+class UnreadableOutcomeError(ValueError):
+    """A stored outcome that this version of the code cannot read."""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_StoredOutcome | list[Any]).decode
+
+
+def encode_outcome(outcome: Outcome) -> str:
+    """An outcome as it is stored."""
+    code, section_id, enrollment_id, place, position, reasons = outcome
+    stored_reasons = tuple([_StoredReason(*reason) for reason in reasons])
+    return _encode(_StoredOutcome(code, section_id, enrollment_id, place, position, stored_reasons, VERSION)).decode()
+
+
+def decode_outcome(text: str) -> Outcome:
+    """The outcome of a stored answer.
+
+    Raises:
+        UnreadableOutcomeError: if the text is no outcome, or one of a later version.
+    """
+    try:
+        stored = _decode(text)
+        if isinstance(stored, list):
+            stored = _of_array(stored)
+        elif stored.v != VERSION:
+            raise UnreadableOutcomeError(f"a stored outcome of version {stored.v}: this code reads up to {VERSION}")
+    except (msgspec.DecodeError, TypeError) as error:
+        raise UnreadableOutcomeError(f"no stored outcome: {error}") from error
+    reasons = tuple(Reason(one.code, one.detail, one.subject) for one in stored.reasons)
+    return Outcome(stored.code, stored.section_id, stored.enrollment_id, stored.place, stored.position, reasons)
+
+
+def _of_array(fields: list[Any]) -> _StoredOutcome:
+    names = ("code", "section_id", "enrollment_id", "place", "position", "reasons")
+    by_name = dict(zip(names, fields, strict=False))
+    by_name["reasons"] = [
+        dict(zip(("code", "detail", "subject"), one, strict=False)) for one in by_name["reasons"] or ()
+    ]
+    return msgspec.convert(by_name, _StoredOutcome)
