@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.options import AsJson, Connections, NoPeers, Options, Rounds, Seconds, Sections, Seed
-from bench.results import keep
-from bench.stand import open_stand
-from bench.tables import show_rows, show_verified
-from bench.variants import Variant, compare_variants
-from bench.workloads import WORKLOADS
+from bench.contestants.testbed import open_testbed
+from bench.demand.workloads import WORKLOADS
+from bench.measuring.options import Connections, NoPeers, Options, ResultAsJson, Rounds, Seconds, Sections, Seed
+from bench.measuring.variants import Variant, compare_variants
+from bench.report.results import keep
+from bench.report.tables import show_round, show_rows, show_verified
 from cluster.cli.common import Exit, print_json, run_async
 from cluster.cli.progress import progress_bars
 
@@ -41,7 +41,7 @@ def ablation(
     sections: Sections = 1_000,
     rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 12_000,
     seed: Seed = 1,
-    as_json: AsJson = False,
+    as_json: ResultAsJson = False,
 ) -> None:
     """Seatline with one idea taken away, against Seatline as it is, in turn.
 
@@ -60,10 +60,15 @@ def ablation(
 
 async def measure_ablation(names: list[str], workloads: list[str], options: Options) -> dict[str, Any]:
     """Run and keep."""
-    async with open_stand() as stand:
+    async with open_testbed() as testbed:
         with progress_bars() as progress:
             found = await compare_variants(
-                stand, [VARIANTS[name] for name in names], [WORKLOADS[name] for name in workloads], options, progress
+                testbed,
+                [VARIANTS[name] for name in names],
+                [WORKLOADS[name] for name in workloads],
+                options,
+                progress,
+                show_round,
             )
     result = {"options": options.as_json(), **found}
     keep("ablation", result, seeds={"ablation": options.seed})

@@ -8,19 +8,29 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.contestant import SEATLINE, Contestant
-from bench.measured import merged, percentiles_ms
-from bench.options import AsJson, Connections, Options, Peers, Rounds, Seconds, Sections, Seed, contestants
-from bench.probes import batches, commit_latency, ray_latency
-from bench.requests import BLOCK_STUDENTS
-from bench.results import keep
-from bench.rounds import Field, Row, measure, open_field
-from bench.stand import open_stand
-from bench.tables import show_rows, show_verified
-from bench.workloads import WORKLOADS
+from bench.contestants.contestant import SEATLINE, Contestant
+from bench.contestants.testbed import open_testbed
+from bench.demand.workloads import WORKLOADS
+from bench.load.measured import merged, percentiles_ms
+from bench.measuring.latency_floors import batches, commit_latency, ray_latency
+from bench.measuring.options import (
+    CONNECTIONS_MAX,
+    Connections,
+    Options,
+    Peers,
+    ResultAsJson,
+    Rounds,
+    Seconds,
+    Sections,
+    Seed,
+    contestants,
+)
+from bench.measuring.rounds import Contest, RoundRow, measure, open_contest
+from bench.report.results import keep
+from bench.report.tables import show_rows, show_verified
 from cluster.cli.common import Exit, err, out, print_json, run_async
 from cluster.cli.progress import progress_bars
-from persistence.imports.report import Progress
+from persistence.imports.report import ImportProgress
 
 UNIFORM = WORKLOADS["uniform"]
 PEAK_SECONDS = 3.0
@@ -31,12 +41,12 @@ def latency(
     peers: Peers = "stored_function,conventional",
     seconds: Seconds = 5.0,
     rounds: Rounds = 3,
-    connections: Connections = BLOCK_STUDENTS,
+    connections: Connections = CONNECTIONS_MAX,
     sections: Sections = 1_000,
     shares: Annotated[str, typer.Option(help="Offered rates, as parts of each one's own peak.")] = "0.25,0.5,0.75,0.9",
     rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 12_000,
     seed: Seed = 1,
-    as_json: AsJson = False,
+    as_json: ResultAsJson = False,
 ) -> None:
     """Latency against offered rate: open loop, counted from when a request was due, at parts of each one's own peak.
 
@@ -61,22 +71,22 @@ async def measure_latency(names: list[str], shares: tuple[float, ...], options: 
     """
     turns = options.rounds * (len(shares) + 2)
     drawing = replace(options, rounds=turns)
-    rows: list[Row] = []
-    async with open_stand() as stand:
+    rows: list[RoundRow] = []
+    async with open_testbed() as testbed:
         with progress_bars() as progress:
-            async with open_field(stand, names, [UNIFORM], drawing, progress) as field:
-                await field.warm_up()
-                await field.find_paces(UNIFORM, list(field.contestants.values()), progress)
+            async with open_contest(testbed, names, [UNIFORM], drawing, progress) as contest:
+                await contest.warm_up()
+                await contest.find_paces(UNIFORM, list(contest.contestants.values()), progress)
                 for turn in range(options.rounds):
-                    rows += await _round(field, turn, shares, options, progress)
-                home = field.contestants[SEATLINE].home
+                    rows += await _round(contest, turn, shares, options, progress)
+                home = contest.contestants[SEATLINE].home
                 assert home is not None  # noqa: S101  (a Seatline has one)
                 floor = {
                     "ray_round_trip_ms": await ray_latency(home),
-                    "postgres_commit_ms": await commit_latency(stand.services.database_url),
+                    "postgres_commit_ms": await commit_latency(testbed.services.database_url),
                 }
                 err.print("verifying ...")
-                verified = await field.verify()
+                verified = await contest.verify()
     result = {
         "options": options.as_json(), "rows": rows, "points": _points(rows), "idle": _idle(rows, floor),
         "verify": verified,
@@ -85,31 +95,33 @@ async def measure_latency(names: list[str], shares: tuple[float, ...], options: 
     return result
 
 
-async def _round(field: Field, turn: int, shares: tuple[float, ...], options: Options, progress: Progress) -> list[Row]:
-    rows: list[Row] = []
+async def _round(
+    contest: Contest, turn: int, shares: tuple[float, ...], options: Options, progress: ImportProgress
+) -> list[RoundRow]:
+    rows: list[RoundRow] = []
     first = turn * (len(shares) + 2)
-    everybody = list(field.contestants.values())
+    everybody = list(contest.contestants.values())
     peaks: dict[str, float] = {}
     for contestant in everybody:
-        quick = field.at_pace(contestant, UNIFORM, replace(options, seconds=min(PEAK_SECONDS, options.seconds)))
-        row = await measure(field.stand, contestant, field.source(contestant, UNIFORM, first), quick)
+        quick = contest.at_pace(contestant, UNIFORM, replace(options, seconds=min(PEAK_SECONDS, options.seconds)))
+        row = await measure(contest.testbed, contestant, contest.source(contestant, UNIFORM, first), quick)
         peaks[contestant.name] = row["enrolled_per_s"]
         rows.append({"kind": "peak", "share": None, "round": turn, **row})
     for number, share in enumerate(shares, start=1):
         progress("offered rates", turn * len(shares) + number, options.rounds * len(shares))
         for contestant in everybody:
-            source = field.source(contestant, UNIFORM, first + number)
+            source = contest.source(contestant, UNIFORM, first + number)
             rate = max(1.0, share * peaks[contestant.name])
             before = await _batches(contestant)
-            row = await measure(field.stand, contestant, source, options, rate=rate)
+            row = await measure(contest.testbed, contestant, source, options, rate=rate)
             after = await _batches(contestant)
             turns = after[1] - before[1]
             mean = round((after[0] - before[0]) / turns, 2) if turns else None
             rows.append({"kind": "rate", "share": share, "round": turn, **row, "batch_mean": mean})
     alone = replace(options, connections=1, seconds=min(IDLE_SECONDS, options.seconds))
     for contestant in everybody:
-        source = field.source(contestant, UNIFORM, first + len(shares) + 1)
-        row = await measure(field.stand, contestant, source, alone)
+        source = contest.source(contestant, UNIFORM, first + len(shares) + 1)
+        row = await measure(contest.testbed, contestant, source, alone)
         rows.append({"kind": "idle", "share": None, "round": turn, **row})
     return rows
 
@@ -118,7 +130,7 @@ async def _batches(contestant: Contestant) -> tuple[float, float]:
     return await batches(contestant.target) if contestant.peer is None else (0.0, 0.0)
 
 
-def _points(rows: list[Row]) -> list[dict[str, Any]]:
+def _points(rows: list[RoundRow]) -> list[dict[str, Any]]:
     """One point for each contestant and share: medians of rates, latencies of all rounds together."""
     found = []
     for name in dict.fromkeys(row["contestant"] for row in rows):
@@ -144,7 +156,7 @@ def _median(values: list[float]) -> float | None:
     return median(values) if values else None
 
 
-def _idle(rows: list[Row], floor: dict[str, dict[str, float]]) -> dict[str, Any]:
+def _idle(rows: list[RoundRow], floor: dict[str, dict[str, float]]) -> dict[str, Any]:
     """One request at a time, and how many times what it cannot be without."""
     own = {
         name: percentiles_ms(

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from bench.options import AsJson, NoPeers, Seconds
-from bench.results import DIRECTORY, keep
-from bench.tables import show_rows
+from bench.measuring.options import NoPeers, ResultAsJson, Seconds
+from bench.report.results import DIRECTORY, keep
+from bench.report.tables import show_rows
 from cluster.cli.common import Exit, err, print_json
 
 HERE = Path(__file__).resolve().parents[1] / "micro"
@@ -28,7 +28,7 @@ def micro(
         bool, typer.Option("--compare", help="Print them beside the baseline; made if lacking.")
     ] = False,
     peers: NoPeers = "none",
-    as_json: AsJson = False,
+    as_json: ResultAsJson = False,
 ) -> None:
     """Microbenchmarks of the core, of packing, of the gateway and of the store.
 

@@ -10,20 +10,20 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.contestant import SEATLINE, Contestant, free_port, run_command, start_seatline
-from bench.measured import merged, percentiles_ms
-from bench.options import AsJson, Connections, NoPeers, Options, Rounds, Seconds, Sections, Seed
+from bench.contestants.contestant import SEATLINE, Contestant, free_port, run_command, start_seatline
+from bench.contestants.ray_nodes import start_ray_nodes
+from bench.contestants.testbed import Testbed, open_testbed
+from bench.demand.bench_term import TokenBook, fill_term, read_term
+from bench.demand.workloads import WARM_UP, WORKLOADS, DemandPlan, Requests
+from bench.load.measured import merged, percentiles_ms
+from bench.measuring.options import Connections, NoPeers, Options, ResultAsJson, Rounds, Seconds, Sections, Seed
+from bench.measuring.rounds import RoundRow, measure, verify_contestant
 from bench.peers.registry import RAY_SECTIONS
-from bench.ray_nodes import start_ray_nodes
-from bench.results import keep
-from bench.rounds import Row, measure, verify_contestant
-from bench.stand import Stand, open_stand
-from bench.tables import show_round, show_rows, show_verified
-from bench.term import TokenBook, fill_term, read_term
-from bench.workloads import WARM_UP, WORKLOADS, Plan, Requests
+from bench.report.results import keep
+from bench.report.tables import show_round, show_rows, show_verified
 from cluster.cli.common import Exit, err, out, print_json, run_async
 from cluster.cli.progress import progress_bars
-from persistence.imports.report import Progress
+from persistence.imports.report import ImportProgress
 
 TEMPLATE = "bench_nodes"
 SETTLED_TIMEOUT_S = 90.0
@@ -40,7 +40,7 @@ def nodes(
     warmup: Annotated[float, typer.Option(min=0, help="Seconds before each measurement, not counted.")] = 2.0,
     rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 9_000,
     seed: Seed = 1,
-    as_json: AsJson = False,
+    as_json: ResultAsJson = False,
 ) -> None:
     """Durable enrolments a second on 1, 2, ... Ray nodes of this machine: each with an API server and a section actor.
 
@@ -59,18 +59,20 @@ def nodes(
 async def measure_nodes(nodes_max: int, options: Options) -> dict[str, Any]:
     """Rounds on one Seatline whose nodes are drained and taken back in between."""
     turns = options.rounds * nodes_max
-    plan = Plan([UNIFORM], turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
-    async with open_stand() as stand:
+    plan = DemandPlan([UNIFORM], turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
+    async with open_testbed() as testbed:
         with progress_bars() as progress:
-            await stand.make_template(TEMPLATE, lambda url: fill_term(url, plan.capacities(), plan.students, progress))
-            term = await read_term(stand.database_url(TEMPLATE))
-            requests = Requests(plan, term, TokenBook(stand.jwt_secret, term.students))
-            async with start_ray_nodes(stand.home / "ray", nodes_max) as ray:
+            await testbed.make_template(
+                TEMPLATE, lambda url: fill_term(url, plan.capacities(), plan.students, progress)
+            )
+            term = await read_term(testbed.database_url(TEMPLATE))
+            requests = Requests(plan, term, TokenBook(testbed.jwt_secret, term.students))
+            async with start_ray_nodes(testbed.home / "ray", nodes_max) as ray:
                 settings = {**ray.settings, "PORT": str(free_port()), "SEATLINE_DRAIN_S": "1"}
-                url = stand.database_url(TEMPLATE)
-                async with start_seatline(stand, url, settings=settings, command=("serve",)) as seatline:
+                url = testbed.database_url(TEMPLATE)
+                async with start_seatline(testbed, url, settings=settings, command=("serve",)) as seatline:
                     seatline.processes.extend(ray.processes)
-                    rows = await _take_turns(stand, seatline, requests, options, nodes_max, progress)
+                    rows = await _take_turns(testbed, seatline, requests, options, nodes_max, progress)
                     err.print("verifying ...")
                     verified = {SEATLINE: await verify_contestant(seatline)}
     options_used = {**options.as_json(), "nodes": nodes_max}
@@ -80,19 +82,24 @@ async def measure_nodes(nodes_max: int, options: Options) -> dict[str, Any]:
 
 
 async def _take_turns(
-    stand: Stand, seatline: Contestant, requests: Requests, options: Options, nodes_max: int, progress: Progress
-) -> list[Row]:
+    testbed: Testbed,
+    seatline: Contestant,
+    requests: Requests,
+    options: Options,
+    nodes_max: int,
+    progress: ImportProgress,
+) -> list[RoundRow]:
     """Up and down again, so that a step is one node and no number of nodes always comes last."""
-    rows: list[Row] = []
+    rows: list[RoundRow] = []
     serving = ServingNodes(seatline, await _labels(seatline))
     warm_up = requests.prepared(WARM_UP, 0)
-    await measure(stand, seatline, warm_up, options)
+    await measure(testbed, seatline, warm_up, options)
     for turn in range(options.rounds):
         counts = range(1, nodes_max + 1)
         for count in counts if turn % 2 == 0 else reversed(counts):
             progress("rounds", len(rows), options.rounds * nodes_max)
             await serving.become(count)
-            row = await measure(stand, seatline, requests.prepared(UNIFORM, len(rows)), options)
+            row = await measure(testbed, seatline, requests.prepared(UNIFORM, len(rows)), options)
             rows.append({"workload": f"on {count}", "round": turn, "nodes": count, **row})
             show_round(rows[-1])
     progress("rounds", 1, 1)
@@ -139,7 +146,7 @@ async def _status(environment: Mapping[str, str]) -> dict[str, Any]:
     return said
 
 
-def summary_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def summary_of(rows: Sequence[RoundRow]) -> list[dict[str, Any]]:
     """Medians of the rounds by number of nodes; ``of_one``: of the ratios within a round."""
     alone = {row["round"]: row["enrolled_per_s"] for row in rows if row["nodes"] == 1}
     found = []

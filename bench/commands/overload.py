@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bench.flood import NO_ANSWER, SHED, UNKNOWN, Phase
-from bench.options import AsJson, Seed
-from bench.overload import CROWDS, Plan, Result, measure
+from bench.live.overload_run import CROWDS, OverloadPlan, OverloadResult, measure
+from bench.load.flood import NO_ANSWER, SHED, UNKNOWN, Phase
+from bench.measuring.options import ResultAsJson, Seed
 from cluster.cli.common import Exit, out, print_json, run_async
 from cluster.cli.replay import verify_json
 from cluster.clients.latency import summary_ms
@@ -27,7 +27,7 @@ def overload(
     rate_max: Annotated[int, typer.Option(min=100, help="Enrolments a second to prepare for.")] = 12_000,
     seed: Seed = 1,
     url: Annotated[str | None, typer.Option(help="The API; by default the one that `seatline up` runs.")] = None,
-    as_json: AsJson = False,
+    as_json: ResultAsJson = False,
 ) -> None:
     """What is left of the peak at many times the load that fits, and how soon all is well after it.
 
@@ -45,7 +45,7 @@ def overload(
     unknown = [one for one in names if one not in CROWDS]
     if unknown:
         raise typer.BadParameter(f"no such crowd: {', '.join(unknown)}; there are {', '.join(CROWDS)}")
-    plan = Plan(
+    plan = OverloadPlan(
         names, factor, connections, sections, peak_s=max(1.0, 0.8 * seconds), overload_s=seconds,
         rate_max=rate_max, seed=seed,
     )  # fmt: skip
@@ -59,7 +59,7 @@ def overload(
         raise typer.Exit(int(Exit.BROKEN_INVARIANT))
 
 
-def _show(result: Result) -> None:
+def _show(result: OverloadResult) -> None:
     table = Table(
         "", "tries/s", "decided/s", "of peak", "decided ms p50, p99", "shed/s", "shed ms p50, p99", "unknown",
         "no answer", "well after s", "client cores", "server cores", title_justify="left",

@@ -12,13 +12,13 @@ import typer
 from allocator.model.commands import Enroll
 from allocator.model.outcomes import Code
 from allocator.model.section import SectionState
-from bench.demand import SLOTS, Demand, Pair, pairs_of
-from bench.measured import histogram, percentiles_ms
-from bench.options import AsJson, NoPeers, Seed
-from bench.results import keep
-from bench.stand import Stand, open_stand
-from bench.tables import show_rows, show_verified
-from bench.term import Term, fill_term, read_term
+from bench.contestants.testbed import Testbed, open_testbed
+from bench.demand.bench_term import BenchTerm, fill_term, read_term
+from bench.demand.draw import SLOTS, Demand, Pair, pairs_of
+from bench.load.measured import histogram, percentiles_ms
+from bench.measuring.options import NoPeers, ResultAsJson, Seed
+from bench.report.results import keep
+from bench.report.tables import show_rows, show_verified
 from cluster.cli.common import Exit, print_json, report_step, run_async
 from cluster.cli.progress import progress_bars
 from cluster.config.secrets import ray_token_path
@@ -40,7 +40,7 @@ def rebalance(
     seconds: Annotated[float, typer.Option(min=1.0, help="Of load before the move, and after it.")] = 10.0,
     peers: NoPeers = "none",
     seed: Seed = 1,
-    as_json: AsJson = False,
+    as_json: ResultAsJson = False,
 ) -> None:
     """Sections active on two actors, a third joins: how many move, how long that takes, and whom it keeps waiting.
 
@@ -58,17 +58,17 @@ async def measure_rebalance(sections: int, rate: int, seconds: float, seed: int)
     """Start services, a local Ray and two actors; then the third."""
     demand = Demand(seed)
     asks = demand.draw(range(sections), int(rate * (2 * seconds + 60)))
-    async with open_stand() as stand:
+    async with open_testbed() as testbed:
         with progress_bars() as progress:
             seats = [len(asks) * SLOTS // sections + 100] * sections
-            await stand.make_template("rebalance", lambda url: fill_term(url, seats, demand.students, progress))
-        url = stand.database_url("rebalance")
+            await testbed.make_template("rebalance", lambda url: fill_term(url, seats, demand.students, progress))
+        url = testbed.database_url("rebalance")
         term = await read_term(url)
-        settings = Settings(home=stand.home / "rebalance", placement=Placement.AUTO)
+        settings = Settings(home=testbed.home / "rebalance", placement=Placement.AUTO)
         await deployment.start_local_ray(str(ray_token_path(settings)), report_step)
         try:
-            load = Load(term, pairs_of(asks, demand.students), rate)
-            result = await _measure(stand, settings, url, load, seconds)
+            load = GatewayLoad(term, pairs_of(asks, demand.students), rate)
+            result = await _measure(testbed, settings, url, load, seconds)
         finally:
             await deployment.stop_ray()
     result = {"options": {"sections": sections, "rate": rate, "seconds": seconds, "seed": seed}, **result}
@@ -76,10 +76,10 @@ async def measure_rebalance(sections: int, rate: int, seconds: float, seed: int)
     return result
 
 
-class Load:
+class GatewayLoad:
     """An open loop: requests are sent when they are due, whether or not others are answered."""
 
-    def __init__(self, term: Term, pairs: list[Pair], rate: int) -> None:
+    def __init__(self, term: BenchTerm, pairs: list[Pair], rate: int) -> None:
         self._term = term
         self._pairs = pairs
         self._rate = rate
@@ -120,10 +120,10 @@ class Load:
         return percentiles_ms(histogram(wait for due, wait in self.waits if start <= due < end))
 
 
-async def _measure(stand: Stand, settings: Settings, url: str, load: Load, seconds: float) -> dict[str, Any]:
+async def _measure(testbed: Testbed, settings: Settings, url: str, load: GatewayLoad, seconds: float) -> dict[str, Any]:
     two = DirectoryView(1, Placement.AUTO, ACTORS[:2])
     three = DirectoryView(2, Placement.AUTO, ACTORS)
-    config = NodeConfig(settings, url, stand.redis_url(), stand.jwt_secret, two.pooled)
+    config = NodeConfig(settings, url, testbed.redis_url(), testbed.jwt_secret, two.pooled)
     handles = [await _start_actor(config, name) for name in two.pooled]
     opened = config.open_gateway()
     loop = asyncio.get_running_loop()

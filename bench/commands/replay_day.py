@@ -9,19 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.contestant import SEATLINE, start_peer, start_seatline
-from bench.options import AsJson, Connections, Options, Peers, Rounds, Seconds, Seed, contestants
+from bench.contestants.contestant import SEATLINE, start_peer, start_seatline
+from bench.contestants.testbed import Testbed, open_testbed
+from bench.demand.real_demand import SHARED
+from bench.demand.registration_days import DAYS, Day, Ids, missing_files
+from bench.measuring.options import Connections, Options, Peers, ResultAsJson, Rounds, Seconds, Seed, contestants
+from bench.measuring.rounds import RoundRow, abilities, measure, verify_contestant
 from bench.peers.registry import PEERS
-from bench.real_demand import SHARED
-from bench.replays import DAYS, Day, Ids, missing_files
-from bench.results import keep
-from bench.rounds import Row, abilities, measure, verify_contestant
-from bench.stand import Stand, open_stand
-from bench.tables import show_rows, show_verified
+from bench.report.results import keep
+from bench.report.tables import show_rows, show_verified
 from cluster.cli.common import Exit, err, print_json, run_async
 from cluster.cli.progress import progress_bars
 from persistence.imports.load.loader import importing, load
-from persistence.imports.report import Progress
+from persistence.imports.report import ImportProgress
 
 TEMPLATE = "bench_replay"
 REPLAY_MAX_S = 1_200.0
@@ -35,7 +35,7 @@ def replay_day(
     rounds: Rounds = 1,
     connections: Connections = 256,
     seed: Seed = 1,
-    as_json: AsJson = False,
+    as_json: ResultAsJson = False,
 ) -> None:
     """Real demand over HTTP: two Purdue terms as fast as they are answered, two UCSD passes compressed to --seconds.
 
@@ -60,16 +60,16 @@ def replay_day(
 
 async def measure_days(names: list[str], days: list[Day], options: Options) -> dict[str, Any]:
     """Import everything once; then each contestant on a copy, one after the other."""
-    rows: list[Row] = []
+    rows: list[RoundRow] = []
     verified: dict[str, Any] = {}
     if days:
-        async with open_stand() as stand:
+        async with open_testbed() as testbed:
             with progress_bars() as progress:
-                await stand.make_template(TEMPLATE, lambda url: _import(url, days, progress))
+                await testbed.make_template(TEMPLATE, lambda url: _import(url, days, progress))
                 for turn in range(options.rounds):
                     for done, name in enumerate(names):
                         progress("replays", turn * len(names) + done, options.rounds * len(names))
-                        found, verified[name] = await _replay_all(stand, name, days, options)
+                        found, verified[name] = await _replay_all(testbed, name, days, options)
                         rows += [{"round": turn, **row} for row in found]
                 progress("replays", 1, 1)
     result = {"options": options.as_json(), "rows": rows, "summary": _summary(rows), "verify": verified}
@@ -77,27 +77,29 @@ async def measure_days(names: list[str], days: list[Day], options: Options) -> d
     return result
 
 
-async def _import(url: str, days: list[Day], progress: Progress) -> None:
+async def _import(url: str, days: list[Day], progress: ImportProgress) -> None:
     async with importing(url) as connection:
         for day in days:
             await load(connection, day.bundle(), progress)
 
 
-async def _replay_all(stand: Stand, name: str, days: list[Day], options: Options) -> tuple[list[Row], dict[str, Any]]:
+async def _replay_all(
+    testbed: Testbed, name: str, days: list[Day], options: Options
+) -> tuple[list[RoundRow], dict[str, Any]]:
     database = f"of_{name}"
-    rows: list[Row] = []
+    rows: list[RoundRow] = []
     async with contextlib.AsyncExitStack() as stack:
-        url = await stand.clone(database, TEMPLATE)
-        stack.push_async_callback(stand.drop, database)
-        starting = start_seatline(stand, url) if name == SEATLINE else start_peer(stand, PEERS[name], url)
+        url = await testbed.clone(database, TEMPLATE)
+        stack.push_async_callback(testbed.drop, database)
+        starting = start_seatline(testbed, url) if name == SEATLINE else start_peer(testbed, PEERS[name], url)
         contestant = await stack.enter_async_context(starting)
         for day in days:
             if not day.needs <= abilities(contestant):
                 continue
-            source = day.source(await Ids.read(url, day.name, stand.jwt_secret), options.seed)
+            source = day.source(await Ids.read(url, day.name, testbed.jwt_secret), options.seed)
             shape = {"arrivals": arrivals} if (arrivals := day.arrivals(options.seconds)) else {}
             at_once = replace(options, warmup_s=0.0, seconds=REPLAY_MAX_S)
-            row = await measure(stand, contestant, source, at_once, **shape)
+            row = await measure(testbed, contestant, source, at_once, **shape)
             rows.append(
                 {
                     "day": day.name,
@@ -112,7 +114,7 @@ async def _replay_all(stand: Stand, name: str, days: list[Day], options: Options
     return rows, verified
 
 
-def _summary(rows: list[Row]) -> list[dict[str, Any]]:
+def _summary(rows: list[RoundRow]) -> list[dict[str, Any]]:
     found = []
     for key in dict.fromkeys((row["day"], row["contestant"]) for row in rows):
         own = [row for row in rows if (row["day"], row["contestant"]) == key]

@@ -10,21 +10,21 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from bench.contestant import Contestant, same_host, start_seatline
-from bench.cpu import tree_memory_bytes
-from bench.demand import SLOTS, Ask, Demand, pairs_of
-from bench.load import Load
-from bench.options import AsJson, Connections, NoPeers, Options, Rounds, Seconds, Seed
-from bench.results import keep
-from bench.rounds import Row, measure, verify_contestant
-from bench.stand import Stand, open_stand
-from bench.tables import show_round, show_rows, show_verified
-from bench.term import Term, TokenBook, fill_term, read_term
-from bench.workloads import ENROLLMENTS
+from bench.contestants.contestant import Contestant, same_host, start_seatline
+from bench.contestants.process_usage import tree_memory_bytes
+from bench.contestants.testbed import Testbed, open_testbed
+from bench.demand.bench_term import BenchTerm, TokenBook, fill_term, read_term
+from bench.demand.draw import SLOTS, Ask, Demand, pairs_of
+from bench.demand.workloads import ENROLLMENTS
+from bench.load.generator import LoadGenerator
+from bench.measuring.options import Connections, NoPeers, Options, ResultAsJson, Rounds, Seconds, Seed
+from bench.measuring.rounds import RoundRow, measure, verify_contestant
+from bench.report.results import keep
+from bench.report.tables import show_round, show_rows, show_verified
 from cluster.cli.common import Exit, print_json, run_async
 from cluster.cli.progress import progress_bars
 from cluster.clients.http import AsyncConnection, post
-from persistence.imports.report import Progress
+from persistence.imports.report import ImportProgress
 
 ACTOR = "ray::SectionAct"
 TOUCH_TIMEOUT_S = 120.0
@@ -54,7 +54,7 @@ def scale(
     connections: Connections = 256,
     rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 12_000,
     seed: Seed = 1,
-    as_json: AsJson = False,
+    as_json: ResultAsJson = False,
 ) -> None:
     """Throughput as sections and students double, and a whole university: activation of every section, memory.
 
@@ -70,14 +70,14 @@ def scale(
 async def measure_scale(largest: int, students: int, options: Options) -> dict[str, Any]:
     """Every size with a Seatline of its own, in turn."""
     sizes = (*SIZES, Size("largest", largest, students))
-    rows: list[Row] = []
-    async with open_stand() as stand, contextlib.AsyncExitStack() as stack:
+    rows: list[RoundRow] = []
+    async with open_testbed() as testbed, contextlib.AsyncExitStack() as stack:
         with progress_bars() as progress:
-            runs = [await _start(stand, stack, size, options, progress) for size in sizes]
+            runs = [await _start(testbed, stack, size, options, progress) for size in sizes]
             for turn in range(options.rounds):
                 for run in runs[turn % len(runs) :] + runs[: turn % len(runs)]:
                     requests = run.requests(turn)
-                    row = await measure(stand, run.contestant, requests, options)
+                    row = await measure(testbed, run.contestant, requests, options)
                     rows.append({"workload": "uniform", "round": turn, "size": run.size.name, **row})
                     show_round(rows[-1])
             verified = {run.size.name: await verify_contestant(run.contestant) for run in runs}
@@ -91,7 +91,7 @@ async def measure_scale(largest: int, students: int, options: Options) -> dict[s
 class Run:
     """One size: its Seatline, its requests, and what was seen when it was started."""
 
-    def __init__(self, size: Size, demand: list[list[Ask]], students: int, term: Term, tokens: TokenBook) -> None:
+    def __init__(self, size: Size, demand: list[list[Ask]], students: int, term: BenchTerm, tokens: TokenBook) -> None:
         self.size = size
         self.students = students
         self.seen: dict[str, Any] = {}
@@ -112,7 +112,7 @@ class Run:
 
 
 async def _start(
-    stand: Stand, stack: contextlib.AsyncExitStack, size: Size, options: Options, progress: Progress
+    testbed: Testbed, stack: contextlib.AsyncExitStack, size: Size, options: Options, progress: ImportProgress
 ) -> Run:
     demand = Demand(options.seed)
     asks = [demand.draw(range(size.sections), options.per_round) for _ in range(options.rounds)]
@@ -120,12 +120,12 @@ async def _start(
     students = max(size.students, demand.students)
     name = f"scale_{size.name.replace(' ', '_')}"
     seats = [options.per_round * options.rounds * SLOTS // size.sections + 100] * size.sections
-    await stand.make_template(name, lambda url: fill_term(url, seats, students, progress))
-    url = stand.database_url(name)
+    await testbed.make_template(name, lambda url: fill_term(url, seats, students, progress))
+    url = testbed.database_url(name)
     term = await read_term(url)
-    run = Run(size, asks, students, term, TokenBook(stand.jwt_secret, term.students))
+    run = Run(size, asks, students, term, TokenBook(testbed.jwt_secret, term.students))
     started = time.perf_counter()
-    run.contestant = await stack.enter_async_context(start_seatline(stand, url, size.name))
+    run.contestant = await stack.enter_async_context(start_seatline(testbed, url, size.name))
     run.seen["start_s"] = round(time.perf_counter() - started, 2)
     await _first_touch(run, options.connections)
     return run
@@ -144,7 +144,7 @@ async def _first_touch(run: Run, connections: int) -> None:
     await connection.exchange(first, 30.0)
     run.seen["first_request_ms"] = round((time.perf_counter() - started) * 1000, 1)
     connection.close()
-    load = Load(run.contestant.target, rest, connections=connections, warmup_s=0, seconds=TOUCH_TIMEOUT_S)
+    load = LoadGenerator(run.contestant.target, rest, connections=connections, warmup_s=0, seconds=TOUCH_TIMEOUT_S)
     measured = await load.run()
     after = _actor_memory(run)
     run.seen["all_sections_active_s"] = round(measured.seconds, 2)
@@ -159,7 +159,7 @@ def _actor_memory(run: Run) -> dict[str, int]:
     return tree_memory_bytes([process.pid for process in run.contestant.processes], ACTOR)
 
 
-def _summary(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
+def _summary(run: Run, rows: Sequence[RoundRow]) -> dict[str, Any]:
     own = {row["round"]: row["enrolled_per_s"] for row in rows if row["size"] == run.size.name}
     base = {row["round"]: row["enrolled_per_s"] for row in rows if row["size"] == SIZES[0].name}
     return {

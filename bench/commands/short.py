@@ -9,11 +9,10 @@ import typer
 
 from bench.commands import latency, micro, spike, throughput
 from bench.commands.report import report
-from bench.machine import describe
-from bench.options import Options, Peers, Rounds, Seed, contestants
-from bench.requests import BLOCK_STUDENTS
-from bench.results import LATEST
-from bench.workloads import WORKLOADS
+from bench.demand.workloads import WORKLOADS
+from bench.measuring.options import CONNECTIONS_MAX, Options, Peers, Rounds, Seed, contestants
+from bench.report.provenance import describe
+from bench.report.results import LATEST
 from cluster.cli.common import err, out, run_async
 
 WORKLOADS_OF_THE_SHORT = ("uniform", "hot", "reads")
@@ -41,7 +40,7 @@ def short(
     names = contestants(peers)
     strongest = [one for one in names if one in {"seatline", "stored_function"}]
     options = Options(
-        seconds, rounds, BLOCK_STUDENTS, warmup_s=0.5, rate_max=RATE_MAX, seed=seed, at_its_best=True
+        seconds, rounds, CONNECTIONS_MAX, warmup_s=0.5, rate_max=RATE_MAX, seed=seed, at_its_best=True
     )  # fmt: skip
     err.print("[bold]throughput[/]")
     workloads = [WORKLOADS[name] for name in WORKLOADS_OF_THE_SHORT]
@@ -49,7 +48,7 @@ def short(
     err.print("[bold]latency[/]")
     latency.finish(run_async(latency.measure_latency(strongest, SHARES, options)), as_json=False)
     err.print("[bold]spike[/]")
-    patient = Options(60.0, rounds, BLOCK_STUDENTS, seed=seed)
+    patient = Options(60.0, rounds, CONNECTIONS_MAX, seed=seed)
     spike.finish(run_async(spike.measure_spike(strongest, STUDENTS, patient)), as_json=False)
     err.print("[bold]micro[/]")
     micro.finish(micro.measure_micro(0.5, [], quiet=True), as_json=False)

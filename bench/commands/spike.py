@@ -9,16 +9,25 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.contestant import SEATLINE, Contestant, start_peer, start_seatline
-from bench.options import AsJson, Connections, Options, Peers, Rounds, Seconds, Seed, contestants
+from bench.contestants.contestant import SEATLINE, Contestant, start_peer, start_seatline
+from bench.contestants.testbed import Testbed, open_testbed
+from bench.demand.bench_term import TokenBook, fill_term, read_term
+from bench.demand.rush import Rush
+from bench.measuring.options import (
+    CONNECTIONS_MAX,
+    Connections,
+    Options,
+    Peers,
+    ResultAsJson,
+    Rounds,
+    Seconds,
+    Seed,
+    contestants,
+)
+from bench.measuring.rounds import RoundRow, measure, verify_contestant
 from bench.peers.registry import PEERS
-from bench.requests import BLOCK_STUDENTS
-from bench.results import keep
-from bench.rounds import Row, measure, verify_contestant
-from bench.spike import Rush
-from bench.stand import Stand, open_stand
-from bench.tables import show_rows, show_verified
-from bench.term import TokenBook, fill_term, read_term
+from bench.report.results import keep
+from bench.report.tables import show_rows, show_verified
 from cluster.cli.common import Exit, err, print_json, run_async
 from cluster.cli.progress import progress_bars
 
@@ -30,9 +39,9 @@ def spike(
     students: Annotated[int, typer.Option(min=100, help="Who come in each round, all in the first moment.")] = 5_000,
     seconds: Seconds = 120.0,
     rounds: Rounds = 3,
-    connections: Connections = BLOCK_STUDENTS,
+    connections: Connections = CONNECTIONS_MAX,
     seed: Seed = 1,
-    as_json: AsJson = False,
+    as_json: ResultAsJson = False,
 ) -> None:
     """N students at T0, seats for 70 % of them: time until all are answered, latency from T0, and fairness.
 
@@ -49,22 +58,22 @@ def spike(
 async def measure_spike(names: list[str], students: int, options: Options) -> dict[str, Any]:
     """The same rush on each in turn."""
     rush = Rush(students, options.rounds, options.seed)
-    rows: list[Row] = []
-    async with open_stand() as stand, contextlib.AsyncExitStack() as stack:
+    rows: list[RoundRow] = []
+    async with open_testbed() as testbed, contextlib.AsyncExitStack() as stack:
         with progress_bars() as progress:
-            await stand.make_template(
+            await testbed.make_template(
                 TEMPLATE, lambda url: fill_term(url, rush.capacities(), rush.students * rush.rounds, progress)
             )
-            term = await read_term(stand.database_url(TEMPLATE))
-            tokens = TokenBook(stand.jwt_secret, term.students)
-            running = [await stack.enter_async_context(await _start(stand, name)) for name in names]
+            term = await read_term(testbed.database_url(TEMPLATE))
+            tokens = TokenBook(testbed.jwt_secret, term.students)
+            running = [await stack.enter_async_context(await _start(testbed, name)) for name in names]
             for turn in range(rush.rounds):
                 first = turn % len(running)
                 for done, contestant in enumerate(running[first:] + running[:first]):
                     progress("spikes", turn * len(running) + done, rush.rounds * len(running))
                     source = rush.source(turn, term, tokens, contestant.target)
                     at_once = replace(options, warmup_s=0.0)
-                    row = await measure(stand, contestant, source, at_once, arrivals=[0.0] * students)
+                    row = await measure(testbed, contestant, source, at_once, arrivals=[0.0] * students)
                     rows.append({"round": turn, **row, "drain_s": row["seconds"], "fairness": source.fairness()})
             progress("spikes", 1, 1)
         err.print("verifying ...")
@@ -77,12 +86,12 @@ async def measure_spike(names: list[str], students: int, options: Options) -> di
     return result
 
 
-async def _start(stand: Stand, name: str) -> contextlib.AbstractAsyncContextManager[Contestant]:
-    url = await stand.clone(f"of_{name}", TEMPLATE)
-    return start_seatline(stand, url) if name == SEATLINE else start_peer(stand, PEERS[name], url)
+async def _start(testbed: Testbed, name: str) -> contextlib.AbstractAsyncContextManager[Contestant]:
+    url = await testbed.clone(f"of_{name}", TEMPLATE)
+    return start_seatline(testbed, url) if name == SEATLINE else start_peer(testbed, PEERS[name], url)
 
 
-def _summary(rows: list[Row]) -> list[dict[str, Any]]:
+def _summary(rows: list[RoundRow]) -> list[dict[str, Any]]:
     found = []
     for name in dict.fromkeys(row["contestant"] for row in rows):
         own = [row for row in rows if row["contestant"] == name]

@@ -6,26 +6,26 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.machine import sync_rates
-from bench.options import (
-    AsJson,
+from bench.contestants.testbed import open_testbed
+from bench.demand.workloads import WORKLOADS, Workload
+from bench.live.throughput_run import measure_running
+from bench.measuring.options import (
+    CONNECTIONS_MAX,
     ConnectionsOrBest,
     Options,
     Peers,
+    ResultAsJson,
     Rounds,
     Seconds,
     Sections,
     Seed,
     contestants,
 )
-from bench.postgres_limit import measure_batches
-from bench.requests import BLOCK_STUDENTS
-from bench.results import keep
-from bench.rounds import medians, open_field, ratios
-from bench.running import measure_running
-from bench.stand import open_stand
-from bench.tables import show_medians, show_round, show_verified
-from bench.workloads import WORKLOADS, Workload
+from bench.measuring.postgres_limit import measure_batches
+from bench.measuring.rounds import medians, open_contest, ratios
+from bench.report.provenance import sync_rates
+from bench.report.results import keep
+from bench.report.tables import show_medians, show_round, show_verified
 from cluster.cli.common import Exit, err, out, print_json, run_async
 from cluster.cli.progress import progress_bars
 
@@ -46,7 +46,7 @@ def throughput(
     url: Annotated[
         str | None, typer.Option(help="Load this running Seatline instead (`up` for the one of this home): no peers.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: ResultAsJson = False,
 ) -> None:
     """Durable enrolments a second at saturation: Seatline and its peers in turn, on services of their own.
 
@@ -60,7 +60,7 @@ def throughput(
 
         seatline bench throughput --url up --connections 1024 --sections 1000 --seconds 15
     """
-    at_once = connections or BLOCK_STUDENTS
+    at_once = connections or CONNECTIONS_MAX
     options = Options(
         seconds, rounds, at_once, sections, warmup, rate_max, seed, at_its_best=connections is None
     )  # fmt: skip
@@ -88,21 +88,21 @@ async def compare(
         limits: whether to measure what Postgres alone can do, too.
         sync: whether to ask how fast the disk syncs.
     """
-    async with open_stand() as stand:
+    async with open_testbed() as testbed:
         extras: dict[str, Any] = {}
         if sync:
             err.print("pg_test_fsync ...")
-            extras["pg_test_fsync"] = await sync_rates(stand.home)
+            extras["pg_test_fsync"] = await sync_rates(testbed.home)
         with progress_bars() as progress:
-            async with open_field(stand, names, workloads, options, progress) as field:
-                await field.warm_up()
+            async with open_contest(testbed, names, workloads, options, progress) as contest:
+                await contest.warm_up()
                 for workload in workloads:
-                    await field.run(workload, progress, show_round)
+                    await contest.run(workload, progress, show_round)
                 err.print("verifying ...")
-                verified = await field.verify()
-                rows, probes = field.rows, field.probes()
+                verified = await contest.verify()
+                rows, probes = contest.rows, contest.probes()
         if limits:
-            extras["limits"] = {"postgres_batches": await measure_batches(stand, LIMIT_SECONDS)}
+            extras["limits"] = {"postgres_batches": await measure_batches(testbed, LIMIT_SECONDS)}
     by_workload, by_peer = medians(rows, workloads), ratios(rows, workloads)
     result = {
         "options": options.as_json(), "medians": by_workload, "rounds": rows, "probes": probes, "verify": verified,

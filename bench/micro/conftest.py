@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import uvloop
 
-from bench.stand import Stand, open_stand
+from bench.contestants.testbed import Testbed, open_testbed
 
 
 @pytest.fixture(scope="session")
@@ -19,8 +19,8 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture(scope="session")
-def stand(runner: asyncio.Runner) -> Iterator[Stand]:
+def testbed(runner: asyncio.Runner) -> Iterator[Testbed]:
     """Real services."""
-    opened = open_stand()
+    opened = open_testbed()
     yield runner.run(opened.__aenter__())
     runner.run(opened.__aexit__(None, None, None))

@@ -11,17 +11,20 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from allocator.rules import reasons_against_enrolling
 from allocator.turns.decision import Decision
 from allocator.turns.inbox import Entry
-from bench.micro import campus
+from bench.micro import sample_data
 from persistence.store.changes import encode_outcome, messages, new_enrollments
 from persistence.store.history import event_to_row
 
 
 def time_rules_of_one_request(benchmark: BenchmarkFixture) -> None:
     """A student with three sections asks for a fourth."""
-    record = next(iter(campus.records(1).values()))
+    record = next(iter(sample_data.records(1).values()))
     now = time.time()
 
-    assert benchmark(reasons_against_enrolling, campus.FACTS[1], record, campus.EVERY_FACT.__getitem__, now) == []
+    assert (
+        benchmark(reasons_against_enrolling, sample_data.FACTS[1], record, sample_data.EVERY_FACT.__getitem__, now)
+        == []
+    )
 
 
 def time_decide_a_batch_of_200(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
@@ -34,14 +37,18 @@ def time_decide_a_batch_of_200(benchmark: BenchmarkFixture, runner: asyncio.Runn
     def prepare() -> tuple[tuple[Decision, list[Entry]], dict[str, object]]:
         return (runner.run(_decision()), {})
 
-    assert benchmark.pedantic(decide, setup=prepare, rounds=200) == campus.BATCH  # type: ignore[no-untyped-call]
+    assert benchmark.pedantic(decide, setup=prepare, rounds=200) == sample_data.BATCH  # type: ignore[no-untyped-call]
 
 
 async def _decision() -> tuple[Decision, list[Entry]]:
     decision = Decision(
-        campus.sections(), campus.EVERY_FACT.__getitem__, campus.records(), itertools.count(1), time.time()
+        sample_data.sections(),
+        sample_data.EVERY_FACT.__getitem__,
+        sample_data.records(),
+        itertools.count(1),
+        time.time(),
     )
-    return decision, campus.entries()
+    return decision, sample_data.entries()
 
 
 def time_rows_of_a_batch_of_200(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
@@ -56,4 +63,4 @@ def time_rows_of_a_batch_of_200(benchmark: BenchmarkFixture, runner: asyncio.Run
         enrollments, outbox = list(new_enrollments(changes.events)), list(messages(changes.events))
         return len(answers) + len(history) + len(enrollments) + len(outbox)
 
-    assert benchmark(rows) == 4 * campus.BATCH
+    assert benchmark(rows) == 4 * sample_data.BATCH

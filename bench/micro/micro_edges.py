@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from allocator.model.outcomes import Code, Outcome
 from allocator.model.read_models import Account, Role
 from api.signin.tokens import AccessTokens
-from bench.micro import campus
+from bench.micro import sample_data
 from cluster.config.settings import Placement
 from cluster.gateway.directory import Directory, DirectoryView
 from cluster.gateway.gateway import Gateway, GatewayLimits
@@ -17,21 +17,21 @@ from cluster.gateway.wire import WireCodec
 
 CODEC = WireCodec()
 SECRET = "a secret of at least thirty-two bytes"  # noqa: S105
-PACKED = CODEC.encode_commands([(command, 5.0) for command in campus.commands()])
-OUTCOMES = [Outcome(Code.ENROLLED, 1, number) for number in range(campus.BATCH)]
+PACKED = CODEC.encode_commands([(command, 5.0) for command in sample_data.commands()])
+OUTCOMES = [Outcome(Code.ENROLLED, 1, number) for number in range(sample_data.BATCH)]
 PACKED_OUTCOMES = CODEC.encode_outcomes(OUTCOMES)
 
 
 def time_pack_200_commands(benchmark: BenchmarkFixture) -> None:
     """In the gateway, before a call."""
-    wanted = [(command, 5.0) for command in campus.commands()]
+    wanted = [(command, 5.0) for command in sample_data.commands()]
 
     assert benchmark(CODEC.encode_commands, wanted)
 
 
 def time_unpack_200_commands(benchmark: BenchmarkFixture) -> None:
     """In the section actor."""
-    assert len(benchmark(CODEC.decode_commands, PACKED)) == campus.BATCH
+    assert len(benchmark(CODEC.decode_commands, PACKED)) == sample_data.BATCH
 
 
 def time_pack_200_outcomes(benchmark: BenchmarkFixture) -> None:
@@ -41,7 +41,7 @@ def time_pack_200_outcomes(benchmark: BenchmarkFixture) -> None:
 
 def time_unpack_200_outcomes(benchmark: BenchmarkFixture) -> None:
     """In the gateway, after a call."""
-    assert len(benchmark(CODEC.decode_outcomes, PACKED_OUTCOMES)) == campus.BATCH
+    assert len(benchmark(CODEC.decode_outcomes, PACKED_OUTCOMES)) == sample_data.BATCH
 
 
 def time_200_requests_through_the_gateway(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
@@ -52,13 +52,13 @@ def time_200_requests_through_the_gateway(benchmark: BenchmarkFixture, runner: a
         return CODEC.encode_outcomes([Outcome(Code.ENROLLED, one.section_id, 1) for one, _ in commands])
 
     async def submit_all(gateway: Gateway) -> int:
-        return len(await asyncio.gather(*(gateway.submit(command) for command in campus.commands())))
+        return len(await asyncio.gather(*(gateway.submit(command) for command in sample_data.commands())))
 
     async def open_gateway() -> Gateway:
         return Gateway(Directory(DirectoryView(0, Placement.POOLED, ("a",))), answer, GatewayLimits())
 
     gateway = runner.run(open_gateway())
-    assert benchmark(lambda: runner.run(submit_all(gateway))) == campus.BATCH
+    assert benchmark(lambda: runner.run(submit_all(gateway))) == sample_data.BATCH
     runner.run(gateway.close())
 
 

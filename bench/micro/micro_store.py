@@ -13,9 +13,9 @@ from allocator.model.outcomes import Code
 from allocator.model.record import RecordKey, RegistrationRecord
 from allocator.ports import SeatWrite, Store
 from allocator.turns.service import Limits, SectionService
-from bench.micro import campus
-from bench.stand import Stand
-from bench.term import fill_term, read_term
+from bench.contestants.testbed import Testbed
+from bench.demand.bench_term import fill_term, read_term
+from bench.micro import sample_data
 from cluster.processes.section_host import SystemClock
 from persistence.imports.report import no_progress
 from persistence.store.memory import MemoryDatabase, MemoryStore
@@ -47,21 +47,21 @@ class NoCache:
 def time_a_turn_of_200_in_memory(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
     """The drain loop without a database."""
     database = MemoryDatabase()
-    for facts in campus.FACTS.values():
-        database.add_section(facts._replace(meetings=()), campus.CAPACITY)
+    for facts in sample_data.FACTS.values():
+        database.add_section(facts._replace(meetings=()), sample_data.CAPACITY)
     for student_id in range(1, STUDENTS + 1):
-        database.add_record(RegistrationRecord(RecordKey(student_id, campus.SEMESTER), 0, 0, 1_000, [], []))
-    _time_turns(benchmark, runner, MemoryStore(database), list(campus.FACTS), list(range(1, STUDENTS + 1)))
+        database.add_record(RegistrationRecord(RecordKey(student_id, sample_data.SEMESTER), 0, 0, 1_000, [], []))
+    _time_turns(benchmark, runner, MemoryStore(database), list(sample_data.FACTS), list(range(1, STUDENTS + 1)))
 
 
-def time_a_turn_of_200_on_postgres(benchmark: BenchmarkFixture, runner: asyncio.Runner, stand: Stand) -> None:
+def time_a_turn_of_200_on_postgres(benchmark: BenchmarkFixture, runner: asyncio.Runner, testbed: Testbed) -> None:
     """The drain loop with a commit that is on disk."""
 
     async def make() -> tuple[str, list[int], list[int]]:
-        await stand.make_template(
-            "micro", lambda url: fill_term(url, [campus.CAPACITY] * campus.SECTIONS, STUDENTS, no_progress)
+        await testbed.make_template(
+            "micro", lambda url: fill_term(url, [sample_data.CAPACITY] * sample_data.SECTIONS, STUDENTS, no_progress)
         )
-        url = stand.database_url("micro")
+        url = testbed.database_url("micro")
         term = await read_term(url)
         return url, term.section_ids, [one.student_id for one in term.students]
 
@@ -84,7 +84,7 @@ def _time_turns(
     wanted = _wanted(section_ids, student_ids)
 
     def prepare() -> tuple[tuple[list[tuple[Enroll, float]]], dict[str, object]]:
-        return ([(one, 30.0) for one in itertools.islice(wanted, campus.BATCH)],), {}
+        return ([(one, 30.0) for one in itertools.islice(wanted, sample_data.BATCH)],), {}
 
     def turn(commands: list[tuple[Enroll, float]]) -> set[Code]:
         return {outcome.code for outcome in runner.run(service.submit(commands))}

@@ -18,7 +18,7 @@ JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
 
 
-class Answer(NamedTuple):
+class PeerAnswer(NamedTuple):
     """One HTTP answer."""
 
     status: int
@@ -26,10 +26,10 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def answer_of(outcome: Outcome) -> Answer:
+def answer_of(outcome: Outcome) -> PeerAnswer:
     """What the client is told of an enrolment."""
     if outcome.code in {Code.ENROLLED, Code.WAITLISTED}:
-        return Answer(201, JSON, _encode(EnrolledReply.of(outcome, cast(int, outcome.enrollment_id))))
+        return PeerAnswer(201, JSON, _encode(EnrolledReply.of(outcome, cast(int, outcome.enrollment_id))))
     if outcome.code is Code.REFUSED:
         first = outcome.reasons[0]
         return problem(Kind(first.code.value, 409, problems.REFUSED.title), outcome)
@@ -40,7 +40,7 @@ def answer_of(outcome: Outcome) -> Answer:
     return problem(problems.OVERLOADED)
 
 
-def problem(kind: Kind, outcome: Outcome | None = None) -> Answer:
+def problem(kind: Kind, outcome: Outcome | None = None) -> PeerAnswer:
     """An error, as problem+json."""
     reasons = [ReasonReply.of(one) for one in outcome.reasons] if outcome is not None else []
     reply = ProblemReply(
@@ -52,4 +52,4 @@ def problem(kind: Kind, outcome: Outcome | None = None) -> Answer:
         request_id="",
         reasons=reasons or msgspec.UNSET,
     )
-    return Answer(kind.status, PROBLEM_JSON, _encode(reply))
+    return PeerAnswer(kind.status, PROBLEM_JSON, _encode(reply))

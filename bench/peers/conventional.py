@@ -100,20 +100,20 @@ async def enroll(
 
 async def enroll_in(session: AsyncSession, command: Enroll) -> Outcome:
     """Check and write in the session's transaction."""
-    section = await session.get(orm.Section, command.section_id)
+    section = await session.get(orm.OrmSection, command.section_id)
     if section is None:
         return Outcome(Code.NOT_FOUND, command.section_id)
-    record = await session.get(orm.Record, (command.student_id, section.semester_id), with_for_update=True)
-    stored = await session.get(orm.StoredAnswer, (command.student_id, command.key)) if command.keep_answer else None
+    record = await session.get(orm.OrmRecord, (command.student_id, section.semester_id), with_for_update=True)
+    stored = await session.get(orm.OrmStoredAnswer, (command.student_id, command.key)) if command.keep_answer else None
     if stored is not None:
         if stored.request != request_of(command):
             return Outcome(Code.KEY_REUSED, command.section_id)
         return decode_outcome(stored.outcome)._replace(replayed=True)
-    seats = await session.get(orm.Seats, command.section_id, with_for_update=True)
+    seats = await session.get(orm.OrmSeats, command.section_id, with_for_update=True)
     assert seats is not None  # noqa: S101  (every section has its row)
     held = {section.id: section}
     if record is not None and record.enrolled:
-        rows = await session.scalars(sa.select(orm.Section).where(orm.Section.id.in_(record.enrolled)))
+        rows = await session.scalars(sa.select(orm.OrmSection).where(orm.OrmSection.id.in_(record.enrolled)))
         held.update((one.id, one) for one in rows)
     facts = await orm.facts_of(session, held.values())
     enrollment_id = await session.scalar(sa.select(sa.func.nextval("enrollment_id_seq")))
@@ -125,14 +125,14 @@ async def enroll_in(session: AsyncSession, command: Enroll) -> Outcome:
     if decided.event is not None or command.keep_answer:
         outcome = encode_outcome(decided.outcome)
         session.add(
-            orm.StoredAnswer(
+            orm.OrmStoredAnswer(
                 student_id=command.student_id, key=command.key, request=request_of(command), outcome=outcome
             )
         )
     return decided.outcome
 
 
-def _write(session: AsyncSession, record: orm.Record, seats: orm.Seats, after: Any, event: Any) -> None:
+def _write(session: AsyncSession, record: orm.OrmRecord, seats: orm.OrmSeats, after: Any, event: Any) -> None:
     record.version, record.credits = after.version, after.credits
     record.enrolled, record.waitlisted = after.enrolled, after.waitlisted
     seats.seq += 1
@@ -142,9 +142,9 @@ def _write(session: AsyncSession, record: orm.Record, seats: orm.Seats, after: A
     else:
         seats.enrolled += 1
     session.add(orm.enrollment_of(event))
-    session.add(orm.HistoryRow(**event_to_row(event, seats.epoch)._asdict()))
+    session.add(orm.OrmHistoryRow(**event_to_row(event, seats.epoch)._asdict()))
     session.add_all(
-        orm.OutboxMessage(event_id=one.event_id, topic=one.topic, payload=one.payload) for one in messages([event])
+        orm.OrmOutboxMessage(event_id=one.event_id, topic=one.topic, payload=one.payload) for one in messages([event])
     )
 
 

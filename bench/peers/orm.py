@@ -16,7 +16,7 @@ from allocator.model.record import RecordKey, RegistrationRecord
 from persistence.schema import tables
 
 
-class Base(DeclarativeBase):
+class OrmBase(DeclarativeBase):
     """Classes on tables that are defined elsewhere."""
 
     metadata = tables.metadata
@@ -25,7 +25,7 @@ class Base(DeclarativeBase):
         def __getattr__(self, name: str) -> Any: ...
 
 
-class Section(Base):
+class OrmSection(OrmBase):
     """A section in the catalogue."""
 
     __table__ = tables.course_sections
@@ -33,7 +33,7 @@ class Section(Base):
         id: Any
 
 
-class Semester(Base):
+class OrmSemester(OrmBase):
     """A term."""
 
     __table__ = tables.semesters
@@ -41,7 +41,7 @@ class Semester(Base):
         id: Any
 
 
-class Seats(Base):
+class OrmSeats(OrmBase):
     """A section's seats."""
 
     __table__ = tables.section_seats
@@ -55,7 +55,7 @@ class Seats(Base):
         is_open: bool
 
 
-class Record(Base):
+class OrmRecord(OrmBase):
     """A student's registration record."""
 
     __table__ = tables.registration_records
@@ -66,31 +66,31 @@ class Record(Base):
         waitlisted: list[int]
 
 
-class Enrollment(Base):
+class OrmEnrollment(OrmBase):
     """A seat or a place."""
 
     __table__ = tables.enrollments
 
 
-class HistoryRow(Base):
+class OrmHistoryRow(OrmBase):
     """An event."""
 
     __table__ = tables.enrollment_history
 
 
-class StoredAnswer(Base):
+class OrmStoredAnswer(OrmBase):
     """The outcome of a request."""
 
     __table__ = tables.enrollment_requests
 
 
-class OutboxMessage(Base):
+class OrmOutboxMessage(OrmBase):
     """What somebody is to be told."""
 
     __table__ = tables.outbox
 
 
-async def facts_of(session: AsyncSession, sections: Iterable[Section]) -> dict[int, SectionFacts]:
+async def facts_of(session: AsyncSession, sections: Iterable[OrmSection]) -> dict[int, SectionFacts]:
     """What the rules need to know of some sections, by id."""
     wanted = {one.id: one for one in sections}
     schedules, requisites = tables.course_schedules, tables.prerequisites
@@ -108,7 +108,7 @@ async def facts_of(session: AsyncSession, sections: Iterable[Section]) -> dict[i
             alongside.setdefault(row.course_id, []).append(row.required_course_id)
     terms = {}
     for semester_id in {one.semester_id for one in wanted.values()}:
-        semester = await session.get_one(Semester, semester_id)
+        semester = await session.get_one(OrmSemester, semester_id)
         window = seconds(semester.registration_opens_at), seconds(semester.registration_closes_at)
         terms[semester_id] = Term(semester_id, *window)
     return {
@@ -121,7 +121,7 @@ async def facts_of(session: AsyncSession, sections: Iterable[Section]) -> dict[i
     }  # fmt: skip
 
 
-def record_of(row: Record) -> RegistrationRecord:
+def record_of(row: OrmRecord) -> RegistrationRecord:
     """The row as the rules know it. Lists are copies: the ORM sees a change only in what is assigned."""
     return RegistrationRecord(
         RecordKey(row.student_id, row.semester_id), row.version, row.credits, row.credit_limit,
@@ -131,10 +131,10 @@ def record_of(row: Record) -> RegistrationRecord:
     )  # fmt: skip
 
 
-def enrollment_of(event: SeatTaken | StudentWaitlisted) -> Enrollment:
+def enrollment_of(event: SeatTaken | StudentWaitlisted) -> OrmEnrollment:
     """The row that an event begins."""
     seat = isinstance(event, SeatTaken)
-    return Enrollment(
+    return OrmEnrollment(
         id=event.enrollment_id,
         student_id=event.student_id,
         section_id=event.section_id,

@@ -18,7 +18,7 @@ from allocator.model.outcomes import Outcome
 from api.http import problems
 from api.schemas.enrollments import EnrollRequest
 from api.signin.tokens import AccessTokens, InvalidTokenError
-from bench.peers.answers import Answer, answer_of, problem
+from bench.peers.answers import PeerAnswer, answer_of, problem
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def build_app(tokens: AccessTokens, enroll_one: EnrollOne) -> web.Application:
     return app
 
 
-def _response(answer: Answer) -> web.Response:
+def _response(answer: PeerAnswer) -> web.Response:
     return web.Response(body=answer.body, status=answer.status, content_type=answer.content_type)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.peers.registry import PEERS
 from bench.report.plots import PLOTS, label
-from bench.results import DIRECTORY, read_latest
+from bench.report.results import DIRECTORY, read_latest
 from cluster.cli.common import CommandError
 
 PAGE = DIRECTORY / "report.html"

@@ -14,9 +14,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.contestant import SEATLINE
+from bench.contestants.contestant import SEATLINE
+from bench.measuring.saturation import LADDER
 from bench.peers.registry import PEERS
-from bench.saturation import LADDER
 
 Results = dict[str, Any]
 COLOURS = {

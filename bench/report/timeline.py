@@ -17,7 +17,7 @@ from cluster.cli.common import out
 PANEL_HEIGHT = 1.9
 BLUE, RED, GREY = "#1b6ca8", "#d1495b", "#8c8c8c"
 
-Row = dict[str, float]
+Sample = dict[str, float]
 
 
 def timeline(kept: dict[str, Any]) -> str:
@@ -26,7 +26,7 @@ def timeline(kept: dict[str, Any]) -> str:
     Args:
         kept: as the test leaves it: ``timeline``, a row for each second, and ``measured``, the whole load.
     """
-    rows: list[Row] = kept["timeline"]
+    rows: list[Sample] = kept["timeline"]
     panels = [_nodes, _answers]
     if all("longest_ms" in row for row in rows):
         panels.append(_longest)
@@ -41,7 +41,7 @@ def timeline(kept: dict[str, Any]) -> str:
     return to_svg(figure)
 
 
-def _nodes(axes: Axes, rows: list[Row]) -> None:
+def _nodes(axes: Axes, rows: list[Sample]) -> None:
     times = [row["s"] for row in rows]
     axes.fill_between(times, [row["nodes"] for row in rows], step="post", color=BLUE, alpha=0.15, label="there")
     axes.step(times, [row["members"] for row in rows], where="post", color=BLUE, label="with a section actor")
@@ -52,13 +52,13 @@ def _nodes(axes: Axes, rows: list[Row]) -> None:
     axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
-def _answers(axes: Axes, rows: list[Row]) -> None:
+def _answers(axes: Axes, rows: list[Sample]) -> None:
     rates = [(after["decided"] - before["decided"]) / (after["s"] - before["s"]) for before, after in pairwise(rows)]
     axes.plot([row["s"] for row in rows[1:]], rates, color=BLUE, linewidth=1.0)
     axes.set_ylabel("answers per second")
 
 
-def _longest(axes: Axes, rows: list[Row]) -> None:
+def _longest(axes: Axes, rows: list[Sample]) -> None:
     axes.plot([row["s"] for row in rows], [row["longest_ms"] for row in rows], color=BLUE, linewidth=1.0)
     axes.set_ylabel("longest answer\nof the second, ms")
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cluster.aws.clients import AwsClients
 from cluster.aws.errors import AwsAwayError, AwsError
 from cluster.notifications.notification import NotANotificationError, encode, notification_of
-from persistence.outbox.relay import Message, NotAllSentError
+from persistence.outbox.relay import NotAllSentError, OutboxMessage
 
 SERVICE = "sqs"
 BATCH_MAX = 10
@@ -32,7 +32,7 @@ class SqsSink:
         self._clients = clients
         self._queue_url = queue_url
 
-    async def send(self, messages: Sequence[Message]) -> None:
+    async def send(self, messages: Sequence[OutboxMessage]) -> None:
         """Queue all of ``messages``. Of a student's, those after one that was refused are kept back, for their order.
 
         Raises:
@@ -50,7 +50,7 @@ class SqsSink:
         if len(sending.accepted) < len(messages):
             raise NotAllSentError(sending.accepted, str(sending.error or sending.refusal))
 
-    async def _send_lane(self, lane: Sequence[tuple[Message, str]], sending: _Sending) -> None:
+    async def _send_lane(self, lane: Sequence[tuple[OutboxMessage, str]], sending: _Sending) -> None:
         failed_groups: set[str] = set()
         for start in range(0, len(lane), BATCH_MAX):
             entries = [(one, group) for one, group in lane[start : start + BATCH_MAX] if group not in failed_groups]
@@ -68,7 +68,7 @@ class SqsSink:
                 else:
                     sending.accepted.add(one.id)
 
-    async def _send_batch(self, entries: Sequence[tuple[Message, str]]) -> dict[int, str]:
+    async def _send_batch(self, entries: Sequence[tuple[OutboxMessage, str]]) -> dict[int, str]:
         """Returns: by id, the code of those that were not taken."""
         request = [
             {
@@ -143,7 +143,7 @@ class NotificationQueue:
         return len(answer.get("Successful", ()))
 
 
-def group_of(message: Message) -> str:
+def group_of(message: OutboxMessage) -> str:
     """The student, or the section if it is about nobody in particular."""
     try:
         return str(notification_of(message).student_id)
@@ -151,10 +151,10 @@ def group_of(message: Message) -> str:
         return f"section-{message.event_id.partition(':')[0]}"
 
 
-def _lanes(messages: Sequence[Message]) -> list[list[tuple[Message, str]]]:
+def _lanes(messages: Sequence[OutboxMessage]) -> list[list[tuple[OutboxMessage, str]]]:
     """The messages with their groups, parted so that what is sent at once has no group in common."""
     count = min(LANES_MAX, -(-len(messages) // BATCH_MAX))
-    lanes: list[list[tuple[Message, str]]] = [[] for _ in range(count)]
+    lanes: list[list[tuple[OutboxMessage, str]]] = [[] for _ in range(count)]
     for message in messages:
         group = group_of(message)
         lanes[hash(group) % count].append((message, group))

@@ -17,7 +17,7 @@ from cluster.cli.replay import TOKEN_TTL_S, replays
 from cluster.cli.tokens import Mint, read_students, token_line, write_private
 from cluster.config.secrets import demo_password
 from cluster.config.settings import Environment, Settings, plain_postgres_url, read_settings
-from persistence.imports.report import Progress, no_progress
+from persistence.imports.report import ImportProgress, no_progress
 from persistence.imports.seed.campus import SECTIONS_MAX, STUDENTS_MAX, SeedReport, seed_campus
 
 DEMO_LOGINS_FILE = "demo-logins.txt"
@@ -65,7 +65,13 @@ async def _seed(sections: int, students: int, number: int, demo: bool | None) ->
 
 
 async def _seed_into(
-    settings: Settings, urls: Urls, sections: int, students: int, number: int, demo: bool | None, progress: Progress
+    settings: Settings,
+    urls: Urls,
+    sections: int,
+    students: int,
+    number: int,
+    demo: bool | None,
+    progress: ImportProgress,
 ) -> SeedReport:
     production = settings.env is Environment.PRODUCTION
     if production and demo:

@@ -74,8 +74,8 @@ def database_errors() -> Iterator[None]:
 
 async def forget_cached_catalogue(redis_url: str) -> None:
     """Drop the cached lists of courses, so that a change shows at once. At worst they live out their few minutes."""
-    from persistence.caches.cached_reads import RedisCaches  # noqa: PLC0415
+    from persistence.caches.announcer import RedisAnnouncer  # noqa: PLC0415
 
-    caches = RedisCaches(redis_url)
-    await caches.forget_catalogue()
-    await caches.close()
+    announcer = RedisAnnouncer(redis_url)
+    await announcer.invalidate_catalogue()
+    await announcer.close()

@@ -17,7 +17,7 @@ from cluster.config.settings import Settings, read_settings
 from persistence.imports.formats.itc2019 import read_itc2019, read_solution_alone
 from persistence.imports.formats.ucsd import read_ucsd
 from persistence.imports.load.loader import importing, load
-from persistence.imports.report import ImportReport, Progress
+from persistence.imports.report import ImportProgress, ImportReport
 from persistence.imports.rows import Bundle
 
 imports = typer.Typer(help="Bring a catalogue, and students, in from files. Doing it again changes nothing.")
@@ -87,7 +87,7 @@ def import_itc2019(
         seatline import itc2019 --solution pu-llr-spr17.solution.xml.gz --capacity-factor 0.9
     """
 
-    def read(progress: Progress) -> Bundle:
+    def read(progress: ImportProgress) -> Bundle:
         if instance is None:
             return read_solution_alone(
                 solution, credit_count=credit_count, max_credits=max_credits, capacity_factor=capacity_factor,
@@ -102,7 +102,7 @@ def import_itc2019(
     _import(read, as_json)
 
 
-def _import(read: Callable[[Progress], Bundle], as_json: bool) -> None:
+def _import(read: Callable[[ImportProgress], Bundle], as_json: bool) -> None:
     report = run_async(_read_and_load(read))
     if as_json:
         print_json(report.as_json())
@@ -110,7 +110,7 @@ def _import(read: Callable[[Progress], Bundle], as_json: bool) -> None:
         show_report(report)
 
 
-async def _read_and_load(read: Callable[[Progress], Bundle]) -> ImportReport:
+async def _read_and_load(read: Callable[[ImportProgress], Bundle]) -> ImportReport:
     settings: Settings = read_settings()
     with database_errors(), progress_bars() as progress:
         bundle = read(progress)

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from cluster.cli.common import err
-from persistence.imports.report import Progress as Report
+from persistence.imports.report import ImportProgress
 
 
 @contextlib.contextmanager
-def progress_bars() -> Iterator[Report]:
+def progress_bars() -> Iterator[ImportProgress]:
     """A function to report to: every step gets a bar of its own. Without a terminal nothing is drawn."""
     columns = (TextColumn("{task.description:<20}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, disable=not err.is_terminal) as bars:

@@ -21,7 +21,7 @@ from cluster.config.runfile import read_run_file
 from cluster.config.settings import Settings, read_settings
 from persistence.imports.formats.itc2019 import student_number
 from persistence.imports.formats.itc_files import Solution, read_instance, read_solution
-from persistence.imports.report import ImportFileError, Progress, no_progress
+from persistence.imports.report import ImportFileError, ImportProgress, no_progress
 from persistence.verify import Finding, verify
 
 replays = typer.Typer(help="Send real registrations over HTTP to a running Seatline.")
@@ -88,7 +88,7 @@ async def _replay(
             return report, await run_verify(settings, urls.database_url)
 
 
-def _read(instance: Path | None, solution_path: Path, progress: Progress) -> Solution:
+def _read(instance: Path | None, solution_path: Path, progress: ImportProgress) -> Solution:
     solution = read_solution(solution_path, progress)
     if instance is not None:
         name = read_instance(instance, no_progress).name

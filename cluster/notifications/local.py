@@ -14,7 +14,7 @@ import asyncpg
 
 from cluster.notifications.delivery import Delivery
 from cluster.notifications.notification import NotANotificationError, Notification, notification_of
-from persistence.outbox.relay import LogSink, Message
+from persistence.outbox.relay import LogSink, OutboxMessage
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class LocalSink:
         self._allowance = float(MAILS_BURST)
         self._filled_at = monotonic()
 
-    async def send(self, messages: Sequence[Message]) -> None:
+    async def send(self, messages: Sequence[OutboxMessage]) -> None:
         """Log all of ``messages`` and write mails for some. A mail that cannot be written fails nothing."""
         await self._log.send(messages)
         chosen = [one for message in messages[: self._allowed()] if (one := _read(message)) is not None]
@@ -58,7 +58,7 @@ class LocalSink:
         return int(self._allowance)
 
 
-def _read(message: Message) -> Notification | None:
+def _read(message: OutboxMessage) -> Notification | None:
     try:
         return notification_of(message)
     except NotANotificationError as error:

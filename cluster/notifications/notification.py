@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from persistence.outbox.relay import Message
+from persistence.outbox.relay import OutboxMessage
 
 Topic = Literal["enrolled", "waitlisted", "promoted", "promotion_blocked", "dropped", "section_cancelled"]
 TOPICS: tuple[Topic, ...] = get_args(Topic)
@@ -45,7 +45,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Notification).decode
 
 
-def encode(message: Message) -> str:
+def encode(message: OutboxMessage) -> str:
     """A message of the outbox as it travels through a queue."""
     fields = {"event_id": message.event_id, "topic": message.topic, "payload": msgspec.Raw(message.payload.encode())}
     return _encode(fields).decode()
@@ -65,7 +65,7 @@ def decode(body: str | bytes) -> Notification:
         raise NotANotificationError(f"not JSON: {type(error).__name__}") from None
 
 
-def notification_of(message: Message) -> Notification:
+def notification_of(message: OutboxMessage) -> Notification:
     """A message of the outbox, read directly.
 
     Raises:

@@ -27,7 +27,7 @@ from api.state import METRICS, READINESS, SHEDDER
 from cluster.config.logs import configure_logging, configure_structlog
 from cluster.config.settings import Environment, Settings, sqlalchemy_url
 from cluster.processes.cloud import Cloud
-from persistence.caches.cached_reads import RedisCaches
+from persistence.caches.cached_reads import CachedReads
 from persistence.caches.seat_board import SeatBoard
 from persistence.queries.accounts import AccountQueries
 from persistence.queries.audit import PostgresAuditLog
@@ -148,8 +148,8 @@ class ApiServer:
     async def _make_services(self, opening: AsyncExitStack, cloud: Cloud) -> Services:
         engine = make_engine(sqlalchemy_url(self._database_url), pool_size=POOL_SIZE)
         opening.push_async_callback(engine.dispose)
-        caches = RedisCaches(self._redis_url)
-        opening.push_async_callback(caches.close)
+        cached_reads = CachedReads(self._redis_url)
+        opening.push_async_callback(cached_reads.close)
         limiter = RedisRateLimiter(self._redis_url)
         opening.push_async_callback(limiter.close)
         redis = Redis.from_url(self._redis_url, socket_timeout=1.0, socket_connect_timeout=1.0)
@@ -169,7 +169,7 @@ class ApiServer:
             accounts=AccountQueries(engine),
             refresh_tokens=RefreshTokens(engine),
             audit=PostgresAuditLog(engine),
-            cache=caches,
+            cache=cached_reads,
             rate_limiter=limiter,
             collect_actor_stats=link.collect,
             probes={"postgres": lambda: _ask(engine), "redis": lambda: _ping(redis), "actors": link.ping},

@@ -10,7 +10,7 @@ from allocator.actor import Host
 from allocator.turns.service import Limits, SectionService
 from cluster.config.logs import configure_logging
 from cluster.gateway.wire import WireCodec
-from persistence.caches.cached_reads import RedisCaches
+from persistence.caches.announcer import RedisAnnouncer
 from persistence.redis.lease import RedisLease
 from persistence.store.postgres import PostgresStore
 
@@ -42,13 +42,13 @@ class HostFactory:
         configure_logging(self.log_level)
         store = PostgresStore(self.database_url)
         lease = RedisLease(self.redis_url, name, incarnation, self.lease_ttl_ms)
-        caches = RedisCaches(self.redis_url)
+        announcer = RedisAnnouncer(self.redis_url)
         await lease.start()
-        service = SectionService(f"{name}|{incarnation}", store, lease, caches, SystemClock(), self.limits)
+        service = SectionService(f"{name}|{incarnation}", store, lease, announcer, SystemClock(), self.limits)
 
         async def close() -> None:
             await lease.close()
-            await caches.close()
+            await announcer.close()
             await store.close()
 
         # What is alive now stays alive: keep the collector from looking at it again in every full pass.

@@ -1,1 +1,1 @@
-"""What is kept in memory and Redis so that reads need not ask Postgres, and how a commit keeps it true."""
+"""Reads that do not ask Postgres, from Redis and from memory, and how commits keep them up to date."""

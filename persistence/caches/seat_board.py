@@ -1,11 +1,11 @@
-"""Sections as an API process shows them: read from Postgres once, then kept true by what the section actors publish.
+"""Sections in the memory of an API process: read from Postgres once, then updated by what section actors publish.
 
-Whoever commits a change of seats publishes the new counts before the change is acknowledged (`caches/cached_reads.py`).
-Every API process listens. A reader first sends a PING down the connection on which it listens: Redis answers in order,
-so when the PONG is there, so is everything that was published before the reader came. Students thus read their own
-writes from any process. One PING serves all readers that came before it was sent.
+A section actor publishes the new counts of a section before it acknowledges the change (`caches/announcer.py`),
+and every API process subscribes. Before it answers a reader, a process sends a PING on the connection of its
+subscription: Redis answers in order, so when the PONG arrives, so has everything that was published before the reader
+came. Students thus read their own writes from any process. One PING serves all readers that came before it was sent.
 
-Without Redis nothing is kept, and every reader goes to Postgres.
+Without Redis nothing is kept in memory, and every read goes to Postgres.
 """
 
 from __future__ import annotations
@@ -24,34 +24,19 @@ from redis.exceptions import RedisError
 
 from allocator.model.read_models import SectionView
 from allocator.ports import SeatWrite
+from persistence.caches.keys import channel_of, unpack_seats
 from persistence.queries.gathered_reads import GatheredReads
 from persistence.redis.breaker import PAUSE_MAX_S, PAUSE_MIN_S, TIMEOUT_S
 
 log = logging.getLogger(__name__)
 
-CHANNEL = "seatline:seats:"
-"""And the number of the Redis database: channels, unlike keys, are shared by all databases of a server."""
-
 TTL_S = 30.0
-"""What is not in a change of seats (a room, a teacher) is read again after this."""
+"""A section is read again after this, for what is not in a change of seats: rooms, teachers."""
 KEPT_MAX = 50_000
 CONNECT_TIMEOUT_S = 1.0
 
 ReadSections = Callable[[Sequence[int]], Awaitable[Mapping[int, SectionView]]]
 Passed = Callable[[], object]
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[SeatWrite]).decode
-
-
-def channel_of(redis: Redis) -> str:
-    """Where those who use this database of Redis publish changes of seats."""
-    return f"{CHANNEL}{redis.connection_pool.connection_kwargs.get('db') or 0}"
-
-
-def pack_seats(seats: Sequence[SeatWrite]) -> bytes:
-    """What is published. No seats at all mean that anything may have changed."""
-    return _encode(seats)
 
 
 class _Entry:
@@ -63,32 +48,32 @@ class _Entry:
 
 
 class _Reading:
-    """Sections that are being read, and what is heard of them meanwhile."""
+    """A read from Postgres that is under way, and the changes of its sections that are published meanwhile."""
 
-    __slots__ = ("news", "section_ids", "worth_keeping")
+    __slots__ = ("changes", "is_current", "section_ids")
 
     def __init__(self, section_ids: Sequence[int]) -> None:
         self.section_ids = frozenset(section_ids)
-        self.news: dict[int, SeatWrite] = {}
-        self.worth_keeping = True
+        self.changes: dict[int, SeatWrite] = {}
+        self.is_current = True
 
-    def hear(self, counts: SeatWrite) -> None:
+    def add(self, counts: SeatWrite) -> None:
         if counts.section_id in self.section_ids:
-            known = self.news.get(counts.section_id)
+            known = self.changes.get(counts.section_id)
             if known is None or counts.seq > known.seq:
-                self.news[counts.section_id] = counts
+                self.changes[counts.section_id] = counts
 
 
 class SeatBoard:
-    """Implements ``api.ports.SeatBoard``.
+    """Sections by id, never older than what was acknowledged before they are asked for. Implements the port of the API.
 
     Args:
-        redis_url: where changes are published.
-        read: sections from Postgres by id, as they are now.
+        redis_url: the Redis in which changes are published.
+        read: reads sections from Postgres by id.
     """
 
     def __init__(self, redis_url: str, read: ReadSections) -> None:
-        # The next message comes when it comes: only connecting has a limit.
+        # No timeout for the socket: the next message may come at any time. Only connecting has a limit.
         self._redis = Redis.from_url(
             redis_url, socket_timeout=None, socket_connect_timeout=1.0, protocol=2, driver_info=None
         )
@@ -98,7 +83,7 @@ class SeatBoard:
         self._reads = GatheredReads(self._read_and_keep)
         self._is_live = False
         self._arriving: list[Passed] = []
-        self._asking: list[Passed] = []  # those whose PING is under way
+        self._asking: list[Passed] = []  # readers whose PING is under way
         self._arrived = asyncio.Event()
         self._answered = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name="seat-board")
@@ -106,22 +91,25 @@ class SeatBoard:
     async def section(self, section_id: int) -> SectionView | None:
         """The section as it is now, or later; None if there is none."""
         passed = asyncio.Event()
-        if self._when_all_is_heard(passed.set):
+        if self._when_up_to_date(passed.set):
             await passed.wait()
         entry = self._fresh(section_id)
         return entry.view if entry is not None else await self._reads.get(section_id)
 
     def look(self, section_id: int, tell: Callable[[SectionView | None], None]) -> bool:
-        """The same without a coroutine, if the section is at hand.
+        """The same without a coroutine, if the section is in memory.
 
-        ``tell`` is called once, later, with None if the section is not at hand any more.
+        ``tell`` is called once, later, with the section, or with None if it is not in memory any more.
+
+        Returns:
+            False if the section is not in memory or Redis is away; then ``tell`` is not called.
         """
 
         def passed() -> None:
             entry = self._fresh(section_id)
             tell(None if entry is None else entry.view)
 
-        return self._fresh(section_id) is not None and self._when_all_is_heard(passed)
+        return self._fresh(section_id) is not None and self._when_up_to_date(passed)
 
     async def close(self) -> None:
         """Stop listening."""
@@ -141,18 +129,18 @@ class SeatBoard:
             found = await self._read(section_ids)
         finally:
             self._readings.remove(reading)
-        if self._is_live and reading.worth_keeping:  # else changes may have gone by unheard
+        if self._is_live and reading.is_current:  # else changes may have been missed
             if len(self._entries) >= KEPT_MAX:
                 self._entries.clear()
             for section_id, view in found.items():
-                news = reading.news.get(section_id)
-                self._entries[section_id] = _Entry(view if news is None else _newer(view, news))
+                change = reading.changes.get(section_id)
+                self._entries[section_id] = _Entry(view if change is None else _newer(view, change))
         return found
 
-    # Listening
+    # The subscription
 
-    def _when_all_is_heard(self, passed: Passed) -> bool:
-        """Call ``passed`` when everything that was published before now is here; False if nobody listens."""
+    def _when_up_to_date(self, passed: Passed) -> bool:
+        """Call ``passed`` when everything that was published before now has arrived; False if nothing is subscribed."""
         if self._is_live:
             self._arriving.append(passed)
             self._arrived.set()
@@ -162,39 +150,39 @@ class SeatBoard:
         pause_s = 0.0
         while True:
             try:
-                await self._listen_and_ask()
+                await self._listen_and_ping()
             except* (RedisError, OSError, TimeoutError) as errors:
                 if self._is_live or not pause_s:
-                    log.warning("changes of seats are not heard, sections are read from Postgres: %r", errors)
+                    log.warning("not subscribed to changes of seats, sections are read from Postgres: %r", errors)
                 pause_s = PAUSE_MIN_S if self._is_live else min(max(pause_s * 2, PAUSE_MIN_S), PAUSE_MAX_S)
-            except* Exception:  # a bug, here or in the client library, that must not be the end of listening
-                log.exception("changes of seats are not heard, sections are read from Postgres")
+            except* Exception:  # a bug, here or in the client library, must not end the subscription for good
+                log.exception("not subscribed to changes of seats, sections are read from Postgres")
                 pause_s = PAUSE_MAX_S
             finally:
-                self._begin_anew(is_live=False)
+                self._start_over(is_live=False)
             await asyncio.sleep(pause_s)
 
-    async def _listen_and_ask(self) -> None:
+    async def _listen_and_ping(self) -> None:
         async with self._redis.pubsub() as pubsub:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await pubsub.subscribe(channel_of(self._redis))
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._listen(pubsub))
-                both.create_task(self._ask(pubsub))
+                both.create_task(self._ping(pubsub))
 
     async def _listen(self, pubsub: PubSub) -> None:
         async for message in pubsub.listen():
             match message["type"]:
                 case "message":
-                    self._hear(message["data"])
+                    self._apply(message["data"])
                 case "pong":
                     self._pass_all()
                     self._answered.set()
                 case "subscribe":  # the first time, or after a connection was lost, and messages with it
-                    self._begin_anew(is_live=True)
+                    self._start_over(is_live=True)
         raise ConnectionError("the subscription ended")
 
-    async def _ask(self, pubsub: PubSub) -> None:
+    async def _ping(self, pubsub: PubSub) -> None:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
@@ -204,27 +192,27 @@ class SeatBoard:
                 await pubsub.ping()
                 await self._answered.wait()
 
-    def _hear(self, packed: bytes) -> None:
+    def _apply(self, packed: bytes) -> None:
         try:
-            seats = _decode(packed)
+            seats = unpack_seats(packed)
         except msgspec.DecodeError:
-            log.exception("what was published as changes of seats is none")
+            log.exception("a message on the channel of seats cannot be read")
             seats = []
         if not seats:
-            self._begin_anew(is_live=self._is_live)
+            self._start_over(is_live=self._is_live)
         for counts in seats:
             entry = self._entries.get(counts.section_id)
             if entry is not None:
                 entry.view = _newer(entry.view, counts)
-            for reading in self._readings:  # also if something is kept: it may have expired, and this will replace it
-                reading.hear(counts)
+            for reading in self._readings:  # also with an entry: it may have expired, and the read will replace it
+                reading.add(counts)
 
-    def _begin_anew(self, *, is_live: bool) -> None:
-        """Something may have gone by unheard: what was kept is forgotten, and who waits looks for themselves."""
+    def _start_over(self, *, is_live: bool) -> None:
+        """Changes may have been missed: drop what is in memory, and let waiting readers go to Postgres."""
         self._is_live = is_live
         self._entries.clear()
         for reading in self._readings:
-            reading.worth_keeping = False
+            reading.is_current = False
         self._pass_all()
         arriving, self._arriving = self._arriving, []
         _call_all(arriving)
@@ -238,8 +226,8 @@ def _call_all(waiting: list[Passed]) -> None:
     for passed in waiting:
         try:
             passed()
-        except Exception:  # a bug, but it must not keep the others waiting
-            log.exception("a reader could not be told")
+        except Exception:  # a bug, but the other readers must get their answers
+            log.exception("a reader could not be answered")
 
 
 def _newer(view: SectionView, counts: SeatWrite) -> SectionView:

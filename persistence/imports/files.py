@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from persistence.imports.report import ImportFileError, Progress
+from persistence.imports.report import ImportFileError, ImportProgress
 
 GZIP_MAGIC = b"\x1f\x8b"
 FILE_BYTES_MAX = 512 * 1024 * 1024
@@ -18,7 +18,7 @@ FILE_BYTES_MAX = 512 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 
 
-def read_chunks(path: Path, progress: Progress, bytes_max: int = FILE_BYTES_MAX) -> Iterator[bytes]:
+def read_chunks(path: Path, progress: ImportProgress, bytes_max: int = FILE_BYTES_MAX) -> Iterator[bytes]:
     """The content of ``path``, unpacked if it is gzip, in chunks.
 
     Raises:
@@ -54,7 +54,7 @@ def _read(stream: BinaryIO, path: Path) -> bytes:
         raise ImportFileError(f"{path}: broken gzip: {error}") from error
 
 
-def read_lines(path: Path, progress: Progress, line_bytes_max: int = CHUNK_BYTES) -> Iterator[tuple[int, bytes]]:
+def read_lines(path: Path, progress: ImportProgress, line_bytes_max: int = CHUNK_BYTES) -> Iterator[tuple[int, bytes]]:
     """Lines of ``path`` with their numbers, from 1, without their ends.
 
     Raises:

@@ -15,7 +15,7 @@ CAPACITY_MAX = 1_000_000
 MINUTES_PER_DAY = 1440
 
 
-class Semester(NamedTuple):
+class SemesterRow(NamedTuple):
     """A term. Its window is set when it is made and never by a later import: it is the registrar's."""
 
     code: str
@@ -26,25 +26,25 @@ class Semester(NamedTuple):
     closes_at: datetime | None = None
 
 
-class Department(NamedTuple):
+class DepartmentRow(NamedTuple):
     code: str
     name: str
 
 
-class Major(NamedTuple):
+class MajorRow(NamedTuple):
     code: str
     department: str
     name: str
 
 
-class Course(NamedTuple):
+class CourseRow(NamedTuple):
     code: str
     department: str
     title: str
     description: str = ""
 
 
-class Requisite(NamedTuple):
+class RequisiteRow(NamedTuple):
     """``kind`` is ``prerequisite`` or ``corequisite``; ``min_grade`` in tenths of a grade point."""
 
     course: str
@@ -53,12 +53,12 @@ class Requisite(NamedTuple):
     min_grade: int | None
 
 
-class Room(NamedTuple):
+class RoomRow(NamedTuple):
     code: str
     capacity: int | None = None
 
 
-class WeeklyMeeting(NamedTuple):
+class MeetingRow(NamedTuple):
     """``weekday`` 0 is Monday; minutes from midnight, the end exclusive; ``weeks`` bit 0 is the first week of term."""
 
     weekday: int
@@ -68,7 +68,7 @@ class WeeklyMeeting(NamedTuple):
     room: str | None = None
 
 
-class Section(NamedTuple):
+class SectionRow(NamedTuple):
     """``source_key`` is its id in the source, unique in the semester; ``line`` is where it stands there."""
 
     line: int
@@ -78,12 +78,12 @@ class Section(NamedTuple):
     component: str
     credits: int
     capacity: int
-    meetings: tuple[WeeklyMeeting, ...] = ()
+    meetings: tuple[MeetingRow, ...] = ()
     waitlist_limit: int | None = None
     teacher: str | None = None
 
 
-class Person(NamedTuple):
+class PersonRow(NamedTuple):
     """Somebody with a login. ``role`` is ``student``, ``teacher`` or ``admin``; no hash means no login by password."""
 
     email: str
@@ -92,14 +92,14 @@ class Person(NamedTuple):
     password_hash: str | None = None
 
 
-class Student(NamedTuple):
+class StudentRow(NamedTuple):
     number: str
-    person: Person
+    person: PersonRow
     major: str | None = None
     class_year: int | None = None
 
 
-class Record(NamedTuple):
+class RecordRow(NamedTuple):
     """A student's registration record as it begins. ``completed`` maps course codes to grades in tenths of a point."""
 
     number: str
@@ -114,21 +114,21 @@ class Record(NamedTuple):
 class Bundle:
     """Everything of one import. ``refusals`` and ``notes`` of the reading go into the report."""
 
-    semester: Semester
-    departments: list[Department] = field(default_factory=list)
-    majors: list[Major] = field(default_factory=list)
-    courses: list[Course] = field(default_factory=list)
-    requisites: list[Requisite] = field(default_factory=list)
-    rooms: list[Room] = field(default_factory=list)
-    sections: list[Section] = field(default_factory=list)
-    staff: list[Person] = field(default_factory=list)
-    students: list[Student] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
+    semester: SemesterRow
+    departments: list[DepartmentRow] = field(default_factory=list)
+    majors: list[MajorRow] = field(default_factory=list)
+    courses: list[CourseRow] = field(default_factory=list)
+    requisites: list[RequisiteRow] = field(default_factory=list)
+    rooms: list[RoomRow] = field(default_factory=list)
+    sections: list[SectionRow] = field(default_factory=list)
+    staff: list[PersonRow] = field(default_factory=list)
+    students: list[StudentRow] = field(default_factory=list)
+    records: list[RecordRow] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     remarks: list[str] = field(default_factory=list)
 
-    def add_section(self, section: Section) -> bool:
+    def add_section(self, section: SectionRow) -> bool:
         """Add a section, or refuse it with its line if the tables could not hold it.
 
         Returns:
@@ -142,7 +142,7 @@ class Bundle:
         return False
 
 
-def reason_against(section: Section, weeks: int) -> str | None:
+def reason_against(section: SectionRow, weeks: int) -> str | None:
     """Why ``section`` cannot be stored in a semester of so many weeks; None if it can."""
     for name, text in (("id", section.source_key), ("course", section.course), ("code", section.code)):
         if not text or "\0" in text:
@@ -158,7 +158,7 @@ def reason_against(section: Section, weeks: int) -> str | None:
     return None
 
 
-def _reason_against_meeting(meeting: WeeklyMeeting, weeks: int) -> str | None:
+def _reason_against_meeting(meeting: MeetingRow, weeks: int) -> str | None:
     if not 0 <= meeting.weekday <= 6:
         return f"weekday {meeting.weekday} is not between 0 and 6"
     if not 0 <= meeting.start_minute < meeting.end_minute <= MINUTES_PER_DAY:

@@ -31,7 +31,7 @@ FORGET = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
 NOTE_FAILURE = "UPDATE outbox SET attempts = least(attempts + 1, 32767) WHERE id = ANY($1::bigint[])"
 
 
-class Message(NamedTuple):
+class OutboxMessage(NamedTuple):
     """One message. ``event_id`` is the same in every delivery; ``payload`` is JSON."""
 
     id: int
@@ -56,7 +56,7 @@ class NotAllSentError(Exception):
 class Sink(Protocol):
     """Where messages go."""
 
-    async def send(self, messages: Sequence[Message]) -> None:
+    async def send(self, messages: Sequence[OutboxMessage]) -> None:
         """Deliver all of ``messages``.
 
         Raises:
@@ -67,7 +67,7 @@ class Sink(Protocol):
 class LogSink:
     """Delivers to the log: what went by, never to whom or what it says."""
 
-    async def send(self, messages: Sequence[Message]) -> None:
+    async def send(self, messages: Sequence[OutboxMessage]) -> None:
         """One line for the batch, and at DEBUG one for each message."""
         topics = Counter(message.topic for message in messages)
         counts = ", ".join(f"{topic} {count}" for topic, count in sorted(topics.items()))
@@ -123,7 +123,7 @@ class OutboxRelay:
         ids: list[int] = []
         try:
             async with connection.transaction():
-                messages = [Message(*row) for row in await connection.fetch(TAKE, self._batch_max)]
+                messages = [OutboxMessage(*row) for row in await connection.fetch(TAKE, self._batch_max)]
                 if not messages:
                     return 0
                 ids = [message.id for message in messages]
@@ -139,7 +139,7 @@ class OutboxRelay:
             raise
         return len(ids)
 
-    async def _send(self, messages: Sequence[Message]) -> NotAllSentError | None:
+    async def _send(self, messages: Sequence[OutboxMessage]) -> NotAllSentError | None:
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await self._sink.send(messages)

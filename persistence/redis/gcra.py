@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Verdict(NamedTuple):
+class HitResult(NamedTuple):
     """The new tat, and how many seconds to wait before another try (None: allowed)."""
 
     tat: float
     wait_s: float | None
 
 
-def hit(tat: float | None, now: float, rate_per_s: float, burst: int) -> Verdict:
+def hit(tat: float | None, now: float, rate_per_s: float, burst: int) -> HitResult:
     """Take one hit at ``now``.
 
     Args:
@@ -31,8 +31,8 @@ def hit(tat: float | None, now: float, rate_per_s: float, burst: int) -> Verdict
     # Compared as differences: added to a time they would be rounded, and a first hit could be refused.
     wait_s = (start - now) - (burst - 1) * interval
     if wait_s > 0:
-        return Verdict(start, wait_s)
-    return Verdict(start + interval, None)
+        return HitResult(start, wait_s)
+    return HitResult(start + interval, None)
 
 
 # KEYS: the bucket. ARGV: interval in us, burst. Returns the wait in us, or -1. Times are whole microseconds, which

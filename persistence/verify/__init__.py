@@ -12,7 +12,7 @@ from functools import partial
 import asyncpg
 
 from allocator.model.section import SectionState
-from persistence.verify.findings import Check, Checked, Finding, Offences, Progress
+from persistence.verify.findings import Check, Checked, CheckProgress, Finding, Offences
 from persistence.verify.history import check_replay
 from persistence.verify.memory import check_memory
 from persistence.verify.statements import STATEMENTS, run_statement
@@ -36,7 +36,7 @@ async def verify(
     memory: Memory | None = None,
     *,
     live: bool = False,
-    progress: Progress | None = None,
+    progress: CheckProgress | None = None,
     replayed: Callable[[int], None] | None = None,
 ) -> list[Finding]:
     """Check everything.

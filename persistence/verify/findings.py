@@ -11,7 +11,7 @@ import asyncpg
 ROWS_MAX = 20
 """Rows kept of a finding; the total says how many there are."""
 
-Row = dict[str, Any]
+FindingRow = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Finding:
     invariant: str
     title: str
     total: int
-    rows: list[Row]
+    rows: list[FindingRow]
 
 
 class Checked(NamedTuple):
@@ -34,7 +34,7 @@ class Checked(NamedTuple):
     note: str | None
 
 
-Progress = Callable[[Checked], None]
+CheckProgress = Callable[[Checked], None]
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Offences:
     invariant: str
     title: str
     total: int = 0
-    rows: list[Row] = field(default_factory=list)
+    rows: list[FindingRow] = field(default_factory=list)
     note: str | None = None
 
     def add(self, **row: Any) -> None:

@@ -23,7 +23,7 @@ from cluster.notifications.mailers import MailerAwayError
 from cluster.notifications.notification import decode, encode
 from cluster.notifications.render import Renderer
 from cluster.notifications.worker import Worker
-from persistence.outbox.relay import Message, NotAllSentError, OutboxRelay
+from persistence.outbox.relay import NotAllSentError, OutboxMessage, OutboxRelay
 from tests.aws.conftest import REGION, SENDER, Aws
 from tests.running import ask, drop, enroll, make_service, running
 from tests.worlds import PostgresWorld, monday
@@ -152,7 +152,7 @@ async def test_what_happens_to_enrolments_is_mailed_in_order_and_in_the_students
 async def test_a_message_that_is_sent_twice_is_queued_once(
     campus: PostgresWorld, clients: AwsClients, queue_url: str, aws: Aws
 ) -> None:
-    message = Message(1, "7:1", "enrolled", '{"student_id":1,"section_id":7}')
+    message = OutboxMessage(1, "7:1", "enrolled", '{"student_id":1,"section_id":7}')
     sink = SqsSink(clients, queue_url)
     await sink.send([message])
     await sink.send([message])
@@ -164,7 +164,7 @@ async def test_a_message_that_is_delivered_twice_is_mailed_once_whichever_worker
 ) -> None:
     section_id, student_id = await campus.add_section(5), await named(campus, "Ada")
     payload = f'{{"student_id":{student_id},"section_id":{section_id}}}'
-    body = encode(Message(1, f"{section_id}:2", "enrolled", payload))
+    body = encode(OutboxMessage(1, f"{section_id}:2", "enrolled", payload))
     for copy in range(3):
         aws.client("sqs").send_message(
             QueueUrl=queue_url, MessageBody=body, MessageGroupId=str(copy), MessageDeduplicationId=str(copy)
@@ -231,7 +231,7 @@ async def test_what_cannot_be_read_stays_for_the_dead_letters_and_holds_up_nobod
         aws.client("sqs").send_message(
             QueueUrl=queue_url, MessageBody=body, MessageGroupId=f"bad-{number}", MessageDeduplicationId=str(number)
         )
-    good = Message(1, f"{section_id}:2", "enrolled", f'{{"student_id":{student_id},"section_id":{section_id}}}')
+    good = OutboxMessage(1, f"{section_id}:2", "enrolled", f'{{"student_id":{student_id},"section_id":{section_id}}}')
     await SqsSink(clients, queue_url).send([good])
     assert await make_worker().work_once() == 1
     assert sent.subjects() == ["Enrolled"]
@@ -389,7 +389,7 @@ async def test_the_messages_of_many_students_go_out_side_by_side_each_students_i
 ) -> None:
     queue_url = aws.make_queue()
     messages = [
-        Message(number, f"9:{number}", "enrolled", f'{{"student_id":{1 + number % 7},"section_id":9}}')
+        OutboxMessage(number, f"9:{number}", "enrolled", f'{{"student_id":{1 + number % 7},"section_id":9}}')
         for number in range(1, 71)
     ]
     await SqsSink(clients, queue_url).send(messages)

@@ -12,7 +12,7 @@ import pytest
 
 from cluster.aws.clients import AwsClients
 from cluster.aws.queue import SqsSink
-from persistence.outbox.relay import Message
+from persistence.outbox.relay import OutboxMessage
 from tests.aws.conftest import CREDENTIALS, REGION, Aws
 from tests.worlds import PostgresWorld
 
@@ -30,7 +30,7 @@ async def test_it_mails_what_is_in_the_queue_and_stops_when_told(
         student_id,
     )
     payload = f'{{"student_id":{student_id},"section_id":{section_id}}}'
-    await SqsSink(clients, queue_url).send([Message(1, f"{section_id}:2", "enrolled", payload)])
+    await SqsSink(clients, queue_url).send([OutboxMessage(1, f"{section_id}:2", "enrolled", payload)])
 
     process = await asyncio.create_subprocess_exec(
         SEATLINE,

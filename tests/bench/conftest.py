@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.stand import Stand
+from bench.contestants.testbed import Testbed
 from cluster.embedded import EmbeddedServices
 
 FIRST_REDIS_DATABASE = 8
@@ -16,16 +16,16 @@ FIRST_REDIS_DATABASE = 8
 
 
 @pytest.fixture
-def stand(services: EmbeddedServices, short_tmp: Path) -> Stand:
+def testbed(services: EmbeddedServices, short_tmp: Path) -> Testbed:
     """A stand whose services go on after the test."""
     home = short_tmp / f"bench-{uuid.uuid4().hex[:8]}"
     home.mkdir()
-    return Stand(home, services, "a secret of at least thirty-two bytes", FIRST_REDIS_DATABASE)
+    return Testbed(home, services, "a secret of at least thirty-two bytes", FIRST_REDIS_DATABASE)
 
 
 @pytest.fixture
-async def own_database(stand: Stand, template: str) -> AsyncIterator[str]:
+async def own_database(testbed: Testbed, template: str) -> AsyncIterator[str]:
     """A migrated database for one test."""
     name = f"bench_{uuid.uuid4().hex[:12]}"
-    yield await stand.clone(name, template)
-    await stand.drop(name)
+    yield await testbed.clone(name, template)
+    await testbed.drop(name)

@@ -6,17 +6,19 @@ from collections import Counter
 
 import pytest
 
-from bench.demand import SLOTS, Demand, pairs_of, slot_of
+from bench.demand.bench_term import meetings_of
+from bench.demand.draw import SLOTS, Demand, pairs_of, slot_of
+from bench.demand.rush import SECTIONS, RecordedRequests, Rush
+from bench.demand.workloads import CHURN_SEATS, WORKLOADS, Churn, DemandPlan
 from bench.peers.registry import RAY_SECTIONS
-from bench.spike import SECTIONS, Recorded, Rush
-from bench.term import meetings_of
-from bench.workloads import CHURN_SEATS, WORKLOADS, Churn, Plan
 
 NAMES = ["uniform", "zipf_0.99", "zipf_1.5", "zipf_2.0", "hot", "mixed"]
 
 
-def make_plan() -> Plan:
-    return Plan([WORKLOADS[name] for name in NAMES], rounds=3, per_round=900, sections=100, few=RAY_SECTIONS, seed=3)
+def make_plan() -> DemandPlan:
+    return DemandPlan(
+        [WORKLOADS[name] for name in NAMES], rounds=3, per_round=900, sections=100, few=RAY_SECTIONS, seed=3
+    )
 
 
 def test_slots_do_not_meet_at_one_time() -> None:
@@ -94,7 +96,7 @@ def test_a_rush_has_sections_of_its_own_in_each_round() -> None:
 
 @pytest.mark.parametrize(("seated", "share"), [("110", 0.0), ("011", 1.0), ("101", 0.5)])
 def test_fairness_counts_whom_a_later_one_passed(seated: str, share: float) -> None:
-    rush = Recorded([b"request"] * 3, [5, 5, 5])
+    rush = RecordedRequests([b"request"] * 3, [5, 5, 5])
     for number in (2, 0, 1):  # the order of the answers does not count
         body = b'{"status":"enrolled"}' if seated[number] == "1" else b'{"status":"waitlisted"}'
         rush.answered(number, 201, body)

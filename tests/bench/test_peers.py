@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import pytest
 
 from api.signin.tokens import AccessTokens
-from bench.contestant import SEATLINE, Contestant, start_peer, start_seatline
+from bench.contestants.contestant import SEATLINE, Contestant, start_peer, start_seatline
+from bench.contestants.testbed import Testbed
 from bench.peers.registry import PEERS
-from bench.stand import Stand
 from persistence.verify import verify
 from tests.acceptance.seatline import Answer, Client
 from tests.worlds import PostgresWorld, monday
@@ -55,13 +55,13 @@ class Campus:
 
 
 @contextlib.asynccontextmanager
-async def running(name: str, stand: Stand, campus: Campus) -> AsyncIterator[Contestant]:
+async def running(name: str, testbed: Testbed, campus: Campus) -> AsyncIterator[Contestant]:
     """Seatline or a peer, on the campus."""
     url = campus.world.database_url
     starting = (
-        start_seatline(stand, url)
+        start_seatline(testbed, url)
         if name == SEATLINE
-        else start_peer(stand, PEERS[name], url, list(campus.sections.values()))
+        else start_peer(testbed, PEERS[name], url, list(campus.sections.values()))
     )
     async with starting as contestant:
         yield contestant
@@ -70,11 +70,11 @@ async def running(name: str, stand: Stand, campus: Campus) -> AsyncIterator[Cont
 @pytest.mark.services
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", [SEATLINE, *DECIDING])
-async def test_it_decides_as_it_should(name: str, stand: Stand, own_database: str) -> None:
+async def test_it_decides_as_it_should(name: str, testbed: Testbed, own_database: str) -> None:
     campus = await Campus.create(own_database)
     try:
-        async with running(name, stand, campus) as contestant:
-            tokens = AccessTokens(stand.jwt_secret, 3600)
+        async with running(name, testbed, campus) as contestant:
+            tokens = AccessTokens(testbed.jwt_secret, 3600)
             async with Client(f"http://127.0.0.1:{contestant.target.port}", tokens) as client:
                 await check_one_by_one(client, campus)
                 await check_a_race(client, campus)

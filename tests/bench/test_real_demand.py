@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import real_demand
-from bench.real_demand import PASSES, course_requests, data_file, open_seats, registration_curve
-from bench.replays import CurveSource, Ids, Tallied
+from bench.demand import real_demand
+from bench.demand.real_demand import PASSES, course_requests, data_file, open_seats, registration_curve
+from bench.demand.registration_days import CurveSource, Ids
+from bench.load.sources import RetriedRequests
 from persistence.imports.formats.itc_files import read_instance
 from persistence.imports.report import no_progress
 
@@ -54,7 +55,7 @@ def test_a_file_that_is_not_there_is_none(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_what_was_shed_or_lost_is_sent_again() -> None:
-    tallied = Tallied(deque([(0, b"first"), (1, b"second")]))
+    tallied = RetriedRequests(deque([(0, b"first"), (1, b"second")]))
     assert tallied.take() == (0, b"first")
     assert tallied.take() == (1, b"second")
     assert tallied.take() is None

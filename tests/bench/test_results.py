@@ -13,16 +13,15 @@ import orjson
 import psutil
 import pytest
 
-from bench import results
 from bench.commands.nodes import summary_of
-from bench.contestant import SEATLINE
-from bench.cpu import tree_cpu_s, tree_memory_bytes
-from bench.machine import FSYNC_LINE
-from bench.measured import Measured
-from bench.report import page
+from bench.contestants.contestant import SEATLINE
+from bench.contestants.process_usage import tree_cpu_s, tree_memory_bytes
+from bench.demand.workloads import WORKLOADS
+from bench.load.measured import Measured
+from bench.measuring.rounds import medians, ratios
+from bench.report import page, results
+from bench.report.provenance import FSYNC_LINE
 from bench.report.timeline import timeline
-from bench.rounds import medians, ratios
-from bench.workloads import WORKLOADS
 from cluster.cli.common import CommandError
 
 UNIFORM = WORKLOADS["uniform"]

@@ -11,9 +11,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from bench.load import Load, Measured
-from bench.measured import is_failure
-from bench.replays import DAYS, Ids, Tallied
+from bench.demand.registration_days import DAYS, Ids
+from bench.load.generator import LoadGenerator
+from bench.load.measured import Measured, is_failure
+from bench.load.sources import RetriedRequests
 from cluster.clients.http import Target
 from cluster.config.secrets import jwt_secret
 from cluster.config.settings import Settings
@@ -69,7 +70,7 @@ async def test_it_grows_and_shrinks_while_a_term_registers(
         arrivals = [*shape(total), *retries()]
         days = f"{QUIET_S:.0f} s quiet, {RUSH_S:.0f} s rush, {AFTER_S:.0f} s quiet"
         report.injected.append(f"{total:,} requests of {TERM}: {days}")
-        rush = Load(
+        rush = LoadGenerator(
             Target.of(stand.seatline.url), source, connections=256, warmup_s=0.0, seconds=600.0, arrivals=arrivals
         )
         async with stand.seatline.client() as client:
@@ -123,7 +124,7 @@ def shrunk_at(rows: list[dict[str, float]], total: int) -> float | None:
 class Timeline:
     """What there was, every second."""
 
-    def __init__(self, client: Client, source: Tallied, measured: Measured) -> None:
+    def __init__(self, client: Client, source: RetriedRequests, measured: Measured) -> None:
         self._client = client
         self._source = source
         self._latencies_s = measured.latencies_s

@@ -16,15 +16,15 @@ from persistence.imports.load.loader import LOADED_TABLES, importing, load
 from persistence.imports.report import ImportFileError, ImportReport
 from persistence.imports.rows import (
     Bundle,
-    Course,
-    Department,
-    Person,
-    Record,
-    Room,
-    Section,
-    Semester,
-    Student,
-    WeeklyMeeting,
+    CourseRow,
+    DepartmentRow,
+    MeetingRow,
+    PersonRow,
+    RecordRow,
+    RoomRow,
+    SectionRow,
+    SemesterRow,
+    StudentRow,
 )
 from persistence.imports.seed.campus import DEMO_LOGINS, HASHER, seed_campus
 from persistence.store.postgres import PostgresStore
@@ -33,8 +33,8 @@ from tests.running import ask, enroll, make_service, running
 
 pytestmark = pytest.mark.services
 
-MONDAY = WeeklyMeeting(0, 540, 590, 0b111, "Room 1")
-TUESDAY = WeeklyMeeting(1, 540, 590, 0b111, None)
+MONDAY = MeetingRow(0, 540, 590, 0b111, "Room 1")
+TUESDAY = MeetingRow(1, 540, 590, 0b111, None)
 
 
 @pytest.fixture
@@ -43,24 +43,24 @@ async def connection(fresh_database_url: str) -> AsyncIterator[Any]:
         yield opened
 
 
-def bundle(*sections: Section, students: int = 3, credit_limit: int = 12) -> Bundle:
+def bundle(*sections: SectionRow, students: int = 3, credit_limit: int = 12) -> Bundle:
     made = Bundle(
-        Semester("T1", "Term", 3),
-        departments=[Department("AAA", "Things")],
-        courses=[Course("AAA 1", "AAA", "One"), Course("AAA 2", "AAA", "Two")],
-        rooms=[Room("Room 1", 50)],
+        SemesterRow("T1", "Term", 3),
+        departments=[DepartmentRow("AAA", "Things")],
+        courses=[CourseRow("AAA 1", "AAA", "One"), CourseRow("AAA 2", "AAA", "Two")],
+        rooms=[RoomRow("Room 1", 50)],
     )
     for section in sections:
         assert made.add_section(section)
     for number in range(1, students + 1):
-        person = Person(f"s{number}@x.example", f"S {number}", "student")
-        made.students.append(Student(f"N{number}", person))
-        made.records.append(Record(f"N{number}", credit_limit, {"AAA 1": 30}))
+        person = PersonRow(f"s{number}@x.example", f"S {number}", "student")
+        made.students.append(StudentRow(f"N{number}", person))
+        made.records.append(RecordRow(f"N{number}", credit_limit, {"AAA 1": 30}))
     return made
 
 
-def section(key: str, capacity: int = 2, *meetings: WeeklyMeeting, course: str = "AAA 2") -> Section:
-    return Section(1, key, course, f"A{key}", "lecture", 4, capacity, meetings)
+def section(key: str, capacity: int = 2, *meetings: MeetingRow, course: str = "AAA 2") -> SectionRow:
+    return SectionRow(1, key, course, f"A{key}", "lecture", 4, capacity, meetings)
 
 
 def counts(report: ImportReport, kind: str) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ from cluster.notifications.local import MAILS_BURST, LocalSink
 from cluster.notifications.mailers import FileMailer
 from cluster.notifications.render import Renderer
 from cluster.notifications.wiring import mail_directory, outbox_sink
-from persistence.outbox.relay import LogSink, Message, OutboxRelay
+from persistence.outbox.relay import LogSink, OutboxMessage, OutboxRelay
 from tests.running import ask, enroll, make_service, running
 from tests.worlds import PostgresWorld
 
@@ -42,7 +42,7 @@ def files(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-async def messages(campus: PostgresWorld, count: int) -> list[Message]:
+async def messages(campus: PostgresWorld, count: int) -> list[OutboxMessage]:
     section_id, student_id = await campus.add_section(5), await campus.add_student()
     await campus.connection.execute(
         "UPDATE users SET name = 'Ada', email = $2 WHERE id = (SELECT user_id FROM students WHERE id = $1)",
@@ -50,7 +50,7 @@ async def messages(campus: PostgresWorld, count: int) -> list[Message]:
         f"ada{student_id}@campus.example",
     )
     payload = f'{{"student_id":{student_id},"section_id":{section_id}}}'
-    return [Message(number, f"{section_id}:{number}", "enrolled", payload) for number in range(1, count + 1)]
+    return [OutboxMessage(number, f"{section_id}:{number}", "enrolled", payload) for number in range(1, count + 1)]
 
 
 async def test_an_enrolment_becomes_a_mail_in_the_home_and_a_line_without_personal_data(

@@ -11,7 +11,7 @@ from contextlib import suppress
 import asyncpg
 import pytest
 
-from persistence.outbox.relay import LogSink, Message, NotAllSentError, OutboxRelay
+from persistence.outbox.relay import LogSink, NotAllSentError, OutboxMessage, OutboxRelay
 
 pytestmark = pytest.mark.services
 
@@ -24,7 +24,7 @@ class Received:
         self.failures_left = 0
         self.delay_s = delay_s
 
-    async def send(self, messages: Sequence[Message]) -> None:
+    async def send(self, messages: Sequence[OutboxMessage]) -> None:
         await asyncio.sleep(self.delay_s)
         if self.failures_left:
             self.failures_left -= 1
@@ -39,7 +39,7 @@ class Crash(BaseException):
 class DiesAfterSending(Received):
     """The process dies when the messages are out, but not deleted yet."""
 
-    async def send(self, messages: Sequence[Message]) -> None:
+    async def send(self, messages: Sequence[OutboxMessage]) -> None:
         await super().send(messages)
         raise Crash
 
@@ -137,7 +137,7 @@ class TakesEverySecond(Received):
 
     is_mended = False
 
-    async def send(self, messages: Sequence[Message]) -> None:
+    async def send(self, messages: Sequence[OutboxMessage]) -> None:
         taken = [one for one in messages if self.is_mended or int(one.event_id.partition(":")[2]) % 2 == 0]
         await super().send(taken)
         if len(taken) < len(messages):
@@ -198,9 +198,9 @@ async def test_a_lost_connection_is_made_again(database: asyncpg.Connection, dat
 
 async def test_the_log_says_what_but_not_to_whom(caplog: pytest.LogCaptureFixture) -> None:
     messages = [
-        Message(1, "7:1", "enrolled", '{"email": "somebody@example.edu"}'),
-        Message(2, "7:2", "dropped", "{}"),
-        Message(3, "8:1", "enrolled", "{}"),
+        OutboxMessage(1, "7:1", "enrolled", '{"email": "somebody@example.edu"}'),
+        OutboxMessage(2, "7:2", "dropped", "{}"),
+        OutboxMessage(3, "8:1", "enrolled", "{}"),
     ]
     with caplog.at_level(logging.DEBUG, "persistence.outbox.relay"):
         await LogSink().send(messages)

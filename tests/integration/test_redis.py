@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 
-from persistence.caches.cached_reads import COURSES, ENROLLMENTS, TOMBSTONE, RedisCaches
+from persistence.caches.announcer import RedisAnnouncer
+from persistence.caches.cached_reads import CachedReads
+from persistence.caches.keys import COURSES, ENROLLMENTS, TOMBSTONE
 from persistence.redis import gcra
 from persistence.redis.breaker import TIMEOUT_S
 from persistence.redis.lease import RedisLease, dead_key
@@ -38,12 +40,21 @@ async def leasing(
 
 
 @asynccontextmanager
-async def caching(redis_url: str, timeout_s: float = PATIENT_S) -> AsyncIterator[RedisCaches]:
-    caches = RedisCaches(redis_url, timeout_s=timeout_s)
+async def caching(redis_url: str, timeout_s: float = PATIENT_S) -> AsyncIterator[CachedReads]:
+    caches = CachedReads(redis_url, timeout_s=timeout_s)
     try:
         yield caches
     finally:
         await caches.close()
+
+
+@asynccontextmanager
+async def announcing(redis_url: str, timeout_s: float = PATIENT_S) -> AsyncIterator[RedisAnnouncer]:
+    announcer = RedisAnnouncer(redis_url, timeout_s=timeout_s)
+    try:
+        yield announcer
+    finally:
+        await announcer.close()
 
 
 @asynccontextmanager
@@ -236,7 +247,7 @@ async def test_a_failed_load_is_not_cached(redis: Redis, redis_url: str) -> None
 
 async def test_an_invalidated_value_is_gone_everywhere(redis: Redis, redis_url: str) -> None:
     load = Loader(b"old")
-    async with caching(redis_url) as actor, caching(redis_url) as reader:
+    async with announcing(redis_url) as actor, caching(redis_url) as reader:
         await reader.get_or_load(f"{ENROLLMENTS}7", 60, load)
         await reader.get_or_load(f"{ENROLLMENTS}8", 60, load)
         await actor.invalidate([], [7])
@@ -249,7 +260,7 @@ async def test_an_invalidated_value_is_gone_everywhere(redis: Redis, redis_url: 
 
 async def test_a_slow_reader_cannot_cache_what_it_saw_before_the_commit(redis: Redis, redis_url: str) -> None:
     slow = Loader(b"old", delay_s=0.2)
-    async with caching(redis_url) as actor, caching(redis_url) as reader:
+    async with announcing(redis_url) as actor, caching(redis_url) as reader:
         reading = asyncio.create_task(reader.get_or_load(f"{ENROLLMENTS}7", 60, slow))
         await asyncio.sleep(0.05)
         await actor.invalidate([], [7])
@@ -259,13 +270,13 @@ async def test_a_slow_reader_cannot_cache_what_it_saw_before_the_commit(redis: R
         assert await redis.get(f"{ENROLLMENTS}7") == TOMBSTONE
 
 
-async def test_the_catalogue_is_forgotten_and_nothing_else(redis: Redis, redis_url: str) -> None:
+async def test_the_catalogue_is_invalidated_and_nothing_else(redis: Redis, redis_url: str) -> None:
     load = Loader()
-    async with caching(redis_url) as caches:
+    async with caching(redis_url) as caches, announcing(redis_url) as announcer:
         for number in range(1500):
             await redis.set(f"{COURSES}{number}", b"page")
         await caches.get_or_load(f"{ENROLLMENTS}1", 30, load)
-        await caches.forget_catalogue()
+        await announcer.invalidate_catalogue()
         assert await redis.keys(f"{COURSES}*") == []
         assert await redis.keys(f"{ENROLLMENTS}*") == [f"{ENROLLMENTS}1".encode()]
 
@@ -273,19 +284,23 @@ async def test_the_catalogue_is_forgotten_and_nothing_else(redis: Redis, redis_u
 @pytest.mark.parametrize("silent", [False, True])
 async def test_without_redis_readers_load_and_commits_are_not_held_up(silent: bool) -> None:
     load = Loader(delay_s=0)
-    async with silent_server() as deaf, caching(deaf if silent else NOWHERE, TIMEOUT_S) as caches:
+    async with (
+        silent_server() as deaf,
+        caching(deaf if silent else NOWHERE, TIMEOUT_S) as caches,
+        announcing(deaf if silent else NOWHERE, TIMEOUT_S) as announcer,
+    ):
         for number in range(10):
             started = time.monotonic()
-            await caches.invalidate([], [number])
+            await announcer.invalidate([], [number])
             assert time.monotonic() - started < 0.2
             assert await caches.get_or_load(f"{ENROLLMENTS}{number}", 30, load) == load.value
-        await caches.forget_catalogue()
+        await announcer.invalidate_catalogue()
         assert (load.loads, caches.hits, caches.misses) == (10, 0, 10)
 
 
 async def test_what_could_not_be_invalidated_is_when_redis_is_back(redis: Redis, redis_url: str) -> None:
     load = Loader(b"old")
-    async with caching(redis_url, TIMEOUT_S) as actor, caching(redis_url) as reader:
+    async with announcing(redis_url, TIMEOUT_S) as actor, caching(redis_url) as reader:
         await actor.invalidate([], [2])
         await reader.get_or_load(f"{ENROLLMENTS}1", 30, load)
         await redis.client_pause(250)

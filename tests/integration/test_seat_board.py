@@ -14,8 +14,9 @@ from redis.asyncio.client import PubSub
 from allocator.model.read_models import SectionView
 from allocator.ports import SeatWrite
 from persistence.caches import seat_board
-from persistence.caches.cached_reads import RedisCaches
-from persistence.caches.seat_board import SeatBoard, channel_of
+from persistence.caches.announcer import RedisAnnouncer
+from persistence.caches.keys import channel_of
+from persistence.caches.seat_board import SeatBoard
 from persistence.redis.breaker import RedisAwayError
 from tests.unit.api.fakes import SECTION
 
@@ -61,7 +62,7 @@ async def enrolled(board: SeatBoard) -> int:
 
 
 async def test_a_section_is_read_once_and_then_kept_true(redis: Redis, redis_url: str) -> None:
-    table, actor = Table(), RedisCaches(redis_url, timeout_s=2.0)
+    table, actor = Table(), RedisAnnouncer(redis_url, timeout_s=2.0)
     async with board_on(redis_url, table) as one, board_on(redis_url, table) as other:
         for count in range(50):
             assert [await enrolled(one), await enrolled(other)] == [count, count]
@@ -71,7 +72,7 @@ async def test_a_section_is_read_once_and_then_kept_true(redis: Redis, redis_url
 
 
 async def test_nobody_reads_less_than_was_acknowledged_before_they_came(redis: Redis, redis_url: str) -> None:
-    table, actor = Table(), RedisCaches(redis_url, timeout_s=2.0)
+    table, actor = Table(), RedisAnnouncer(redis_url, timeout_s=2.0)
     acknowledged = 0
 
     async def write() -> None:
@@ -95,7 +96,7 @@ async def test_nobody_reads_less_than_was_acknowledged_before_they_came(redis: R
 
 
 async def test_what_is_heard_while_a_section_is_loaded_is_added_to_it(redis: Redis, redis_url: str) -> None:
-    table, actor = Table(), RedisCaches(redis_url, timeout_s=2.0)
+    table, actor = Table(), RedisAnnouncer(redis_url, timeout_s=2.0)
     table.delay_s = 0.2
     async with board_on(redis_url, table) as board:
         loading = asyncio.create_task(enrolled(board))
@@ -109,7 +110,7 @@ async def test_what_is_heard_while_a_section_is_loaded_is_added_to_it(redis: Red
 
 
 async def test_old_news_changes_nothing(redis: Redis, redis_url: str) -> None:
-    table, actor = Table(), RedisCaches(redis_url, timeout_s=2.0)
+    table, actor = Table(), RedisAnnouncer(redis_url, timeout_s=2.0)
     async with board_on(redis_url, table) as board:
         first, second = table.take_seat(), table.take_seat()
         await enrolled(board)
@@ -150,18 +151,18 @@ async def test_without_redis_every_reader_goes_to_postgres() -> None:
 
 
 async def test_a_new_catalogue_and_nonsense_make_all_be_read_again(redis: Redis, redis_url: str) -> None:
-    table, caches = Table(), RedisCaches(redis_url, timeout_s=2.0)
+    table, actor = Table(), RedisAnnouncer(redis_url, timeout_s=2.0)
     async with board_on(redis_url, table) as board:
         await board.section(1)
         table.rows[1] = replace(table.rows[1], teacher="Someone Else")
-        await caches.forget_catalogue()
+        await actor.invalidate_catalogue()
         view = await board.section(1)
         assert view is not None
         assert view.teacher == "Someone Else"
         await redis.publish(channel_of(redis), b"\x00nonsense")
         await board.section(1)
         assert table.reads == 3
-    await caches.close()
+    await actor.close()
 
 
 async def test_what_expired_is_read_again(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +177,7 @@ async def test_what_expired_is_read_again(redis: Redis, redis_url: str, monkeypa
 
 
 async def test_who_looks_without_waiting_is_told_when_all_is_heard(redis: Redis, redis_url: str) -> None:
-    table, actor = Table(), RedisCaches(redis_url, timeout_s=2.0)
+    table, actor = Table(), RedisAnnouncer(redis_url, timeout_s=2.0)
     async with board_on(redis_url, table) as board:
         assert not board.look(1, lambda _: None), "it is not at hand yet"
         await board.section(1)
@@ -192,7 +193,7 @@ async def test_who_looks_without_waiting_is_told_when_all_is_heard(redis: Redis,
 async def test_news_of_what_had_expired_is_added_to_the_load_that_replaces_it(
     redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table, actor = Table(), RedisCaches(redis_url, timeout_s=2.0)
+    table, actor = Table(), RedisAnnouncer(redis_url, timeout_s=2.0)
     async with board_on(redis_url, table) as board:
         monkeypatch.setattr(seat_board, "TTL_S", 0.05)
         await board.section(1)
@@ -230,7 +231,7 @@ async def test_a_load_from_before_a_gap_is_not_kept_though_another_is_under_way(
 async def test_who_comes_while_a_section_is_loaded_sees_what_was_heard_before_though_the_connection_is_lost(
     redis: Redis, redis_url: str
 ) -> None:
-    table, actor = Table(), RedisCaches(redis_url, timeout_s=2.0)
+    table, actor = Table(), RedisAnnouncer(redis_url, timeout_s=2.0)
     async with board_on(redis_url, table) as board:
         table.delay_s = 0.5
         before = asyncio.create_task(enrolled(board))
@@ -247,14 +248,14 @@ async def test_who_comes_while_a_section_is_loaded_sees_what_was_heard_before_th
 async def test_a_bug_is_not_the_end_of_listening(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when two tasks of the client library read one connection while it is made anew."""
     monkeypatch.setattr(seat_board, "PAUSE_MAX_S", 0.05)
-    ask, failures = SeatBoard._ask, [RuntimeError("readuntil() called while another coroutine is already waiting")]
+    ask, failures = SeatBoard._ping, [RuntimeError("readuntil() called while another coroutine is already waiting")]
 
     async def fail_once(self: SeatBoard, pubsub: PubSub) -> None:
         if failures:
             raise failures.pop()
         await ask(self, pubsub)
 
-    monkeypatch.setattr(SeatBoard, "_ask", fail_once)
+    monkeypatch.setattr(SeatBoard, "_ping", fail_once)
     table = Table()
     async with board_on(redis_url, table) as board:
         assert [await enrolled(board), await enrolled(board)] == [0, 0]
@@ -262,9 +263,11 @@ async def test_a_bug_is_not_the_end_of_listening(redis: Redis, redis_url: str, m
         assert not board._task.done()
 
 
-async def test_what_is_told_late_is_the_latest(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    table, actor = Table(), RedisCaches(redis_url, timeout_s=2.0)
-    tell = actor._tell_now
+async def test_late_messages_have_the_latest_seats(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, actor = Table(), RedisAnnouncer(redis_url, timeout_s=2.0)
+    tell = actor._announce
     async with board_on(redis_url, table) as board:
         await enrolled(board)
         first, second = table.take_seat(), table.take_seat()
@@ -273,11 +276,11 @@ async def test_what_is_told_late_is_the_latest(redis: Redis, redis_url: str, mon
             await asyncio.sleep(0.05 if first in seats else 0.0)  # one waits in vain, the other finds the breaker open
             raise RedisAwayError("away")
 
-        monkeypatch.setattr(actor, "_tell_now", be_away)
+        monkeypatch.setattr(actor, "_announce", be_away)
         await asyncio.gather(actor.invalidate([first], []), actor.invalidate([second], []))
-        monkeypatch.setattr(actor, "_tell_now", tell)
+        monkeypatch.setattr(actor, "_announce", tell)
         async with asyncio.timeout(2):
-            while actor._owed_seats:
+            while actor._pending_seats:
                 await asyncio.sleep(0.01)
         assert await enrolled(board) == 2
     await actor.close()

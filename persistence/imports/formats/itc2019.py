@@ -23,18 +23,18 @@ from persistence.imports.formats.itc_files import (
     read_instance,
     read_solution,
 )
-from persistence.imports.report import ImportFileError, Progress, Refusal, no_progress
+from persistence.imports.report import ImportFileError, ImportProgress, Refusal, no_progress
 from persistence.imports.rows import (
     Bundle,
-    Course,
-    Department,
-    Person,
-    Record,
-    Room,
-    Section,
-    Semester,
-    Student,
-    WeeklyMeeting,
+    CourseRow,
+    DepartmentRow,
+    MeetingRow,
+    PersonRow,
+    RecordRow,
+    RoomRow,
+    SectionRow,
+    SemesterRow,
+    StudentRow,
 )
 
 UNLIMITED_SEATS = 9999
@@ -59,7 +59,7 @@ def read_itc2019(
     *,
     credit_count: int = 1,
     max_credits: int = 99,
-    progress: Progress = no_progress,
+    progress: ImportProgress = no_progress,
 ) -> Bundle:
     """Read an instance and its solution.
 
@@ -81,7 +81,7 @@ def read_itc2019(
         if key not in instance.classes:
             bundle.refusals.append(Refusal(solved.line, f"solution: class {key} is not in the instance"))
     bundle.courses = _courses(instance.name, (one.course for one in instance.classes.values()))
-    bundle.rooms = [Room(_room(instance.name, key), capacity) for key, capacity in instance.rooms.items()]
+    bundle.rooms = [RoomRow(_room(instance.name, key), capacity) for key, capacity in instance.rooms.items()]
     _add_students(bundle, instance.name, sorted({*instance.students, *solution.students()}, key=natural), max_credits)
     _add_notes(bundle, solution)
     bundle.notes["course_requests"] = sum(map(len, instance.students.values()))
@@ -95,7 +95,7 @@ def read_solution_alone(
     max_credits: int = 99,
     capacity_factor: float = 1.0,
     keep_meetings: bool = False,
-    progress: Progress = no_progress,
+    progress: ImportProgress = no_progress,
 ) -> Bundle:
     """Read a solution whose instance is not at hand.
 
@@ -122,7 +122,9 @@ def read_solution_alone(
         made_up = InstanceClass(solved.line, key, "class", capacity, lengths)
         _add_class(bundle, alone, key, made_up, solved if keep_meetings else None, credit_count)
     bundle.courses = _courses(name, solution.classes)
-    bundle.rooms = [Room(code) for code in dict.fromkeys(m.room for s in bundle.sections for m in s.meetings if m.room)]
+    bundle.rooms = [
+        RoomRow(code) for code in dict.fromkeys(m.room for s in bundle.sections for m in s.meetings if m.room)
+    ]
     _add_students(bundle, name, solution.students(), max_credits)
     _add_notes(bundle, solution)
     bundle.remarks.append(
@@ -138,13 +140,13 @@ def read_solution_alone(
 
 
 def _begin(name: str, weeks: int, refusals: Iterable[Refusal]) -> Bundle:
-    bundle = Bundle(Semester(name, name, weeks), departments=[Department(name, name)])
+    bundle = Bundle(SemesterRow(name, name, weeks), departments=[DepartmentRow(name, name)])
     bundle.refusals += refusals
     return bundle
 
 
-def _courses(name: str, keys: Iterable[str]) -> list[Course]:
-    return [Course(f"{name}-{key}", name, f"Course {key} of {name}") for key in dict.fromkeys(keys)]
+def _courses(name: str, keys: Iterable[str]) -> list[CourseRow]:
+    return [CourseRow(f"{name}-{key}", name, f"Course {key} of {name}") for key in dict.fromkeys(keys)]
 
 
 def _room(name: str, key: str) -> str:
@@ -163,10 +165,10 @@ def _add_class(
         bundle.notes["classes_without_time"] += 1
     limit = UNLIMITED_SEATS if one.limit is None else one.limit
     course = f"{instance.name}-{one.course}"
-    bundle.add_section(Section(one.line, key, course, key, one.subpart, credit_count, limit, meetings))
+    bundle.add_section(SectionRow(one.line, key, course, key, one.subpart, credit_count, limit, meetings))
 
 
-def _meetings(instance: Instance, one: InstanceClass, solved: SolvedClass) -> tuple[WeeklyMeeting, ...]:
+def _meetings(instance: Instance, one: InstanceClass, solved: SolvedClass) -> tuple[MeetingRow, ...]:
     length = solved.length or one.lengths.get(solved.slot)
     if length is None:
         raise _ClassError(f"the solution's time on line {solved.line} is not one that the instance allows")
@@ -174,7 +176,7 @@ def _meetings(instance: Instance, one: InstanceClass, solved: SolvedClass) -> tu
     end = start + length * instance.slot_minutes
     room = _room(instance.name, solved.room) if solved.room else None
     weeks = week_mask(solved.slot.weeks)
-    return tuple(WeeklyMeeting(day, start, end, weeks, room) for day in weekdays(solved.slot))
+    return tuple(MeetingRow(day, start, end, weeks, room) for day in weekdays(solved.slot))
 
 
 def weekdays(slot: Slot) -> list[int]:
@@ -190,9 +192,9 @@ def week_mask(weeks: str) -> int:
 def _add_students(bundle: Bundle, name: str, students: list[str], max_credits: int) -> None:
     for student in students:
         number = student_number(name, student)
-        person = Person(f"student-{student}@{name}.itc.example", f"Student {student}", "student")
-        bundle.students.append(Student(number, person))
-        bundle.records.append(Record(number, max_credits))
+        person = PersonRow(f"student-{student}@{name}.itc.example", f"Student {student}", "student")
+        bundle.students.append(StudentRow(number, person))
+        bundle.records.append(RecordRow(number, max_credits))
 
 
 def _add_notes(bundle: Bundle, solution: Solution) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from persistence.imports.formats.safe_xml import Elements, read_xml
-from persistence.imports.report import ImportFileError, Progress, Refusal
+from persistence.imports.report import ImportFileError, ImportProgress, Refusal
 
 
 class Slot(NamedTuple):
@@ -197,7 +197,7 @@ class _SolutionReader(Elements):
         self.solution.classes[key] = self._class
 
 
-def read_instance(path: Path, progress: Progress) -> Instance:
+def read_instance(path: Path, progress: ImportProgress) -> Instance:
     """Read an instance, xml or xml.gz.
 
     Raises:
@@ -208,7 +208,7 @@ def read_instance(path: Path, progress: Progress) -> Instance:
     return reader.instance
 
 
-def read_solution(path: Path, progress: Progress) -> Solution:
+def read_solution(path: Path, progress: ImportProgress) -> Solution:
     """Read a solution, xml or xml.gz.
 
     Raises:

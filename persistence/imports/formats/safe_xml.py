@@ -11,7 +11,7 @@ import defusedxml.sax
 from defusedxml.common import DefusedXmlException
 
 from persistence.imports.files import FILE_BYTES_MAX, read_chunks
-from persistence.imports.report import ImportFileError, Progress
+from persistence.imports.report import ImportFileError, ImportProgress
 
 DEPTH_MAX = 32
 """The formats that we read nest six deep."""
@@ -54,7 +54,7 @@ class _Handler(xml.sax.ContentHandler):
         self._elements.end(name)
 
 
-def read_xml(path: Path, elements: Elements, progress: Progress, bytes_max: int = FILE_BYTES_MAX) -> None:
+def read_xml(path: Path, elements: Elements, progress: ImportProgress, bytes_max: int = FILE_BYTES_MAX) -> None:
     """Walk through an XML file, plain or gzip.
 
     A DOCTYPE that names a DTD elsewhere is allowed and ignored; one that declares entities is refused.

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from persistence.imports.files import read_lines
-from persistence.imports.report import ImportFileError, Progress, Refusal, no_progress
-from persistence.imports.rows import Bundle, Course, Department, Room, Section, Semester, WeeklyMeeting
+from persistence.imports.report import ImportFileError, ImportProgress, Refusal, no_progress
+from persistence.imports.rows import Bundle, CourseRow, DepartmentRow, MeetingRow, RoomRow, SectionRow, SemesterRow
 
 HEADER = ("subj_course_id", "sec_code", "sec_id", "total_seats", "meetings")
 UNLIMITED_SEATS = 9999
@@ -47,7 +47,7 @@ class _RowError(Exception):
 class _Meetings:
     """The meetings of one row: what is kept, and how many are not."""
 
-    weekly: tuple[WeeklyMeeting, ...]
+    weekly: tuple[MeetingRow, ...]
     component: str
     dated: int
     unscheduled: int
@@ -59,7 +59,12 @@ def semester_code(path: Path) -> str:
 
 
 def read_ucsd(
-    path: Path, *, semester: str | None = None, credit_count: int = 4, weeks: int = 10, progress: Progress = no_progress
+    path: Path,
+    *,
+    semester: str | None = None,
+    credit_count: int = 4,
+    weeks: int = 10,
+    progress: ImportProgress = no_progress,
 ) -> Bundle:
     """Read a file of sections.
 
@@ -74,12 +79,12 @@ def read_ucsd(
         ImportFileError: if it is not such a file at all. Broken rows are refused one by one instead.
     """
     code = semester or semester_code(path)
-    bundle = Bundle(Semester(code, code, weeks))
+    bundle = Bundle(SemesterRow(code, code, weeks))
     lines = read_lines(path, progress)
     _, header = next(lines, (1, b""))
     if tuple(header.decode("utf-8", "replace").removeprefix("\ufeff").split("\t")) != HEADER:
         raise ImportFileError(f"{path}: not a UCSD file of sections: its first line must be {' '.join(HEADER)}")
-    sections: dict[str, Section] = {}
+    sections: dict[str, SectionRow] = {}
     for number, line in lines:
         bundle.notes["rows_read"] += 1
         try:
@@ -92,10 +97,10 @@ def read_ucsd(
     return bundle
 
 
-def _add_row(bundle: Bundle, sections: dict[str, Section], number: int, line: bytes, credit_count: int) -> None:
+def _add_row(bundle: Bundle, sections: dict[str, SectionRow], number: int, line: bytes, credit_count: int) -> None:
     course, code, key, seats, meetings = _fields(line)
     found = _read_meetings(meetings, bundle.semester.weeks)
-    section = Section(number, key, course, code, found.component, credit_count, _capacity(seats), found.weekly)
+    section = SectionRow(number, key, course, code, found.component, credit_count, _capacity(seats), found.weekly)
     earlier = sections.get(key)
     if earlier is not None:
         section = _joined(earlier, section)
@@ -125,7 +130,7 @@ def _capacity(seats: str) -> int:
     return int(seats)
 
 
-def _joined(earlier: Section, later: Section) -> Section:
+def _joined(earlier: SectionRow, later: SectionRow) -> SectionRow:
     same = ("course", "code", "capacity")
     if any(getattr(earlier, name) != getattr(later, name) for name in same):
         raise _RowError(f"section id {later.source_key} is another section on line {earlier.line}")
@@ -136,7 +141,7 @@ def _joined(earlier: Section, later: Section) -> Section:
 
 
 def _read_meetings(text: str, weeks: int) -> _Meetings:
-    weekly: list[WeeklyMeeting] = []
+    weekly: list[MeetingRow] = []
     codes: set[str] = set()
     dated = unscheduled = 0
     for item in filter(None, text.split("|")):
@@ -157,7 +162,7 @@ def _read_meetings(text: str, weeks: int) -> _Meetings:
     return _Meetings(tuple(dict.fromkeys(weekly)), component, dated, unscheduled)
 
 
-def _weekly_meetings(days: str, time: str, room: str, weeks: int) -> list[WeeklyMeeting]:
+def _weekly_meetings(days: str, time: str, room: str, weeks: int) -> list[MeetingRow]:
     match = _TIME.fullmatch(time)
     if match is None:
         raise _RowError(f"time {time!r} is not H:MM - H:MM")
@@ -167,14 +172,14 @@ def _weekly_meetings(days: str, time: str, room: str, weeks: int) -> list[Weekly
     start, end = hours_from * 60 + minutes_from, hours_to * 60 + minutes_to
     place = room.strip()
     known = place if place and not place.startswith("TBA") else None
-    return [WeeklyMeeting(WEEKDAYS[day], start, end, (1 << weeks) - 1, known) for day in _DAY.findall(days)]
+    return [MeetingRow(WEEKDAYS[day], start, end, (1 << weeks) - 1, known) for day in _DAY.findall(days)]
 
 
 def _add_what_sections_need(bundle: Bundle) -> None:
     codes = dict.fromkeys(section.course for section in bundle.sections)
     subjects = dict.fromkeys(code.split(" ")[0] for code in codes)
     rooms = dict.fromkeys(m.room for section in bundle.sections for m in section.meetings if m.room)
-    bundle.departments = [Department(code, code) for code in subjects]
-    bundle.courses = [Course(code, code.split(" ")[0], code) for code in codes]
-    bundle.rooms = [Room(code) for code in rooms]
+    bundle.departments = [DepartmentRow(code, code) for code in subjects]
+    bundle.courses = [CourseRow(code, code.split(" ")[0], code) for code in codes]
+    bundle.rooms = [RoomRow(code) for code in rooms]
     bundle.notes["weekly_meetings"] = sum(len(section.meetings) for section in bundle.sections)

@@ -17,7 +17,7 @@ import asyncpg
 from persistence.imports.load import catalogue as load_catalogue
 from persistence.imports.load import people as load_people
 from persistence.imports.load import sections as load_sections
-from persistence.imports.report import ImportFileError, ImportReport, Progress, no_progress
+from persistence.imports.report import ImportFileError, ImportProgress, ImportReport, no_progress
 from persistence.imports.rows import Bundle
 
 IMPORT_LOCK = 0x5EA7_11E0
@@ -63,7 +63,7 @@ async def importing(database_url: str) -> AsyncIterator[Any]:
         await connection.close(timeout=5.0)
 
 
-async def load(connection: Any, bundle: Bundle, progress: Progress = no_progress) -> ImportReport:
+async def load(connection: Any, bundle: Bundle, progress: ImportProgress = no_progress) -> ImportReport:
     """Bring the database to what ``bundle`` says, all or nothing.
 
     Args:

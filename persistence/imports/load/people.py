@@ -8,7 +8,7 @@ import orjson
 
 from persistence.imports.load.staging import stage, upsert
 from persistence.imports.report import Counts, ImportReport, Refusal
-from persistence.imports.rows import Bundle, Person
+from persistence.imports.rows import Bundle, PersonRow
 
 # An address that somebody has already keeps its role and its password; only the name follows the source.
 UPSERT_USERS = """
@@ -89,7 +89,7 @@ def _person_columns() -> str:
     return "position integer, email text, name text, role text, password_hash text"
 
 
-def _person_row(position: int, one: Person) -> tuple[object, ...]:
+def _person_row(position: int, one: PersonRow) -> tuple[object, ...]:
     return position, one.email, one.name, one.role, one.password_hash
 
 

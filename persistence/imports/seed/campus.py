@@ -17,8 +17,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from persistence.imports.load.loader import importing, load
-from persistence.imports.report import ImportFileError, ImportReport, Progress, no_progress
-from persistence.imports.rows import Bundle, Person, Semester
+from persistence.imports.report import ImportFileError, ImportProgress, ImportReport, no_progress
+from persistence.imports.rows import Bundle, PersonRow, SemesterRow
 from persistence.imports.seed.courses import WEEKS, add_courses
 from persistence.imports.seed.people import add_demo_student, add_students
 
@@ -63,17 +63,17 @@ def make_campus(
     today = (now or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
     opens_at = today - timedelta(days=APPOINTMENT_DAYS)
     bundle = Bundle(
-        Semester(
+        SemesterRow(
             f"TERM-{seed}", f"Demonstration term {seed}", WEEKS, (today + timedelta(days=OPEN_DAYS)).date(),
             opens_at, today + timedelta(days=OPEN_DAYS),
         )
     )  # fmt: skip
     demo = demo_password_hash is not None
     emails = add_courses(bundle, sections, seed, DEMO_LOGINS["teacher"] if demo else None)
-    bundle.staff = [Person(email, f"Teacher {n:04d}", "teacher") for n, email in enumerate(emails, start=1)]
+    bundle.staff = [PersonRow(email, f"Teacher {n:04d}", "teacher") for n, email in enumerate(emails, start=1)]
     add_students(bundle, students, seed)
     if demo:
-        people = {role: Person(e, f"Demo {role}", role, demo_password_hash) for role, e in DEMO_LOGINS.items()}
+        people = {role: PersonRow(e, f"Demo {role}", role, demo_password_hash) for role, e in DEMO_LOGINS.items()}
         bundle.staff += [people["teacher"], people["admin"]]
         add_demo_student(bundle, people["student"])
     return bundle
@@ -84,7 +84,7 @@ async def seed_campus(
     sections: int,
     students: int,
     seed: int,
-    progress: Progress = no_progress,
+    progress: ImportProgress = no_progress,
     *,
     demo_password: str | None = None,
 ) -> SeedReport:

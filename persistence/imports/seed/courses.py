@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from persistence.imports.rows import Bundle, Course, Department, Major, Requisite, Section, WeeklyMeeting
+from persistence.imports.rows import Bundle, CourseRow, DepartmentRow, MajorRow, MeetingRow, RequisiteRow, SectionRow
 from persistence.imports.seed.figures import (
     COURSE_KINDS,
     DISCUSSION_SIZES,
@@ -61,16 +61,16 @@ def course_facts(index: int) -> CourseFacts:
     return CourseFacts(index, f"{subject.code} {(step + 1) * 100 + series + 1}", subject.code, step + 1, title)
 
 
-def course_requisites(index: int) -> list[Requisite]:
+def course_requisites(index: int) -> list[RequisiteRow]:
     """What must be completed before, or taken with, the course with this index. Only courses of a lower index."""
     rng = random.Random(f"requisites/{index}")  # noqa: S311
     course = course_facts(index)
     found = []
     if course.level > 1 and rng.random() < 0.7:
         below = course_facts(index - len(SUBJECTS)).code
-        found.append(Requisite(course.code, below, "prerequisite", GRADE_C if rng.random() < 0.6 else None))
+        found.append(RequisiteRow(course.code, below, "prerequisite", GRADE_C if rng.random() < 0.6 else None))
     if course.department in NEEDS_CALCULUS and course.level <= 2 and rng.random() < 0.25:
-        found.append(Requisite(course.code, CALCULUS, "corequisite", None))
+        found.append(RequisiteRow(course.code, CALCULUS, "corequisite", None))
     return found
 
 
@@ -92,15 +92,15 @@ def add_courses(bundle: Bundle, section_count: int, seed: int, first_teacher: st
     Raises:
         ValueError: if there are more sections than our courses can have.
     """
-    bundle.departments = [Department(subject.code, subject.name) for subject in SUBJECTS]
-    bundle.majors = [Major(f"{subject.code}-BS", subject.code, subject.name) for subject in SUBJECTS]
+    bundle.departments = [DepartmentRow(subject.code, subject.name) for subject in SUBJECTS]
+    bundle.majors = [MajorRow(f"{subject.code}-BS", subject.code, subject.name) for subject in SUBJECTS]
     rooms, teachers = Rooms(), Teachers(first_teacher)
     index = 0
     while len(bundle.sections) < section_count:
         if index == COURSES_MAX:
             raise ValueError(f"{section_count:,} sections need more courses than we have names for ({COURSES_MAX:,})")
         course = course_facts(index)
-        bundle.courses.append(Course(course.code, course.department, course.title))
+        bundle.courses.append(CourseRow(course.code, course.department, course.title))
         bundle.requisites += course_requisites(index)
         for section in _sections(course, seed, rooms, teachers)[: section_count - len(bundle.sections)]:
             bundle.add_section(section)
@@ -109,7 +109,7 @@ def add_courses(bundle: Bundle, section_count: int, seed: int, first_teacher: st
     return teachers.emails
 
 
-def _sections(course: CourseFacts, seed: int, rooms: Rooms, teachers: Teachers) -> list[Section]:
+def _sections(course: CourseFacts, seed: int, rooms: Rooms, teachers: Teachers) -> list[SectionRow]:
     rng = random.Random(f"{seed}/course/{course.position}")  # noqa: S311
     kind = pick(rng, COURSE_KINDS)
     sections = []
@@ -119,9 +119,9 @@ def _sections(course: CourseFacts, seed: int, rooms: Rooms, teachers: Teachers) 
         teacher = teachers.assign(course.department, [parts[0].times])
         for part in parts:
             room = rooms.book(part.capacity, part.times)
-            meetings = tuple(WeeklyMeeting(*meeting, ALL_WEEKS, room) for meeting in part.times.meetings)
+            meetings = tuple(MeetingRow(*meeting, ALL_WEEKS, room) for meeting in part.times.meetings)
             sections.append(
-                Section(
+                SectionRow(
                     0, f"{course.code} {part.code}", course.code, part.code, part.component,
                     PART_CREDITS[part.component], part.capacity, meetings, None, teacher,
                 )

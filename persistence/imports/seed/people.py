@@ -10,7 +10,7 @@ from bisect import bisect
 from datetime import datetime, timedelta
 from itertools import accumulate
 
-from persistence.imports.rows import Bundle, Person, Record, Student
+from persistence.imports.rows import Bundle, PersonRow, RecordRow, StudentRow
 from persistence.imports.seed.courses import CourseFacts, course_facts, course_requisites
 from persistence.imports.seed.figures import DEMAND_EXPONENT
 from persistence.imports.seed.words import HOLDS, SUBJECTS
@@ -65,15 +65,15 @@ def add_students(bundle: Bundle, student_count: int, seed: int) -> None:
         identity = random.Random(f"student/{index}")  # noqa: S311
         department, year = identity.choice(SUBJECTS).code, identity.randint(1, 4)
         number = f"S{index:06d}"
-        person = Person(f"student-{index:05d}@campus.seatline.example", f"Student {index:05d}", "student")
-        bundle.students.append(Student(number, person, f"{department}-BS", year))
+        person = PersonRow(f"student-{index:05d}@campus.seatline.example", f"Student {index:05d}", "student")
+        bundle.students.append(StudentRow(number, person, f"{department}-BS", year))
         rng = random.Random(f"{seed}/student/{index}")  # noqa: S311
         grades = completed.draw(rng, department, year)
         holds = (rng.choice(HOLDS),) if rng.random() < HOLD_SHARE else ()
-        bundle.records.append(Record(number, CREDIT_LIMIT, grades, holds, _appointment(opens_at, year)))
+        bundle.records.append(RecordRow(number, CREDIT_LIMIT, grades, holds, _appointment(opens_at, year)))
 
 
-def add_demo_student(bundle: Bundle, person: Person) -> str:
+def add_demo_student(bundle: Bundle, person: PersonRow) -> str:
     """Add the student whom one can log in as: a junior of computer science, without holds.
 
     Returns:
@@ -81,8 +81,8 @@ def add_demo_student(bundle: Bundle, person: Person) -> str:
     """
     number, year = "S-DEMO", 3
     grades = Completed(len(bundle.courses)).draw(random.Random("demo student"), "CSC", year)  # noqa: S311
-    bundle.students.append(Student(number, person, "CSC-BS", year))
-    bundle.records.append(Record(number, CREDIT_LIMIT, grades, (), _appointment(bundle.semester.opens_at, year)))
+    bundle.students.append(StudentRow(number, person, "CSC-BS", year))
+    bundle.records.append(RecordRow(number, CREDIT_LIMIT, grades, (), _appointment(bundle.semester.opens_at, year)))
     return number
 
 

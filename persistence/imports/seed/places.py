@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from persistence.imports.rows import MINUTES_PER_DAY, Room
+from persistence.imports.rows import MINUTES_PER_DAY, RoomRow
 from persistence.imports.seed.figures import PATTERNS, START_HOURS, Pattern, pick
 from persistence.imports.seed.words import BUILDINGS
 
@@ -52,7 +52,7 @@ class Rooms:
     """Rooms, built as they are needed."""
 
     def __init__(self) -> None:
-        self.rooms: list[Room] = []
+        self.rooms: list[RoomRow] = []
         self._taken: dict[int, list[int]] = {size: [] for size in ROOM_SIZES}
         self._codes: dict[tuple[int, int], str] = {}
 
@@ -71,7 +71,7 @@ class Rooms:
         """A new room. Its name hangs on its size and number alone: campuses of all seeds share the buildings."""
         floor = ROOM_SIZES.index(size) + 1
         code = f"{BUILDINGS[index % len(BUILDINGS)]} {floor}{index // len(BUILDINGS) + 1:02d}"
-        self.rooms.append(Room(code, size))
+        self.rooms.append(RoomRow(code, size))
         self._codes[size, index] = code
         return code
 

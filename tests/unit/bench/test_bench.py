@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from bench.load import Load
-from bench.measured import encoded, histogram, merged, percentiles_ms
-from bench.requests import BLOCK_STUDENTS, SECTIONS_PER_STUDENT, pairs, students_needed
+from bench.live.requests import BLOCK_STUDENTS, SECTIONS_PER_STUDENT, pairs, students_needed
+from bench.load.generator import LoadGenerator
+from bench.load.measured import encoded, histogram, merged, percentiles_ms
 from cluster.clients.http import Target, get, post
 
 REPLY = b'HTTP/1.1 201 Created\r\nContent-Length: 21\r\n\r\n{"status":"enrolled"}'
@@ -49,7 +49,7 @@ async def test_it_counts_what_comes_back(rate: float | None) -> None:
     server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0)
     async with server:
         target = Target.of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        load = Load(
+        load = LoadGenerator(
             target,
             [post(target, "/", "token", "key", b"{}")] * 5000,
             connections=4,
@@ -78,7 +78,7 @@ async def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
     server = await asyncio.get_running_loop().create_server(Slow, "127.0.0.1", 0)
     async with server:
         target = Target.of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        load = Load(
+        load = LoadGenerator(
             target, [post(target, "/", "token", "key", b"{}")] * 5000, connections=1, warmup_s=0, seconds=0.6, rate=100
         )
         measured = await load.run()
@@ -98,7 +98,9 @@ async def test_it_ends_when_the_requests_have_run_out_and_counts_reads_apart() -
     async with server:
         target = Target.of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         requests = [post(target, "/", "token", "key", b"{}")] * 30 + [get(target, "/")] * 20
-        load = Load(target, requests, connections=4, warmup_s=0, seconds=20, arrivals=[0.001 * n for n in range(50)])
+        load = LoadGenerator(
+            target, requests, connections=4, warmup_s=0, seconds=20, arrivals=[0.001 * n for n in range(50)]
+        )
         measured = await load.run()
     assert load.ran_out
     assert measured.seconds < 10
@@ -144,7 +146,7 @@ async def test_a_source_that_waits_for_answers_does_not_stop_an_open_loop() -> N
     server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0)
     async with server:
         target = Target.of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        load = Load(target, OneByOne(), connections=4, warmup_s=0, seconds=20, arrivals=[0.0] * 10)
+        load = LoadGenerator(target, OneByOne(), connections=4, warmup_s=0, seconds=20, arrivals=[0.0] * 10)
         measured = await load.run()
     assert measured.outcomes == {"enrolled": 10}
     assert measured.seconds < 10

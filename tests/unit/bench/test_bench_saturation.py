@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.options import Options
-from bench.saturation import LADDER, Pace, find_pace
+from bench.measuring.options import Options
+from bench.measuring.saturation import LADDER, Pace, find_pace
 
 
 class Server:
@@ -16,7 +16,7 @@ class Server:
         self.probed: dict[int, float] = {}
 
     async def probe(self, connections: int, warmup_s: float, seconds: float) -> float:
-        """See ``bench.saturation.Probe``."""
+        """See ``bench.measuring.saturation.Probe``."""
         assert warmup_s < seconds
         self.probed[connections] = seconds
         return self._rates[connections]

@@ -33,7 +33,7 @@ from cluster.notifications.notification import (
 )
 from cluster.notifications.render import LANGUAGES, TEXTS, Renderer
 from persistence.outbox.mail_facts import MailFacts, MeetingFacts
-from persistence.outbox.relay import Message
+from persistence.outbox.relay import OutboxMessage
 from persistence.store import changes
 
 FACTS = MailFacts(
@@ -228,7 +228,7 @@ class Case:
     ],
 )
 def test_a_message_is_read_as_it_was_written_or_not_at_all(case: Case) -> None:
-    message = Message(1, "7:3", "enrolled", case.payload)
+    message = OutboxMessage(1, "7:3", "enrolled", case.payload)
     if case.is_one:
         assert notification_of(message) == decode(encode(message))
         assert notification_of(message).student_id == 1
@@ -246,7 +246,7 @@ def test_whatever_comes_from_a_queue_is_read_or_refused(body: str) -> None:
 @pytest.mark.parametrize("event_id", ["7", "7:", "a:b", "../7:3", "7:3:4", "9" * 19 + ":1"])
 def test_an_id_that_is_none_is_refused(event_id: str) -> None:
     with pytest.raises(NotANotificationError):
-        notification_of(Message(1, event_id, "enrolled", '{"student_id":1,"section_id":7}'))
+        notification_of(OutboxMessage(1, event_id, "enrolled", '{"student_id":1,"section_id":7}'))
 
 
 async def test_a_file_is_named_by_its_event(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from persistence.imports.formats.itc2019 import read_itc2019, read_solution_alone, week_mask, weekdays
 from persistence.imports.formats.itc_files import Slot
 from persistence.imports.report import ImportFileError
-from persistence.imports.rows import Bundle, WeeklyMeeting
+from persistence.imports.rows import Bundle, MeetingRow
 
 DOCTYPE = '<!DOCTYPE problem PUBLIC "-//ITC 2019//DTD Problem Format/EN" "http://www.itc2019.invalid/format.dtd">'
 
@@ -64,11 +64,11 @@ def test_a_class_is_a_section_of_its_subpart(tmp_path: Path) -> None:
     first, second = bundle.sections
     assert (first.course, first.component, first.capacity, first.credits) == ("tiny-7", "3", 2, 1)
     assert first.meetings == (
-        WeeklyMeeting(0, 450, 500, 0b011, "tiny room 1"),
-        WeeklyMeeting(2, 450, 500, 0b011, "tiny room 1"),
+        MeetingRow(0, 450, 500, 0b011, "tiny room 1"),
+        MeetingRow(2, 450, 500, 0b011, "tiny room 1"),
     )
     assert second.component == "4"
-    assert second.meetings == (WeeklyMeeting(6, 0, 1440, 0b100, None),)
+    assert second.meetings == (MeetingRow(6, 0, 1440, 0b100, None),)
     assert (bundle.semester.code, bundle.semester.weeks) == ("tiny", 3)
     assert not bundle.refusals
 
@@ -170,7 +170,7 @@ def test_a_solution_alone_derives_capacities(tmp_path: Path) -> None:
     bundle = read_solution_alone(path, capacity_factor=1.5)
     assert [(s.course, s.capacity, s.meetings) for s in bundle.sections] == [("tiny-1", 3, ()), ("tiny-2", 2, ())]
     kept = read_solution_alone(path, keep_meetings=True)
-    assert kept.sections[0].meetings[0] == WeeklyMeeting(0, 450, 500, 0b011, "tiny room 1")
+    assert kept.sections[0].meetings[0] == MeetingRow(0, 450, 500, 0b011, "tiny room 1")
     assert any("derived" in remark for remark in bundle.remarks)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from persistence.imports.formats.ucsd import HEADER, read_ucsd, semester_code
 from persistence.imports.report import ImportFileError
-from persistence.imports.rows import Bundle, WeeklyMeeting
+from persistence.imports.rows import Bundle, MeetingRow
 
 TEN_WEEKS = (1 << 10) - 1
 
@@ -40,9 +40,9 @@ def test_a_row_is_a_section_with_its_weekly_meetings(tmp_path: Path) -> None:
     )
     (section,) = bundle.sections
     assert section.meetings == (
-        WeeklyMeeting(1, 1020, 1100, TEN_WEEKS, "MANDE B-150"),
-        WeeklyMeeting(3, 1020, 1100, TEN_WEEKS, "MANDE B-150"),
-        WeeklyMeeting(0, 900, 950, TEN_WEEKS, None),
+        MeetingRow(1, 1020, 1100, TEN_WEEKS, "MANDE B-150"),
+        MeetingRow(3, 1020, 1100, TEN_WEEKS, "MANDE B-150"),
+        MeetingRow(0, 900, 950, TEN_WEEKS, None),
     )
     assert (section.component, section.capacity, section.credits) == ("lecture", 30, 4)
     assert bundle.notes["dated_meetings_skipped"] == 1

@@ -25,7 +25,7 @@ Fill = Callable[[str], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class Stand:
+class Testbed:
     """Args:
     home: a directory of its own, for services and for those who take part.
     services: Postgres and Valkey, used by nobody else.
@@ -86,7 +86,7 @@ def _make_home() -> Path:
 
 
 @contextlib.asynccontextmanager
-async def open_stand() -> AsyncIterator[Stand]:
+async def open_testbed() -> AsyncIterator[Testbed]:
     """Start the services; take everything away at the end."""
     home = await asyncio.to_thread(_make_home)
     task = asyncio.current_task()
@@ -94,6 +94,6 @@ async def open_stand() -> AsyncIterator[Stand]:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         async with EmbeddedServices(home / "s", report_step) as services:
-            yield Stand(home, services, secrets.token_urlsafe(32))
+            yield Testbed(home, services, secrets.token_urlsafe(32))
     finally:
         await asyncio.to_thread(shutil.rmtree, home, True)

@@ -13,14 +13,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import count
 from time import perf_counter
-from typing import Protocol
 
-import orjson
-
-from bench.measured import Measured
+from bench.load.measured import Measured, outcome_of
+from bench.load.sources import PreparedRequests, Source
 from cluster.clients.http import Connection, HttpError, Target
-
-__all__ = ["Load", "Measured", "Prepared", "Source", "outcome_of"]
 
 PAUSE_AFTER_503_S = 0.05
 RECONNECT_PAUSE_S = 0.1
@@ -30,45 +26,7 @@ LAST_ANSWERS_S = 30.0
 GET = ord("G")
 
 
-class Source(Protocol):
-    """Where requests come from. What is sent may depend on what was answered."""
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether nothing more will come, whatever is answered."""
-
-    def take(self) -> tuple[int, bytes] | None:
-        """The next request, with a number by which to recognise its answer; None if there is none just now."""
-
-    def answered(self, number: int, status: int, body: bytes) -> None:
-        """The answer to a request; status 0 if the connection was lost before it came."""
-
-
-class Prepared:
-    """Requests that were made before, each sent once, in order."""
-
-    def __init__(self, requests: Sequence[bytes]) -> None:
-        self._requests = requests
-        self._next = 0
-
-    @property
-    def exhausted(self) -> bool:
-        """See ``Source``."""
-        return self._next == len(self._requests)
-
-    def take(self) -> tuple[int, bytes] | None:
-        """See ``Source``."""
-        number = self._next
-        if number == len(self._requests):
-            return None
-        self._next = number + 1
-        return number, self._requests[number]
-
-    def answered(self, number: int, status: int, body: bytes) -> None:
-        """See ``Source``."""
-
-
-class Load:
+class LoadGenerator:
     """One run. It ends after its time, or when its requests have run out and are answered.
 
     Args:
@@ -88,7 +46,7 @@ class Load:
         self.target = target
         self.measured = Measured(seconds)
         self.over = False
-        self._source: Source = Prepared(requests) if isinstance(requests, Sequence) else requests
+        self._source: Source = PreparedRequests(requests) if isinstance(requests, Sequence) else requests
         self._connections = connections
         self._warmup_s = warmup_s
         self._arrivals = _arrivals(rate, arrivals)
@@ -192,26 +150,12 @@ def _arrivals(rate: float | None, arrivals: Sequence[float] | None) -> Iterator[
     return None if rate is None else (number / rate for number in count())
 
 
-def outcome_of(status: int, body: bytes) -> str:
-    """An answer as one code: ``enrolled``, ``waitlisted``, ``ok`` for all else that went well, or a problem's code."""
-    if status == 201:
-        return "enrolled" if b'"enrolled"' in body else "waitlisted"
-    if status in {200, 304}:
-        return "ok"
-    if status == 0:
-        return "no_answer"
-    try:
-        return str(orjson.loads(body)["code"])
-    except (ValueError, KeyError, TypeError):
-        return f"http_{status}"
-
-
 class _Client:
     """One connection and the request that it waits for."""
 
     __slots__ = ("_connection", "_load", "_loop", "busy", "number", "reading", "since")
 
-    def __init__(self, load: Load, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, load: LoadGenerator, loop: asyncio.AbstractEventLoop) -> None:
         self._load = load
         self._loop = loop
         self._connection: Connection | None = None

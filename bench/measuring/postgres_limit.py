@@ -14,8 +14,8 @@ from allocator.model.outcomes import Code, Outcome
 from allocator.model.record import RecordKey
 from allocator.model.section import SectionState
 from allocator.ports import Changes, SeatWrite, StoredAnswer
-from bench.stand import Stand
-from bench.term import CREDIT_LIMIT, Term, fill_term, read_term
+from bench.contestants.testbed import Testbed
+from bench.demand.bench_term import CREDIT_LIMIT, BenchTerm, fill_term, read_term
 from persistence.imports.report import no_progress
 from persistence.store.postgres import PostgresStore
 
@@ -27,29 +27,29 @@ SHAPES = ((1, 50), (1, 200), (2, 200), (2, 500))
 """Connections and enrolments in a transaction."""
 
 
-async def measure_batches(stand: Stand, seconds: float) -> list[dict[str, Any]]:
+async def measure_batches(testbed: Testbed, seconds: float) -> list[dict[str, Any]]:
     """Enrolments a second by number of connections and size of batch, each on a new database."""
-    await stand.make_template(
+    await testbed.make_template(
         f"{DATABASE}_template", lambda url: fill_term(url, [CAPACITY] * SECTIONS, STUDENTS, no_progress)
     )
     found = []
     for connections, batch in SHAPES:
-        url = await stand.clone(DATABASE, f"{DATABASE}_template")
+        url = await testbed.clone(DATABASE, f"{DATABASE}_template")
         term = await read_term(url)
-        await stand.settle()
+        await testbed.settle()
         writers = [_Writer(url, term, number, connections, batch) for number in range(connections)]
         deadline = time.perf_counter() + seconds
         written = await asyncio.gather(*(writer.run(deadline) for writer in writers))
         found.append({"connections": connections, "batch": batch, "per_s": round(sum(written) / seconds, 1)})
-        await stand.drop(DATABASE)
-    await stand.drop(f"{DATABASE}_template")
+        await testbed.drop(DATABASE)
+    await testbed.drop(f"{DATABASE}_template")
     return found
 
 
 class _Writer:
     """One connection with sections and students of its own. A student takes one section after the other."""
 
-    def __init__(self, url: str, term: Term, number: int, of: int, batch: int) -> None:
+    def __init__(self, url: str, term: BenchTerm, number: int, of: int, batch: int) -> None:
         self._store = PostgresStore(url)
         self._sections = term.section_ids[number::of]
         self._students = [one.student_id for one in term.students[number::of]]

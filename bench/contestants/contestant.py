@@ -16,10 +16,10 @@ from typing import Any
 import asyncpg
 import orjson
 
-from bench.cpu import tree_cpu_s
+from bench.contestants.process_usage import tree_cpu_s
+from bench.contestants.testbed import Testbed
 from bench.peers.environment import PeerEnvironment
 from bench.peers.registry import Peer
-from bench.stand import Stand
 from cluster import embedded
 from cluster.cli.common import CommandError, Exit
 from cluster.clients.http import AsyncConnection, Target, get
@@ -96,7 +96,7 @@ def same_host(port: int) -> Target:
 
 @contextlib.asynccontextmanager
 async def start_peer(
-    stand: Stand, peer: Peer, database_url: str, sections: Sequence[int] = ()
+    testbed: Testbed, peer: Peer, database_url: str, sections: Sequence[int] = ()
 ) -> AsyncIterator[Contestant]:
     """Run a peer on a database of its own."""
     connection = await asyncpg.connect(database_url)
@@ -106,12 +106,12 @@ async def start_peer(
     finally:
         await connection.close()
     port = free_port()
-    told = PeerEnvironment(database_url, stand.redis_url(), stand.jwt_secret, port, tuple(sections))
+    told = PeerEnvironment(database_url, testbed.redis_url(), testbed.jwt_secret, port, tuple(sections))
     environment = {**os.environ, **peer.environment, **told.variables()}
-    log = stand.home / f"{peer.name}.log"
+    log = testbed.home / f"{peer.name}.log"
     processes = [await launch(peer.command_line(port), environment, log) for _ in range(peer.processes)]
     try:
-        contestant = Contestant(peer.name, same_host(port), database_url, processes, stand.services.pids, peer=peer)
+        contestant = Contestant(peer.name, same_host(port), database_url, processes, testbed.services.pids, peer=peer)
         await _wait_until_up(contestant.target, processes, log)
         yield contestant
     finally:
@@ -120,7 +120,7 @@ async def start_peer(
 
 @contextlib.asynccontextmanager
 async def start_seatline(
-    stand: Stand,
+    testbed: Testbed,
     database_url: str,
     name: str = SEATLINE,
     settings: Mapping[str, str] | None = None,
@@ -128,14 +128,14 @@ async def start_seatline(
     command: Sequence[str] = UP,
 ) -> AsyncIterator[Contestant]:
     """Run ``seatline up``, or another command that stays, with these settings on a database of its own."""
-    home = stand.home / f"home-{name.replace(' ', '-')}"
+    home = testbed.home / f"home-{name.replace(' ', '-')}"
     home.mkdir()
     environment = {
         **os.environ,
         "SEATLINE_HOME": str(home),
         "DATABASE_URL": database_url,
-        "REDIS_URL": stand.redis_url(),
-        "SEATLINE_JWT_SECRET": stand.jwt_secret,
+        "REDIS_URL": testbed.redis_url(),
+        "SEATLINE_JWT_SECRET": testbed.jwt_secret,
         "LOG_LEVEL": "WARNING",
         **(settings or {}),
     }
@@ -148,7 +148,7 @@ async def start_seatline(
                 await asyncio.sleep(0.1)
         port = Target.of(run.url).port
         yield Contestant(
-            name, same_host(port), database_url, [process], stand.services.pids, home=home, environment=environment
+            name, same_host(port), database_url, [process], testbed.services.pids, home=home, environment=environment
         )
     finally:
         await stop([process])

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from bench.options import Options
+from bench.measuring.options import Options
 
 LADDER = (16, 64, 256, 1_024)
 AS_GOOD = 0.9
@@ -24,7 +24,7 @@ PROBE_ANSWERS = 2
 """At least so many on each connection in a probe: where requests take turns, the first come late, all at once."""
 ROUND_ANSWERS = 3
 
-Probe = Callable[[int, float, float], Awaitable[float]]
+RateProbe = Callable[[int, float, float], Awaitable[float]]
 """Load with so many connections, for so many seconds of warm-up and of measurement: answers a second."""
 
 
@@ -49,7 +49,7 @@ class Pace(NamedTuple):
         )
 
 
-async def find_pace(probe: Probe) -> Pace:
+async def find_pace(probe: RateProbe) -> Pace:
     """Try more and more requests under way until that makes it slower, or too slow to wait for."""
     tried: dict[int, float] = {}
     best_rate = 0.0

@@ -6,43 +6,33 @@ every enrolment of every run is a new row, as it would be on registration day, a
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
+from bench.demand.bench_term import CREDIT_LIMIT, SEMESTER, BenchTerm
 from cluster.cli.tokens import KnownStudent
 from persistence.imports.load.loader import importing, load
-from persistence.imports.report import Progress
+from persistence.imports.report import ImportProgress
 from persistence.imports.rows import (
     CAPACITY_MAX,
     Bundle,
-    Course,
-    Department,
-    Person,
-    Record,
-    Section,
-    Semester,
-    Student,
+    CourseRow,
+    DepartmentRow,
+    PersonRow,
+    RecordRow,
+    SectionRow,
+    StudentRow,
 )
 
-SEMESTER = Semester("BENCH", "Benchmark", 15)
-CREDIT_LIMIT = 99
 
-
-class BenchCampus(NamedTuple):
-    """Ids of the sections, and students without a registration."""
-
-    section_ids: list[int]
-    students: list[KnownStudent]
-
-
-async def prepare(database_url: str, section_count: int, student_count: int, progress: Progress) -> BenchCampus:
+async def extend_term(database_url: str, section_count: int, student_count: int, progress: ImportProgress) -> BenchTerm:
     """Make what lacks of so many sections and fresh students, and give them."""
     async with importing(database_url) as connection:
         fresh = await _fresh_students(connection, student_count)
-        bundle = Bundle(SEMESTER, departments=[Department("BENCH", "Benchmark")])
+        bundle = Bundle(SEMESTER, departments=[DepartmentRow("BENCH", "Benchmark")])
         _add_sections(bundle, section_count)
         _add_students(bundle, await _last_number(connection), student_count - len(fresh))
         await load(connection, bundle, progress)
-        return BenchCampus(
+        return BenchTerm(
             await _section_ids(connection, section_count), await _fresh_students(connection, student_count)
         )
 
@@ -50,17 +40,17 @@ async def prepare(database_url: str, section_count: int, student_count: int, pro
 def _add_sections(bundle: Bundle, count: int) -> None:
     for number in range(1, count + 1):
         course = f"BENCH-{number:05d}"
-        bundle.courses.append(Course(course, "BENCH", f"Benchmark course {number}"))
-        bundle.add_section(Section(0, course, course, "A00", "lecture", 1, CAPACITY_MAX))
+        bundle.courses.append(CourseRow(course, "BENCH", f"Benchmark course {number}"))
+        bundle.add_section(SectionRow(0, course, course, "A00", "lecture", 1, CAPACITY_MAX))
 
 
 def _add_students(bundle: Bundle, last: int, count: int) -> None:
     for index in range(last + 1, last + count + 1):
         number = f"BENCH-{index:08d}"
         bundle.students.append(
-            Student(number, Person(f"bench-{index}@bench.seatline.example", f"Bench {index}", "student"))
+            StudentRow(number, PersonRow(f"bench-{index}@bench.seatline.example", f"Bench {index}", "student"))
         )
-        bundle.records.append(Record(number, CREDIT_LIMIT))
+        bundle.records.append(RecordRow(number, CREDIT_LIMIT))
 
 
 async def _fresh_students(connection: Any, count: int) -> list[KnownStudent]:

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from bench.load import Prepared
-from bench.term import Term, TokenBook
-from bench.workloads import ENROLLMENTS
+from bench.demand.bench_term import BenchTerm, TokenBook
+from bench.demand.workloads import ENROLLMENTS
+from bench.load.sources import PreparedRequests
 from cluster.clients.http import Target, post
 
 SECTIONS = 100
@@ -40,7 +40,7 @@ class Rush:
         rng = random.Random(self._seed + turn)
         return [turn * SECTIONS + rng.randrange(SECTIONS) for _ in range(self.students)]
 
-    def source(self, turn: int, term: Term, tokens: TokenBook, target: Target) -> Recorded:
+    def source(self, turn: int, term: BenchTerm, tokens: TokenBook, target: Target) -> RecordedRequests:
         """The requests of a round."""
         wanted = self.wanted(turn)
         requests = [
@@ -50,10 +50,10 @@ class Rush:
             )
             for number, section in enumerate(wanted)
         ]  # fmt: skip
-        return Recorded(requests, wanted)
+        return RecordedRequests(requests, wanted)
 
 
-class Recorded(Prepared):
+class RecordedRequests(PreparedRequests):
     """Prepared requests, with what became of each."""
 
     def __init__(self, requests: Sequence[bytes], sections: Sequence[int]) -> None:
@@ -62,7 +62,7 @@ class Recorded(Prepared):
         self._seated: dict[int, bool] = {}
 
     def answered(self, number: int, status: int, body: bytes) -> None:
-        """See ``bench.load.Source``."""
+        """See ``bench.load.sources.Source``."""
         if status == 201:
             self._seated[number] = b'"enrolled"' in body
 

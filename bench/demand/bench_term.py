@@ -9,31 +9,31 @@ import asyncpg
 
 from allocator.model.read_models import Account, Role
 from api.signin.tokens import AccessTokens
-from bench.demand import slot_of
+from bench.demand.draw import slot_of
 from bench.peers.environment import TOKEN_TTL_S
 from cluster.cli.tokens import KnownStudent
 from persistence.imports.load.loader import importing, load
-from persistence.imports.report import Progress
+from persistence.imports.report import ImportProgress
 from persistence.imports.rows import (
     Bundle,
-    Course,
-    Department,
-    Person,
-    Record,
-    Section,
-    Semester,
-    Student,
-    WeeklyMeeting,
+    CourseRow,
+    DepartmentRow,
+    MeetingRow,
+    PersonRow,
+    RecordRow,
+    SectionRow,
+    SemesterRow,
+    StudentRow,
 )
 
-SEMESTER = Semester("BENCH", "Benchmark", 15)
+SEMESTER = SemesterRow("BENCH", "Benchmark", 15)
 CREDIT_LIMIT = 99
 ALL_WEEKS = (1 << SEMESTER.weeks) - 1
 MINUTES = 75
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class BenchTerm:
     """Args:
     section_ids: by index.
     students: by index.
@@ -43,30 +43,30 @@ class Term:
     students: list[KnownStudent]
 
 
-def meetings_of(slot: int) -> tuple[WeeklyMeeting, ...]:
+def meetings_of(slot: int) -> tuple[MeetingRow, ...]:
     """Twice a week: half of the slots on Monday and Wednesday, half on Tuesday and Thursday."""
     days, start = ((0, 2), (1, 3))[slot % 2], (8 + 2 * (slot // 2)) * 60
-    return tuple(WeeklyMeeting(day, start, start + MINUTES, ALL_WEEKS) for day in days)
+    return tuple(MeetingRow(day, start, start + MINUTES, ALL_WEEKS) for day in days)
 
 
-async def fill_term(database_url: str, capacities: Sequence[int], student_count: int, progress: Progress) -> None:
+async def fill_term(database_url: str, capacities: Sequence[int], student_count: int, progress: ImportProgress) -> None:
     """Put the semester into an empty database: sections of these capacities, students who hold nothing."""
-    bundle = Bundle(SEMESTER, departments=[Department("BENCH", "Benchmark")])
+    bundle = Bundle(SEMESTER, departments=[DepartmentRow("BENCH", "Benchmark")])
     for index, capacity in enumerate(capacities):
         course = f"BENCH-{index:05d}"
-        bundle.courses.append(Course(course, "BENCH", f"Benchmark course {index}"))
-        section = Section(0, course, course, "A00", "lecture", 1, capacity, meetings_of(slot_of(index)))
+        bundle.courses.append(CourseRow(course, "BENCH", f"Benchmark course {index}"))
+        section = SectionRow(0, course, course, "A00", "lecture", 1, capacity, meetings_of(slot_of(index)))
         bundle.add_section(section)
     for index in range(student_count):
         number = f"BENCH-{index:08d}"
-        person = Person(f"bench-{index}@bench.seatline.example", f"Bench {index}", "student")
-        bundle.students.append(Student(number, person))
-        bundle.records.append(Record(number, CREDIT_LIMIT))
+        person = PersonRow(f"bench-{index}@bench.seatline.example", f"Bench {index}", "student")
+        bundle.students.append(StudentRow(number, person))
+        bundle.records.append(RecordRow(number, CREDIT_LIMIT))
     async with importing(database_url) as connection:
         await load(connection, bundle, progress)
 
 
-async def read_term(database_url: str) -> Term:
+async def read_term(database_url: str) -> BenchTerm:
     """The ids that the rows got. Databases cut from one template have the same."""
     connection = await asyncpg.connect(database_url)
     try:
@@ -80,7 +80,7 @@ async def read_term(database_url: str) -> Term:
         )
     finally:
         await connection.close()
-    return Term([row["id"] for row in sections], [KnownStudent(*row) for row in students])
+    return BenchTerm([row["id"] for row in sections], [KnownStudent(*row) for row in students])
 
 
 class TokenBook:

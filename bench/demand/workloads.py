@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import orjson
 
-from bench.contestant import same_host
-from bench.demand import Ask, Demand, pairs_of
-from bench.term import SEMESTER, Term, TokenBook
+from bench.contestants.contestant import same_host
+from bench.demand.bench_term import SEMESTER, BenchTerm, TokenBook
+from bench.demand.draw import Ask, Demand, pairs_of
 from cluster.clients.http import post
 
 HOST = same_host(0).authority
@@ -58,7 +58,7 @@ WARM_UP = Workload("warm_up", "what activates sections and fills caches; not cou
 
 
 @dataclass
-class Plan:
+class DemandPlan:
     """All requests of a run, drawn before: from them follow the capacities and the number of students.
 
     Args:
@@ -120,7 +120,7 @@ class Plan:
 class Requests:
     """Makes the requests of a round."""
 
-    def __init__(self, plan: Plan, term: Term, tokens: TokenBook) -> None:
+    def __init__(self, plan: DemandPlan, term: BenchTerm, tokens: TokenBook) -> None:
         self._plan = plan
         self._term = term
         self._tokens = tokens
@@ -205,7 +205,7 @@ class Churn:
         self._resting = deque(range(len(students)))
 
     def take(self) -> tuple[int, bytes] | None:
-        """See ``bench.load.Source``."""
+        """See ``bench.load.sources.Source``."""
         if not self._resting:
             return None
         student = self._resting.popleft()
@@ -219,26 +219,7 @@ class Churn:
         return student, delete(f"{ENROLLMENTS}/{held}", token, key)
 
     def answered(self, number: int, status: int, body: bytes) -> None:
-        """See ``bench.load.Source``."""
+        """See ``bench.load.sources.Source``."""
         if status == 201:
             self._held[number] = orjson.loads(body)["id"]
         self._resting.append(number)
-
-
-class Again:
-    """A source that sends the same requests over and over: for a server that does not look at them."""
-
-    exhausted = False
-
-    def __init__(self, requests: Sequence[bytes]) -> None:
-        self._requests = requests
-        self._next = 0
-
-    def take(self) -> tuple[int, bytes] | None:
-        """See ``bench.load.Source``."""
-        number = self._next % len(self._requests)
-        self._next += 1
-        return number, self._requests[number]
-
-    def answered(self, number: int, status: int, body: bytes) -> None:
-        """See ``bench.load.Source``."""

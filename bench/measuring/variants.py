@@ -9,16 +9,15 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
-from bench.contestant import Contestant, start_seatline
-from bench.options import Options
+from bench.contestants.contestant import Contestant, start_seatline
+from bench.contestants.testbed import Testbed
+from bench.demand.bench_term import TokenBook, fill_term, read_term
+from bench.demand.workloads import WARM_UP, DemandPlan, Requests, Workload
+from bench.load.sources import RetriedRequests
+from bench.measuring.options import Options
+from bench.measuring.rounds import ReportRound, RoundRow, measure, verify_contestant
 from bench.peers.registry import RAY_SECTIONS
-from bench.replays import Tallied
-from bench.rounds import Row, measure, verify_contestant
-from bench.stand import Stand
-from bench.tables import show_round
-from bench.term import TokenBook, fill_term, read_term
-from bench.workloads import WARM_UP, Plan, Requests, Workload
-from persistence.imports.report import Progress
+from persistence.imports.report import ImportProgress
 
 TEMPLATE = "bench_variants"
 BASE = "as it is"
@@ -41,7 +40,12 @@ class Variant:
 
 
 async def compare_variants(
-    stand: Stand, variants: Sequence[Variant], workloads: Sequence[Workload], options: Options, progress: Progress
+    testbed: Testbed,
+    variants: Sequence[Variant],
+    workloads: Sequence[Workload],
+    options: Options,
+    progress: ImportProgress,
+    report: ReportRound,
 ) -> dict[str, Any]:
     """Rounds of each workload on the base and on each variant, in pairs.
 
@@ -49,59 +53,66 @@ async def compare_variants(
         ``rows`` of all rounds; ``variants``: by name and workload the medians of both and of their ratio; ``verify``.
     """
     turns = options.rounds * len(variants)
-    plan = Plan(workloads, turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
-    await stand.make_template(TEMPLATE, lambda url: fill_term(url, plan.capacities(), plan.students, progress))
-    term = await read_term(stand.database_url(TEMPLATE))
-    pairs = _Pairs(stand, options, Requests(plan, term, TokenBook(stand.jwt_secret, term.students)), workloads)
-    base_url = await stand.clone("of_base", TEMPLATE)
-    async with start_seatline(stand, base_url, BASE, PATIENT) as base:
+    plan = DemandPlan(workloads, turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
+    await testbed.make_template(TEMPLATE, lambda url: fill_term(url, plan.capacities(), plan.students, progress))
+    term = await read_term(testbed.database_url(TEMPLATE))
+    pairs = _Pairs(
+        testbed, options, Requests(plan, term, TokenBook(testbed.jwt_secret, term.students)), workloads, report
+    )
+    base_url = await testbed.clone("of_base", TEMPLATE)
+    async with start_seatline(testbed, base_url, BASE, PATIENT) as base:
         await pairs.warm_up(base, few=False)
         for number, variant in enumerate(variants):
             progress("variants", number, len(variants))
             await pairs.run(base, variant, number * options.rounds)
         pairs.verified[BASE] = await verify_contestant(base)
     progress("variants", 1, 1)
-    await stand.drop("of_base")
-    await stand.drop(TEMPLATE)
+    await testbed.drop("of_base")
+    await testbed.drop(TEMPLATE)
     return {"rows": pairs.rows, "variants": _summary(pairs.rows, variants, workloads), "verify": pairs.verified}
 
 
 class _Pairs:
-    def __init__(self, stand: Stand, options: Options, requests: Requests, workloads: Sequence[Workload]) -> None:
-        self.rows: list[Row] = []
+    def __init__(
+        self, testbed: Testbed, options: Options, requests: Requests, workloads: Sequence[Workload], report: ReportRound
+    ) -> None:
+        self.rows: list[RoundRow] = []
         self.verified: dict[str, Any] = {}
-        self._stand = stand
+        self._testbed = testbed
         self._options = options
         self._requests = requests
         self._workloads = workloads
+        self._report = report
 
     async def warm_up(self, contestant: Contestant, *, few: bool) -> None:
         """Activate its sections: a process for each takes its time, so what is turned away is sent again."""
         requests = self._requests.prepared(WARM_UP, 0, few=few)[: self._options.per_round // 4]
         patient = replace(self._options, warmup_s=0.0, seconds=WARM_UP_MAX_S)
-        await measure(self._stand, contestant, Tallied(deque(enumerate(requests))), patient)
+        await measure(self._testbed, contestant, RetriedRequests(deque(enumerate(requests))), patient)
 
     async def run(self, base: Contestant, variant: Variant, first_turn: int) -> None:
         """Start the variant, take turns, verify it."""
         database = f"of_{variant.name.replace(' ', '_')}"
-        url = await self._stand.clone(database, TEMPLATE)
+        url = await self._testbed.clone(database, TEMPLATE)
         async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(self._stand.drop, database)
+            stack.push_async_callback(self._testbed.drop, database)
             settings = {**PATIENT, **variant.settings}
-            other = await stack.enter_async_context(start_seatline(self._stand, url, variant.name, settings))
+            other = await stack.enter_async_context(start_seatline(self._testbed, url, variant.name, settings))
             await self.warm_up(other, few=variant.few)
             for workload in self._workloads:
                 for turn in range(self._options.rounds):
                     pair = [base, other] if turn % 2 == 0 else [other, base]
                     for contestant in pair:
                         requests = self._requests.prepared(workload, first_turn + turn, few=variant.few)
-                        row = await measure(self._stand, contestant, requests, self._options)
+                        row = await measure(self._testbed, contestant, requests, self._options)
                         self.rows.append({"variant": variant.name, "workload": workload.name, "round": turn, **row})
-                        show_round(self.rows[-1])
+                        self._report(self.rows[-1])
             self.verified[variant.name] = await verify_contestant(other)
 
 
-def _summary(rows: Sequence[Row], variants: Sequence[Variant], workloads: Sequence[Workload]) -> list[dict[str, Any]]:
+def _summary(
+    rows: Sequence[RoundRow], variants: Sequence[Variant], workloads: Sequence[Workload]
+) -> list[dict[str, Any]]:
     found = []
     for variant in variants:
         for workload in workloads:

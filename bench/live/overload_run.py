@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import psutil
 
-from bench.campus import prepare
-from bench.flood import DECIDED, LIMITED, NO_ANSWER, OTHER, SHED, UNKNOWN, Flood, Phase
-from bench.requests import build, students_needed
+from bench.live.live_term import extend_term
+from bench.live.requests import build, students_needed
+from bench.load.flood import DECIDED, LIMITED, NO_ANSWER, OTHER, SHED, UNKNOWN, Flood, Phase
 from cluster.cli.databases import open_database
 from cluster.cli.progress import progress_bars
 from cluster.cli.replay import TOKEN_TTL_S, find_target, run_verify
@@ -35,7 +35,7 @@ CROWDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class OverloadPlan:
     """What is done: warm up, find the peak; then for each crowd an overload, and half the peak after it.
 
     Args:
@@ -79,10 +79,10 @@ class Storm(NamedTuple):
 
 
 @dataclass(slots=True)
-class Result:
+class OverloadResult:
     """The phases, and the CPU that the processes of Seatline used in each, in cores."""
 
-    plan: Plan
+    plan: OverloadPlan
     peak: Phase
     storms: dict[str, Storm] = field(default_factory=dict)
     cpu: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class Result:
         }
 
 
-async def measure(settings: Settings, url: str | None, plan: Plan) -> tuple[Result, list[Finding]]:
+async def measure(settings: Settings, url: str | None, plan: OverloadPlan) -> tuple[OverloadResult, list[Finding]]:
     """Make the load, and verify the database after it."""
     mint = Mint(settings, TOKEN_TTL_S)
     target = await find_target(settings, url)
@@ -120,8 +120,8 @@ async def measure(settings: Settings, url: str | None, plan: Plan) -> tuple[Resu
     async with open_database(settings) as urls:
         with progress_bars() as progress:
             students = students_needed(plan.requests, plan.sections)
-            campus = await prepare(urls.database_url, plan.sections, students, progress)
-            requests = build(target, campus, mint.token, plan.requests, skew=0.0, seed=plan.seed)
+            term = await extend_term(urls.database_url, plan.sections, students, progress)
+            requests = build(target, term, mint.token, plan.requests, skew=0.0, seed=plan.seed)
         flood = Flood(target, requests)
         try:
             result = await asyncio.to_thread(_run, flood, plan, lambda: _cpu_s(run.pid if run else None))
@@ -130,11 +130,11 @@ async def measure(settings: Settings, url: str | None, plan: Plan) -> tuple[Resu
         return result, await run_verify(settings, urls.database_url)
 
 
-def _run(flood: Flood, plan: Plan, cpu_s: Callable[[], dict[str, float]]) -> Result:
+def _run(flood: Flood, plan: OverloadPlan, cpu_s: Callable[[], dict[str, float]]) -> OverloadResult:
     flood.connect(plan.connections)
     flood.run(plan.warmup_s)
     before = cpu_s()
-    result = Result(plan, flood.run(plan.peak_s))
+    result = OverloadResult(plan, flood.run(plan.peak_s))
     result.cpu["peak"] = _cores(before, cpu_s(), plan.peak_s)
     flood.connect(int(plan.connections * plan.factor))
     peak = result.peak.goodput_per_s

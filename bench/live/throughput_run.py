@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.campus import prepare
-from bench.contestant import SEATLINE
-from bench.load import Load
-from bench.options import Options
-from bench.requests import build, students_needed
+from bench.contestants.contestant import SEATLINE
+from bench.live.live_term import extend_term
+from bench.live.requests import build, students_needed
+from bench.load.generator import LoadGenerator
+from bench.measuring.options import Options
 from cluster.cli.databases import open_database
 from cluster.cli.progress import progress_bars
 from cluster.cli.replay import TOKEN_TTL_S, find_target, run_verify
@@ -28,9 +28,9 @@ async def measure_running(url: str | None, options: Options) -> dict[str, Any]:
     async with open_database(settings) as urls:
         with progress_bars() as progress:
             students = students_needed(count, options.sections)
-            campus = await prepare(urls.database_url, options.sections, students, progress)
-            requests = build(target, campus, mint.token, count, skew=0.0, seed=options.seed)
-        load = Load(
+            term = await extend_term(urls.database_url, options.sections, students, progress)
+            requests = build(target, term, mint.token, count, skew=0.0, seed=options.seed)
+        load = LoadGenerator(
             target, requests, connections=options.connections, warmup_s=options.warmup_s, seconds=options.seconds
         )
         measured = await load.run()

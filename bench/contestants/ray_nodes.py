@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.contestant import free_port, launch, require_running, stop
+from bench.contestants.contestant import free_port, launch, require_running, stop
 from cluster.config.secrets import ray_token_path
 from cluster.config.settings import Settings
 from cluster.processes.deployment import RAY_ENVIRONMENT

@@ -8,47 +8,50 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from bench.contestant import SEATLINE, Contestant, run_command, start_peer, start_seatline
-from bench.load import Load, Prepared, Source
-from bench.measured import Measured, merged, percentiles_ms
-from bench.options import Options
+from bench.contestants.contestant import SEATLINE, Contestant, run_command, start_peer, start_seatline
+from bench.contestants.testbed import Testbed
+from bench.demand.bench_term import TokenBook, fill_term, read_term
+from bench.demand.workloads import WARM_UP, DemandPlan, Requests, Workload
+from bench.load.generator import LoadGenerator
+from bench.load.measured import Measured, merged, percentiles_ms
+from bench.load.sources import PreparedRequests, RepeatedRequests, Source
+from bench.measuring.options import Options
+from bench.measuring.saturation import Pace, RateProbe, find_pace
 from bench.peers.registry import PEERS, RAY_SECTIONS
-from bench.saturation import Pace, Probe, find_pace
-from bench.stand import Stand
-from bench.term import TokenBook, fill_term, read_term
-from bench.workloads import WARM_UP, Again, Plan, Requests, Workload
 from cluster.cli.common import Exit
-from persistence.imports.report import Progress
+from persistence.imports.report import ImportProgress
 from persistence.verify import verify
 
 TEMPLATE = "bench_template"
 WARM_UP_CONNECTIONS = 64
 WARM_UP_S = 1.5
-Row = dict[str, Any]
-Report = Callable[[Row], None]
+RoundRow = dict[str, Any]
+ReportRound = Callable[[RoundRow], None]
 
 
 @dataclass(slots=True)
-class Field:
+class Contest:
     """All who take part, running, each with a database cut from one template."""
 
-    stand: Stand
+    testbed: Testbed
     options: Options
-    plan: Plan
+    plan: DemandPlan
     requests: Requests
     contestants: dict[str, Contestant]
-    rows: list[Row] = field(default_factory=list)
+    rows: list[RoundRow] = field(default_factory=list)
     paces: dict[tuple[str, str], Pace] = field(default_factory=dict)
 
     async def warm_up(self) -> None:
         """Let everybody activate sections, open connections and fill caches."""
         for contestant in self.contestants.values():
             requests = self.source(contestant, WARM_UP, 0)
-            load = Load(contestant.target, requests, connections=WARM_UP_CONNECTIONS, warmup_s=0, seconds=WARM_UP_S)
+            load = LoadGenerator(
+                contestant.target, requests, connections=WARM_UP_CONNECTIONS, warmup_s=0, seconds=WARM_UP_S
+            )
             await load.run()
             await contestant.settle()
 
-    async def run(self, workload: Workload, progress: Progress, report: Report) -> None:
+    async def run(self, workload: Workload, progress: ImportProgress, report: ReportRound) -> None:
         """All rounds of a workload. Who begins moves on by one with every round."""
         able = [one for one in self.contestants.values() if workload.needs <= abilities(one)]
         await self.find_paces(workload, able, progress)
@@ -58,12 +61,12 @@ class Field:
                 progress(workload.name, turn * len(able) + done, self.options.rounds * len(able))
                 source = self.source(contestant, workload, turn)
                 at_pace = self.at_pace(contestant, workload, self.options)
-                row = await measure(self.stand, contestant, source, at_pace)
+                row = await measure(self.testbed, contestant, source, at_pace)
                 self.rows.append({"workload": workload.name, "round": turn, **row})
                 report(self.rows[-1])
         progress(workload.name, 1, 1)
 
-    async def find_paces(self, workload: Workload, contestants: Sequence[Contestant], progress: Progress) -> None:
+    async def find_paces(self, workload: Workload, contestants: Sequence[Contestant], progress: ImportProgress) -> None:
         """Before the rounds of a workload: with how many requests under way each is quickest, if that is wanted."""
         if not self.options.at_its_best:
             return
@@ -72,11 +75,11 @@ class Field:
             self.paces[workload.name, contestant.name] = await find_pace(self._probe(contestant, workload))
         progress(f"{workload.name}: how many at once", 1, 1)
 
-    def _probe(self, contestant: Contestant, workload: Workload) -> Probe:
+    def _probe(self, contestant: Contestant, workload: Workload) -> RateProbe:
         source = _as_source(self.source(contestant, workload, self.options.rounds))
 
         async def probe(connections: int, warmup_s: float, seconds: float) -> float:
-            load = Load(contestant.target, source, connections=connections, warmup_s=warmup_s, seconds=seconds)
+            load = LoadGenerator(contestant.target, source, connections=connections, warmup_s=warmup_s, seconds=seconds)
             measured = await load.run()
             await contestant.settle()
             rate: float = getattr(measured, workload.counts)
@@ -104,7 +107,7 @@ class Field:
         few = contestant.peer is not None and contestant.peer.sections_max is not None
         prepared = self.requests.prepared(workload, turn, few=few)
         changes_nothing = workload.needs == {"read"} or not contestant.decides
-        return Again(prepared) if changes_nothing else prepared
+        return RepeatedRequests(prepared) if changes_nothing else prepared
 
     async def verify(self) -> dict[str, Any]:
         """What ``verify`` finds in every database that it can judge; in Seatline's actors too."""
@@ -116,7 +119,7 @@ class Field:
 
 
 def _as_source(requests: Sequence[bytes] | Source) -> Source:
-    return Prepared(requests) if isinstance(requests, Sequence) else requests
+    return PreparedRequests(requests) if isinstance(requests, Sequence) else requests
 
 
 def abilities(contestant: Contestant) -> frozenset[str]:
@@ -127,16 +130,16 @@ def abilities(contestant: Contestant) -> frozenset[str]:
 
 
 async def measure(
-    stand: Stand, contestant: Contestant, source: Sequence[bytes] | Source, options: Options, **shape: Any
-) -> Row:
+    testbed: Testbed, contestant: Contestant, source: Sequence[bytes] | Source, options: Options, **shape: Any
+) -> RoundRow:
     """One round on one contestant: its figures, and the CPU time that all its processes took.
 
     Args:
         shape: of the load, if it is not a closed loop: ``rate`` or ``arrivals``.
     """
-    await stand.settle()
+    await testbed.settle()
     before = contestant.cpu_s()
-    load = Load(
+    load = LoadGenerator(
         contestant.target, source, connections=options.connections, warmup_s=options.warmup_s, seconds=options.seconds,
         **shape,
     )  # fmt: skip
@@ -147,7 +150,7 @@ async def measure(
     return {"contestant": contestant.name, "connections": options.connections, **figures, "ran_out": load.ran_out}
 
 
-def _cost(measured: Measured, used: Mapping[str, float]) -> Row:
+def _cost(measured: Measured, used: Mapping[str, float]) -> RoundRow:
     """CPU of the server for each enrolment; for each answer where there are others, too."""
     enrolled = measured.outcomes["enrolled"] + measured.outcomes_outside["enrolled"]
     only_enrolments = enrolled > 0 and not measured.outcomes["ok"] + measured.outcomes_outside["ok"]
@@ -174,38 +177,38 @@ async def verify_contestant(contestant: Contestant) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def open_field(
-    stand: Stand, names: Sequence[str], workloads: Sequence[Workload], options: Options, progress: Progress
-) -> AsyncIterator[Field]:
+async def open_contest(
+    testbed: Testbed, names: Sequence[str], workloads: Sequence[Workload], options: Options, progress: ImportProgress
+) -> AsyncIterator[Contest]:
     """Draw the demand, make the databases, start everybody."""
     turns = options.rounds + (1 if options.at_its_best else 0)  # the last one for probes
-    plan = Plan(workloads, turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
+    plan = DemandPlan(workloads, turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
     async with contextlib.AsyncExitStack() as stack:
-        await stand.make_template(
+        await testbed.make_template(
             TEMPLATE,
             lambda url: fill_term(url, plan.capacities(), plan.students + plan.churn_students, progress),
         )
-        stack.push_async_callback(stand.drop, TEMPLATE)
-        term = await read_term(stand.database_url(TEMPLATE))
+        stack.push_async_callback(testbed.drop, TEMPLATE)
+        term = await read_term(testbed.database_url(TEMPLATE))
         running: dict[str, Contestant] = {}
         for done, name in enumerate(names):
             progress("starting", done, len(names))
-            url = await stand.clone(f"of_{name}", TEMPLATE)
-            stack.push_async_callback(stand.drop, f"of_{name}")
+            url = await testbed.clone(f"of_{name}", TEMPLATE)
+            stack.push_async_callback(testbed.drop, f"of_{name}")
             starting = (
-                start_seatline(stand, url)
+                start_seatline(testbed, url)
                 if name == SEATLINE
-                else start_peer(stand, PEERS[name], url, term.section_ids[:RAY_SECTIONS])
+                else start_peer(testbed, PEERS[name], url, term.section_ids[:RAY_SECTIONS])
             )
             running[name] = await stack.enter_async_context(starting)
         progress("starting", 1, 1)
-        requests = Requests(plan, term, TokenBook(stand.jwt_secret, term.students))
-        yield Field(stand, options, plan, requests, running)
+        requests = Requests(plan, term, TokenBook(testbed.jwt_secret, term.students))
+        yield Contest(testbed, options, plan, requests, running)
 
 
-def medians(rows: Sequence[Row], workloads: Sequence[Workload]) -> dict[str, dict[str, Row]]:
+def medians(rows: Sequence[RoundRow], workloads: Sequence[Workload]) -> dict[str, dict[str, RoundRow]]:
     """By workload and contestant: medians of the rounds, and latencies of all rounds together."""
-    found: dict[str, dict[str, Row]] = {}
+    found: dict[str, dict[str, RoundRow]] = {}
     for workload in workloads:
         of_workload = [row for row in rows if row["workload"] == workload.name]
         for name in dict.fromkeys(row["contestant"] for row in of_workload):
@@ -214,7 +217,7 @@ def medians(rows: Sequence[Row], workloads: Sequence[Workload]) -> dict[str, dic
     return found
 
 
-def _median_of(rows: Sequence[Row], workload: Workload) -> Row:
+def _median_of(rows: Sequence[RoundRow], workload: Workload) -> RoundRow:
     costs = {key for row in rows for key in row if key in {"cpu_us_per_enrolment", "cpu_us_per_answer"}}
     figures = [row[workload.counts] for row in rows]
     return {
@@ -229,7 +232,7 @@ def _median_of(rows: Sequence[Row], workload: Workload) -> Row:
     }
 
 
-def ratios(rows: Sequence[Row], workloads: Sequence[Workload]) -> dict[str, dict[str, float]]:
+def ratios(rows: Sequence[RoundRow], workloads: Sequence[Workload]) -> dict[str, dict[str, float]]:
     """``<peer>.<workload>``: ours over theirs, the median over rounds of the ratio within a round."""
     found: dict[str, dict[str, float]] = {}
     for workload in workloads:

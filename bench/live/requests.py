@@ -7,15 +7,15 @@ import uuid
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 
-from bench.campus import BenchCampus
+from bench.demand.bench_term import BenchTerm
+from bench.measuring.options import CONNECTIONS_MAX
 from cluster.cli.tokens import KnownStudent
 from cluster.clients.http import Target, post
 
 SECTIONS_PER_STUDENT = 5
-BLOCK_STUDENTS = 1024
-"""Students of a block send their first request, then their second, and so on. There are no more
-connections than students in a block, so that no student has two under way at once; it is small, so that a run uses up
-few of them."""
+BLOCK_STUDENTS = CONNECTIONS_MAX
+"""Students whose requests are interleaved: each sends a first one, then each a second, and so on. As many as there are
+connections at most, so that no student has two requests under way; no more, so that a run uses up few of them."""
 
 
 def students_needed(request_count: int, section_count: int) -> int:
@@ -58,17 +58,17 @@ def _chooser(rng: random.Random, section_count: int, skew: float) -> Callable[[]
 
 
 def build(
-    target: Target, campus: BenchCampus, token: Callable[[KnownStudent], str], count: int, *, skew: float, seed: int
+    target: Target, term: BenchTerm, token: Callable[[KnownStudent], str], count: int, *, skew: float, seed: int
 ) -> list[bytes]:
     """The first ``count`` requests, as bytes ready to be sent, each with an Idempotency-Key of its own."""
     heads: dict[int, str] = {}
     run = uuid.uuid4().hex[:16]
     requests: list[bytes] = []
-    for number, (student, section) in enumerate(pairs(len(campus.students), len(campus.section_ids), skew, seed)):
+    for number, (student, section) in enumerate(pairs(len(term.students), len(term.section_ids), skew, seed)):
         if number == count:
             break
         if student not in heads:
-            heads[student] = token(campus.students[student])
-        body = b'{"section_id":%d}' % campus.section_ids[section]
+            heads[student] = token(term.students[student])
+        body = b'{"section_id":%d}' % term.section_ids[section]
         requests.append(post(target, "/api/enrollments", heads[student], f"{run}-{number}", body))
     return requests

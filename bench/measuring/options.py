@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.contestant import SEATLINE
+from bench.contestants.contestant import SEATLINE
 from bench.peers.registry import PEERS
-from bench.requests import BLOCK_STUDENTS
+
+CONNECTIONS_MAX = 1024
+"""Requests under way at once, at most: so many requests in a row are of different students."""
 
 Peers = Annotated[
     str,
@@ -17,18 +19,18 @@ Peers = Annotated[
 ]
 Seconds = Annotated[float, typer.Option(min=0.5, help="How long to measure, each time.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Rounds of each; medians over at least 3 are worth something.")]
-Connections = Annotated[int, typer.Option(min=1, max=BLOCK_STUDENTS, help="Requests under way at once.")]
+Connections = Annotated[int, typer.Option(min=1, max=CONNECTIONS_MAX, help="Requests under way at once.")]
 ConnectionsOrBest = Annotated[
     int | None,
     typer.Option(
         min=1,
-        max=BLOCK_STUDENTS,
+        max=CONNECTIONS_MAX,
         help="Requests under way at once, for all; left out, as many as each is quickest with, by a probe before.",
     ),
 ]
 Sections = Annotated[int, typer.Option(min=8, max=20_000, help="Sections that take part.")]
 Seed = Annotated[int, typer.Option(help="Of every random choice.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+ResultAsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def _nobody(peers: str) -> str:

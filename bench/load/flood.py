@@ -1,7 +1,8 @@
 """A load generator for far more than a Seatline takes: one thread, one epoll, sockets and bytes.
 
-`bench/load.py` is kinder to read and to extend, but each of its requests costs a third of what deciding one costs. Here
-a request costs little more than its two system calls, so that it can offer many times the load that fits.
+`bench/load/generator.py` is easier to read and to extend, but sending a request there costs a third of what deciding it
+costs the server. Here a request costs little more than its two system calls, so many times the load that fits can be
+offered.
 
 A request that was turned away goes to the end of the queue and is sent again under its key, at once or when the
 server said. Rates are therefore rates of tries.

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import orjson
 from hdrh.histogram import HdrHistogram
 
 HIGHEST_US = 600_000_000
@@ -97,6 +98,20 @@ class Measured:
             "latency_hdr": encoded(writes),
             "client": {"cpu_share": round(self.cpu_share, 3), "cpu_us_per_request": round(client_us, 1)},
         }
+
+
+def outcome_of(status: int, body: bytes) -> str:
+    """An answer as one code: ``enrolled``, ``waitlisted``, ``ok`` for all else that went well, or a problem's code."""
+    if status == 201:
+        return "enrolled" if b'"enrolled"' in body else "waitlisted"
+    if status in {200, 304}:
+        return "ok"
+    if status == 0:
+        return "no_answer"
+    try:
+        return str(orjson.loads(body)["code"])
+    except (ValueError, KeyError, TypeError):
+        return f"http_{status}"
 
 
 def is_failure(code: str) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
-from bench.machine import describe
+from bench.report.provenance import describe
 
-DIRECTORY = Path(__file__).parent / "results"
+DIRECTORY = Path(__file__).resolve().parents[1] / "results"
 LATEST = DIRECTORY / "latest.json"
 KEPT_ON_THE_SAME = ("commit", "versions")
 """Results of another commit, or made with other versions, do not stand beside new ones."""

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import abc
 import random
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
 import orjson
 
 from api.signin.tokens import AccessTokens
-from bench.contestant import same_host
-from bench.load import outcome_of
+from bench.contestants.contestant import same_host
+from bench.demand.bench_term import account_of
+from bench.demand.real_demand import Change, course_requests, data_file, open_seats, registration_curve
+from bench.demand.workloads import ENROLLMENTS, delete
+from bench.load.sources import RetriedRequests
 from bench.peers.environment import TOKEN_TTL_S
-from bench.real_demand import Change, course_requests, data_file, open_seats, registration_curve
-from bench.term import account_of
-from bench.workloads import ENROLLMENTS, delete
 from cluster.cli.tokens import find_students
 from cluster.clients.http import post
 from persistence.imports.formats.itc2019 import read_itc2019, read_solution_alone, student_number
 from persistence.imports.formats.itc_files import read_solution
 from persistence.imports.formats.ucsd import read_ucsd
 from persistence.imports.report import no_progress
-from persistence.imports.rows import Bundle, Person, Record, Student
+from persistence.imports.rows import Bundle, PersonRow, RecordRow, StudentRow
 
-TRANSIENT = frozenset({0, 429, 503})
 CURVE_CREDITS = 99
 CURVE_FILES = ("ucsd/sp22_sections.tsv.gz", "ucsd/sp22_seat_changes.csv.gz")
 
@@ -75,7 +73,7 @@ class Day(abc.ABC):
         """The semester, as it is imported."""
 
     @abc.abstractmethod
-    def source(self, ids: Ids, seed: int) -> Tallied:
+    def source(self, ids: Ids, seed: int) -> RetriedRequests:
         """The requests."""
 
     @abc.abstractmethod
@@ -86,38 +84,6 @@ class Day(abc.ABC):
 def missing_files(day: Day) -> list[str]:
     """Which of its files are not there."""
     return [name for name in day.files if data_file(name) is None]
-
-
-@dataclass(slots=True)
-class Tallied:
-    """A source of requests that sends again what must be sent again, and counts what each came to in the end."""
-
-    waiting: deque[tuple[int, bytes]]
-    outcomes: Counter[str] = field(default_factory=Counter)
-    retries: int = 0
-    _under_way: dict[int, bytes] = field(default_factory=dict)
-
-    @property
-    def exhausted(self) -> bool:
-        """See ``bench.load.Source``."""
-        return not self.waiting and not self._under_way
-
-    def take(self) -> tuple[int, bytes] | None:
-        """See ``bench.load.Source``."""
-        if not self.waiting:
-            return None
-        number, request = self.waiting.popleft()
-        self._under_way[number] = request
-        return number, request
-
-    def answered(self, number: int, status: int, body: bytes) -> None:
-        """See ``bench.load.Source``."""
-        request = self._under_way.pop(number)
-        if status in TRANSIENT:
-            self.retries += 1
-            self.waiting.append((number, request))
-        else:
-            self.outcomes[outcome_of(status, body)] += 1
 
 
 class ClassDay(Day):
@@ -143,7 +109,7 @@ class ClassDay(Day):
         classes = read_solution(first, no_progress).classes
         return [(student, key) for key, one in classes.items() for student in one.students]
 
-    def source(self, ids: Ids, seed: int) -> Tallied:
+    def source(self, ids: Ids, seed: int) -> RetriedRequests:
         """See ``Day``."""
         wishes = self.wishes(seed)
         random.Random(seed).shuffle(wishes)
@@ -151,7 +117,7 @@ class ClassDay(Day):
             _enroll(ids.tokens[student_number(self.name, student)], ids.sections[key], f"{self.name}-{number}")
             for number, (student, key) in enumerate(wishes)
         )
-        return Tallied(deque(enumerate(made)))
+        return RetriedRequests(deque(enumerate(made)))
 
     def arrivals(self, seconds: float) -> list[float] | None:
         """See ``Day``."""
@@ -186,11 +152,11 @@ class CurveDay(Day):
         bundle.sections = [one._replace(capacity=free.get(one.source_key, one.capacity)) for one in bundle.sections]
         for number in range(sum(one.adds for one in self.changes())):
             name = f"{self.name}-{number}"
-            bundle.students.append(Student(name, Person(f"{name}@bench.seatline.example", name, "student")))
-            bundle.records.append(Record(name, CURVE_CREDITS))
+            bundle.students.append(StudentRow(name, PersonRow(f"{name}@bench.seatline.example", name, "student")))
+            bundle.records.append(RecordRow(name, CURVE_CREDITS))
         return bundle
 
-    def source(self, ids: Ids, seed: int) -> Tallied:
+    def source(self, ids: Ids, seed: int) -> RetriedRequests:
         """See ``Day``."""
         return CurveSource(self.changes(), self.name, ids, seed)
 
@@ -201,7 +167,7 @@ class CurveDay(Day):
         return [(one.at_s - first) / (last - first) * seconds for one in changes]
 
 
-class CurveSource(Tallied):
+class CurveSource(RetriedRequests):
     """Adds and drops in their order. Which enrolment a drop ends is known only when it is due."""
 
     def __init__(self, changes: Sequence[Change], name: str, ids: Ids, seed: int) -> None:
@@ -218,11 +184,11 @@ class CurveSource(Tallied):
 
     @property
     def exhausted(self) -> bool:
-        """See ``bench.load.Source``."""
+        """See ``bench.load.sources.Source``."""
         return not self._changes and not self.waiting and not self._under_way
 
     def take(self) -> tuple[int, bytes] | None:
-        """See ``bench.load.Source``."""
+        """See ``bench.load.sources.Source``."""
         while not self.waiting and self._changes:
             change = self._changes.popleft()
             request = self._add(change.section) if change.adds else self._drop(change.section)
@@ -247,7 +213,7 @@ class CurveSource(Tallied):
         return delete(f"{ENROLLMENTS}/{enrollment_id}", token, f"{self._name}-{self._sent}")
 
     def answered(self, number: int, status: int, body: bytes) -> None:
-        """See ``bench.load.Source``."""
+        """See ``bench.load.sources.Source``."""
         super().answered(number, status, body)
         if status == 201:
             token, section = self._asked.pop(number)

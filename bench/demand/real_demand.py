@@ -16,7 +16,7 @@ from typing import NamedTuple
 from persistence.imports.formats.safe_xml import Elements, read_xml
 from persistence.imports.report import no_progress
 
-SHARED = Path(os.environ.get("SEATLINE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+SHARED = Path(os.environ.get("SEATLINE_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 BATCH_STEP = 20
 """Seats gained in one sample that are no arrivals any more: releases and promotions by the university."""
 

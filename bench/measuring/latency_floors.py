@@ -1,6 +1,6 @@
-"""The two things that no enrolment can be quicker than: a round trip through Ray, and a commit.
+"""Lower bounds of an enrolment's latency: a round trip through Ray, and a commit to disk.
 
-python -m bench.probes HOME      one call after the other to a section actor of the Seatline of this home
+``python -m bench.measuring.latency_floors HOME`` measures calls to a section actor of the Seatline that runs in HOME.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from typing import Any
 import asyncpg
 import orjson
 
-from bench.measured import histogram, percentiles_ms
+from bench.load.measured import histogram, percentiles_ms
 from cluster.clients.http import AsyncConnection, Target, get
 from cluster.config.runfile import read_run_file
 
 CALLS = 500
 WARM_UP_CALLS = 50
-
 
 BATCH_LINE = re.compile(rb"^seatline_actor_batch_size_(sum|count)\{[^}]*\} ([0-9.e+]+)", re.MULTILINE)
 
@@ -54,7 +53,7 @@ async def commit_latency(database_url: str) -> dict[str, float]:
 async def ray_latency(home: Path) -> dict[str, float]:
     """Milliseconds of one call to a section actor that does nothing, measured by a process of its own."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.probes", str(home), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "bench.measuring.latency_floors", str(home), stdout=asyncio.subprocess.PIPE
     )
     out, _ = await process.communicate()
     if process.returncode:

@@ -1,0 +1,1 @@
+"""What students ask for: the semester, and the requests of each workload, made before the load begins."""

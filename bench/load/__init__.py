@@ -1,0 +1,1 @@
+"""The load generators, the sources of their requests, and what they count."""
