@@ -18,15 +18,15 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDictProxy
 
-from allocator.model.outcomes import Outcome
+from allocator.model.delivery import Reply
 from allocator.model.read_models import SectionView
 from api.http.bodies import BODY_BYTES_MAX, read_request_key
 from api.http.errors import ApiError, headers_of, problem_of
-from api.http.outcomes import count_outcome
+from api.http.outcomes import count_reply
 from api.http.replies import WireReplies, encode, tag_of
 from api.monitoring.answered import note_answer
 from api.monitoring.metrics import Traffic
-from api.resources.enrollments import ENROLL, enroll_command, enrolled
+from api.resources.enrollments import ENROLL, enroll_envelope, enrolled
 from api.schemas.catalogue import SectionReply
 from api.schemas.enrollments import EnrolledReply
 from api.schemas.problem import ProblemReply
@@ -136,20 +136,20 @@ class Express:
         if student_id is None or self._limit.hit(student_id) is not None:
             return False
         note = self._note(hdrs.METH_POST, ENROLLMENTS, headers)
-        command = enroll_command(wanted, student_id, key)
-        self._gateway.send(command, lambda outcome: self._tell_outcome(outcome, client, note))
+        envelope = enroll_envelope(wanted, student_id, key)
+        self._gateway.send(envelope, lambda reply: self._tell_reply(reply, client, note))
         return True
 
-    def _tell_outcome(self, outcome: Outcome, client: Client, note: _Note) -> None:
-        count_outcome(self._traffic, outcome)
-        reply: EnrolledReply | ProblemReply
+    def _tell_reply(self, reply: Reply, client: Client, note: _Note) -> None:
+        count_reply(self._traffic, reply)
+        body: EnrolledReply | ProblemReply
         try:
-            reply, headers = enrolled(outcome)
+            body, headers = enrolled(reply)
             status = 201
         except ApiError as error:
-            reply, headers = problem_of(error, note.request_id), headers_of(error)
-            status = reply.status
-        client.answer_express(status, self._replies.json(reply, status, note.request_id, headers))
+            body, headers = problem_of(error, note.request_id), headers_of(error)
+            status = body.status
+        client.answer_express(status, self._replies.json(body, status, note.request_id, headers))
         note.answered(status)
 
     # Sections

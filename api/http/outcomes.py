@@ -1,43 +1,56 @@
-"""From what a command came to, to what the client is told."""
+"""From the reply to a command to what the client is told."""
 
 from __future__ import annotations
 
+from typing import assert_never
+
+from allocator.model.delivery import Reply, Undecided
 from allocator.model.outcomes import Code, Outcome
 from api.http import problems
 from api.http.errors import ApiError
 from api.http.problems import Kind
 from api.monitoring.metrics import Traffic
 
-DONE = frozenset({Code.ENROLLED, Code.WAITLISTED, Code.DROPPED, Code.CHANGED})
-
-_PROBLEMS: dict[Code, Kind] = {
-    Code.NOT_FOUND: problems.NOT_FOUND,
-    Code.KEY_REUSED: problems.KEY_REUSED,
-    Code.OVERLOADED: problems.OVERLOADED,
-    Code.UNAVAILABLE: problems.UNAVAILABLE,
-    Code.UNKNOWN: problems.OUTCOME_UNKNOWN,
-    Code.MOVED: problems.UNAVAILABLE,  # the gateway follows moves; one that gets here changed nothing anywhere
+_UNDECIDED: dict[Undecided, Kind] = {
+    Undecided.OVERLOADED: problems.OVERLOADED,
+    Undecided.UNAVAILABLE: problems.UNAVAILABLE,
+    Undecided.UNKNOWN: problems.OUTCOME_UNKNOWN,
+    Undecided.MOVED: problems.UNAVAILABLE,  # the gateway follows moves; one that gets here changed nothing anywhere
 }
 
 
-def require_done(outcome: Outcome, *, not_found: str) -> None:
-    """Let an outcome that did something pass.
+def require_done(reply: Reply, *, not_found: str) -> Outcome:
+    """The outcome of a command that did something.
 
     Raises:
-        ApiError: for every other; a refusal goes by its first reason and carries all.
+        ApiError: for every other reply; a refusal goes by its first reason and carries all.
     """
-    if outcome.code in DONE:
-        return
-    headers = {"Idempotent-Replayed": "true"} if outcome.replayed else None
-    if outcome.code is Code.REFUSED:
-        first = outcome.reasons[0]
-        kind = Kind(first.code.value, problems.REFUSED.status, problems.REFUSED.title)
-        raise ApiError(kind, first.detail, reasons=outcome.reasons, headers=headers)
-    detail = not_found if outcome.code is Code.NOT_FOUND else None
-    raise ApiError(_PROBLEMS[outcome.code], detail, headers=headers)
+    outcome = reply.outcome
+    if outcome is None:
+        raise ApiError(problems.UNAVAILABLE if reply.undecided is None else _UNDECIDED[reply.undecided])
+    headers = replay_header(reply)
+    match outcome.code:
+        case Code.ENROLLED | Code.WAITLISTED | Code.DROPPED | Code.CHANGED:
+            return outcome
+        case Code.REFUSED:
+            first = outcome.reasons[0]
+            kind = Kind(first.code.value, problems.REFUSED.status, problems.REFUSED.title)
+            raise ApiError(kind, first.detail, reasons=outcome.reasons, headers=headers)
+        case Code.NOT_FOUND:
+            raise ApiError(problems.NOT_FOUND, not_found, headers=headers)
+        case Code.KEY_REUSED:
+            raise ApiError(problems.KEY_REUSED, headers=headers)
+        case _:
+            assert_never(outcome.code)
 
 
-def count_outcome(traffic: Traffic, outcome: Outcome) -> None:
-    """Count the outcome of a student's command, a refusal by its first reason."""
-    code = outcome.reasons[0].code.value if outcome.code is Code.REFUSED else outcome.code.value
-    traffic.outcomes[code] += 1
+def replay_header(reply: Reply) -> dict[str, str]:
+    """Says so if this is the stored answer of an earlier try."""
+    return {"Idempotent-Replayed": "true"} if reply.replayed else {}
+
+
+def count_reply(traffic: Traffic, reply: Reply) -> None:
+    """Count the reply to a student's command, a refusal by its first reason."""
+    outcome = reply.outcome
+    is_refusal = outcome is not None and outcome.code is Code.REFUSED
+    traffic.outcomes[outcome.reasons[0].code.value if outcome is not None and is_refusal else reply.label] += 1

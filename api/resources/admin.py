@@ -6,6 +6,7 @@ from aiohttp import web
 from msgspec import UNSET
 
 from allocator.model.commands import ChangeCapacity, CloseSection, OpenSection, StaffCommand
+from allocator.model.delivery import Envelope
 from api.http import problems
 from api.http.audit import record
 from api.http.bodies import JsonBody, path_id
@@ -42,8 +43,8 @@ async def change_section(request: web.Request) -> web.Response:
     for command in commands_for(wanted, section_id, user_id):
         async with deadline.kept():
             await record(request, ACTIONS[type(command)], f"section:{section_id}")
-        outcome = await services.gateway.submit(command, deadline.left_s)
-        require_done(outcome, not_found="There is no such section.")
+        reply = await services.gateway.submit(Envelope(command), deadline.left_s)
+        require_done(reply, not_found="There is no such section.")
     async with deadline.kept():
         section = await services.catalogue.section(section_id)
     if section is None:

@@ -7,16 +7,15 @@ from typing import cast
 import msgspec
 from aiohttp import hdrs, web
 
-from allocator.model.commands import Drop, Enroll, RecheckHead
-from allocator.model.outcomes import Outcome
+from allocator.model.commands import Drop, Enroll
+from allocator.model.delivery import Envelope, Reply
 from allocator.model.read_models import EnrollmentView
-from allocator.ports import CommandGateway
 from api.http import problems
 from api.http.audit import record
 from api.http.bodies import JsonBody, QueryString, RequestKey, path_id, read_request_key
 from api.http.deadline import Deadline
 from api.http.errors import ApiError, rate_limited
-from api.http.outcomes import count_outcome, require_done
+from api.http.outcomes import count_reply, replay_header, require_done
 from api.http.read_through import read_through
 from api.http.replies import encode, json_reply
 from api.http.routing import Access, Answer, Route
@@ -29,7 +28,7 @@ from api.schemas.enrollments import (
     EnrollRequest,
 )
 from api.signin.access import student_id_of
-from api.state import BACKGROUND, ENROLLMENT_LIMIT, METRICS, SERVICES, SHEDDER
+from api.state import ENROLLMENT_LIMIT, METRICS, SERVICES, SHEDDER
 
 MY_TTL_S = 60.0
 
@@ -49,10 +48,10 @@ async def enroll(request: web.Request) -> web.Response:
     limit_writes(request, student_id)
     key = read_request_key(request.headers)
     wanted = await ENROLL.read(request)
-    outcome = await request.app[SERVICES].gateway.submit(enroll_command(wanted, student_id, key))
-    count_outcome(request.app[METRICS].traffic, outcome)
-    reply, headers = enrolled(outcome)
-    return json_reply(reply, status=201, headers=headers)
+    reply = await request.app[SERVICES].gateway.submit(enroll_envelope(wanted, student_id, key))
+    count_reply(request.app[METRICS].traffic, reply)
+    body, headers = enrolled(reply)
+    return json_reply(body, status=201, headers=headers)
 
 
 async def drop(request: web.Request) -> web.Response:
@@ -63,11 +62,10 @@ async def drop(request: web.Request) -> web.Response:
     key = read_request_key(request.headers)
     async with deadline.kept():
         view = await own_enrollment(request, student_id)
-    outcome = await request.app[SERVICES].gateway.submit(_drop_command(view, key), deadline.left_s)
-    count_outcome(request.app[METRICS].traffic, outcome)
-    require_done(outcome, not_found="There is no such enrolment.")
-    _recheck_waitlists(request, outcome, student_id)
-    return json_reply(DroppedReply(view.id), headers=replay_header(outcome))
+    reply = await request.app[SERVICES].gateway.submit(_drop_envelope(view, key), deadline.left_s)
+    count_reply(request.app[METRICS].traffic, reply)
+    require_done(reply, not_found="There is no such enrolment.")
+    return json_reply(DroppedReply(view.id), headers=replay_header(reply))
 
 
 async def list_mine(request: web.Request) -> web.Response:
@@ -120,55 +118,26 @@ def limit_writes(request: web.Request, student_id: int) -> None:
         raise rate_limited(request, "enrollments", retry_after_s)
 
 
-def replay_header(outcome: Outcome) -> dict[str, str]:
-    """Says so if this is the stored answer of an earlier try."""
-    return {"Idempotent-Replayed": "true"} if outcome.replayed else {}
+def enroll_envelope(wanted: EnrollRequest, student_id: int, key: RequestKey) -> Envelope:
+    """What the student asks of the section. A key of the client's may have been sent before."""
+    command = Enroll(wanted.section_id, student_id, wanted.join_waitlist)
+    return Envelope(command, key.value, key.is_clients, key.is_clients)
 
 
-def enroll_command(wanted: EnrollRequest, student_id: int, key: RequestKey) -> Enroll:
-    """What the student asks of the section."""
-    return Enroll(
-        wanted.section_id,
-        student_id,
-        wanted.join_waitlist,
-        key.value,
-        keep_answer=key.is_clients,
-        maybe_tried=key.is_clients,
-    )
-
-
-def enrolled(outcome: Outcome) -> tuple[EnrolledReply, dict[str, str]]:
+def enrolled(reply: Reply) -> tuple[EnrolledReply, dict[str, str]]:
     """The reply to an enrolment and its headers.
 
     Raises:
         ApiError: if it came to nothing.
     """
-    require_done(outcome, not_found="There is no such section.")
+    outcome = require_done(reply, not_found="There is no such section.")
     enrollment_id = cast(int, outcome.enrollment_id)
-    headers = {"Location": f"/api/enrollments/{enrollment_id}/status", **replay_header(outcome)}
+    headers = {"Location": f"/api/enrollments/{enrollment_id}/status", **replay_header(reply)}
     return EnrolledReply.of(outcome, enrollment_id), headers
 
 
-def _drop_command(view: EnrollmentView, key: RequestKey) -> Drop:
-    return Drop(
-        view.section_id,
-        view.student_id,
-        view.id,
-        key.value,
-        keep_answer=key.is_clients,
-        maybe_tried=key.is_clients,
-    )
-
-
-def _recheck_waitlists(request: web.Request, outcome: Outcome, student_id: int) -> None:
-    """With a seat given up, the student may have become eligible where they wait."""
-    gateway = request.app[SERVICES].gateway
-    for section_id in outcome.recheck:
-        request.app[BACKGROUND].start(_recheck(gateway, section_id, student_id))
-
-
-async def _recheck(gateway: CommandGateway, section_id: int, student_id: int) -> None:
-    await gateway.submit(RecheckHead(section_id, student_id))
+def _drop_envelope(view: EnrollmentView, key: RequestKey) -> Envelope:
+    return Envelope(Drop(view.section_id, view.student_id, view.id), key.value, key.is_clients, key.is_clients)
 
 
 _TRANSIENT = (problems.RATE_LIMITED, problems.OUTCOME_UNKNOWN)

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 
-from allocator.model.commands import STUDENT_COMMANDS, Command
-from allocator.model.outcomes import Code, Outcome
+from allocator.model.commands import STUDENT_COMMANDS, RecheckHead
+from allocator.model.delivery import OVERLOADED, UNAVAILABLE, UNKNOWN, Envelope, Reply, Undecided
 from cluster.gateway.directory import Directory
 from cluster.gateway.wire import WireCodec, WireError
 
@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 CallActor = Callable[[str, bytes], Awaitable[bytes]]
 """Sends one packed batch to the named actor. Raises ``ActorLostError`` if no answer came."""
 
-Tell = Callable[[Outcome], None]
-"""Is told an outcome, once."""
+Tell = Callable[[Reply], None]
+"""Is told a reply, once."""
 
-NO_EFFECT = frozenset({Code.OVERLOADED, Code.UNAVAILABLE})
+NO_EFFECT = frozenset({Undecided.OVERLOADED, Undecided.UNAVAILABLE})
 """What an actor says of a try that had no effect. It says nothing of an earlier try that got no answer."""
 
 SWEEP_INTERVAL_S = 0.05
@@ -35,7 +35,7 @@ FOLLOW_PAUSE_S = 0.01
 REST_MAX_S = 0.2
 """Longest pause between two tries of an actor that does not answer, however many requests wait for it."""
 PORTION = 32
-"""Outcomes told at a time. Waking all handlers of a large batch at once would keep connections unread meanwhile."""
+"""Replies told at a time. Waking all handlers of a large batch at once would keep connections unread meanwhile."""
 ACTOR_MARGIN_S = 0.2
 """An actor is asked to give up this much before the caller does, so that its definite answer still arrives.
 
@@ -73,13 +73,17 @@ class GatewayLimits:
 class _Request:
     """One command under way. ``in_doubt``: a call with it got no answer, so that it may have had its effect.
 
-    It stands in ``unanswered`` until it is answered or nobody waits for its answer any more.
+    It goes where ``section_id`` is, the first of the sections that it decides about. It stands in ``unanswered`` until
+    it is answered or nobody waits for its answer any more.
     """
 
-    __slots__ = ("command", "deadline", "hops", "in_doubt", "tell", "unanswered")
+    __slots__ = ("deadline", "envelope", "hops", "in_doubt", "section_id", "tell", "unanswered")
 
-    def __init__(self, command: Command, deadline: float, tell: Tell, unanswered: dict[_Request, None]) -> None:
-        self.command = command
+    def __init__(
+        self, envelope: Envelope, section_id: int, deadline: float, tell: Tell, unanswered: dict[_Request, None]
+    ) -> None:
+        self.envelope = envelope
+        self.section_id = section_id
         self.deadline = deadline
         self.hops = 0
         self.in_doubt = False
@@ -91,12 +95,17 @@ class _Request:
     def is_over(self) -> bool:
         return self.tell is None
 
-    def resolve(self, outcome: Outcome) -> None:
+    @property
+    def can_be_looked_up(self) -> bool:
+        """Whether it has a key by which an actor finds out what came of an earlier try."""
+        return isinstance(self.envelope.command, STUDENT_COMMANDS)
+
+    def resolve(self, reply: Reply) -> None:
         tell = self.tell
         if tell is not None:
             self.abandon()
             try:
-                tell(outcome)
+                tell(reply)
             except Exception:  # a bug, but it must not keep others, or the sweep, from their work
                 log.exception("who asked could not be told")
 
@@ -106,8 +115,7 @@ class _Request:
         self.unanswered.pop(self, None)
 
     def give_up(self, *, sent: bool) -> None:
-        code = Code.UNKNOWN if sent or self.in_doubt else Code.UNAVAILABLE
-        self.resolve(Outcome(code, self.command.section_id))
+        self.resolve(UNKNOWN if sent or self.in_doubt else UNAVAILABLE)
 
 
 class _Lane:
@@ -155,33 +163,34 @@ class Gateway:
         """Requests that wait to be sent."""
         return len(self._homeless) + sum(len(lane.pending) for lane in self._lanes.values())
 
-    async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
+    async def submit(self, envelope: Envelope, deadline_s: float | None = None) -> Reply:
         """See ``allocator.ports.CommandGateway``."""
-        answer: asyncio.Future[Outcome] = self._loop.create_future()
+        answer: asyncio.Future[Reply] = self._loop.create_future()
 
-        def tell(outcome: Outcome) -> None:
+        def tell(reply: Reply) -> None:
             if not answer.done():  # cancelled a moment ago
-                answer.set_result(outcome)
+                answer.set_result(reply)
 
-        request = self._take_on(command, tell, deadline_s)
+        request = self._take_on(envelope, tell, deadline_s)
         try:
             return await answer
         finally:
             request.abandon()
 
-    def send(self, command: Command, tell: Tell) -> None:
+    def send(self, envelope: Envelope, tell: Tell) -> None:
         """See ``allocator.ports.CommandGateway``."""
-        self._take_on(command, tell, None)
+        self._take_on(envelope, tell, None)
 
-    def _take_on(self, command: Command, tell: Tell, deadline_s: float | None) -> _Request:
+    def _take_on(self, envelope: Envelope, tell: Tell, deadline_s: float | None) -> _Request:
         deadline = self._loop.time() + (self._limits.deadline_s if deadline_s is None else deadline_s)
-        owner = self._directory.owner(command.section_id)
+        section_id = envelope.command.needs.section_ids[0]
+        owner = self._directory.owner(section_id)
         has_room = self._has_room(owner)
-        request = _Request(command, deadline, tell, self._unanswered)
+        request = _Request(envelope, section_id, deadline, tell, self._unanswered)
         if has_room:
             self._route(request, owner)
         else:
-            request.resolve(Outcome(Code.OVERLOADED, command.section_id))
+            request.resolve(OVERLOADED)
         return request
 
     def _has_room(self, owner: str | None) -> bool:
@@ -198,11 +207,11 @@ class Gateway:
         homeless, self._homeless = self._homeless, {}
         for request in homeless:
             if not request.is_over:
-                self._route(request, self._directory.owner(request.command.section_id))
+                self._route(request, self._directory.owner(request.section_id))
         for lane in list(self._lanes.values()):
             waiting, lane.pending = lane.pending, deque()
             for request in waiting:
-                owner = self._directory.owner(request.command.section_id)
+                owner = self._directory.owner(request.section_id)
                 if owner == lane.name:
                     lane.pending.append(request)
                 else:
@@ -291,9 +300,9 @@ class Gateway:
         lane.in_flight.update(dict.fromkeys(batch))
         lane.sent_at[id(batch)] = self._loop.time()
         try:
-            outcomes = self._codec.decode_outcomes(await self._call(lane.name, packed))
-            if len(outcomes) != len(batch):
-                raise WireError(f"{len(outcomes)} outcomes for {len(batch)} commands")
+            replies = self._codec.decode_replies(await self._call(lane.name, packed))
+            if len(replies) != len(batch):
+                raise WireError(f"{len(replies)} replies to {len(batch)} commands")
         except (ActorLostError, WireError) as error:
             log.warning("no answer from %s for %d requests: %s", lane.name, len(batch), error)
             lane.losses += 1
@@ -311,9 +320,9 @@ class Gateway:
         else:
             lane.losses = 0
             if len(batch) <= PORTION:
-                self._conclude_all(lane.name, batch, outcomes)
+                self._conclude_all(lane.name, batch, replies)
             else:
-                self._start(self._conclude_in_portions(lane.name, batch, outcomes))
+                self._start(self._conclude_in_portions(lane.name, batch, replies))
         finally:
             del lane.sent_at[id(batch)]
             for request in batch:
@@ -324,33 +333,45 @@ class Gateway:
         left_s = [max(0.0, request.deadline - now) for request in batch]
         budgets_s = [max(left - ACTOR_MARGIN_S, left / 2) for left in left_s]
         return self._codec.encode_commands(
-            [(request.command, budget_s) for request, budget_s in zip(batch, budgets_s, strict=True)]
+            [(request.envelope, budget_s) for request, budget_s in zip(batch, budgets_s, strict=True)]
         )
 
-    async def _conclude_in_portions(self, actor: str, batch: list[_Request], outcomes: list[Outcome]) -> None:
+    async def _conclude_in_portions(self, actor: str, batch: list[_Request], replies: list[Reply]) -> None:
         done = 0
         try:
             while done < len(batch):
-                self._conclude_all(actor, batch[done : done + PORTION], outcomes[done : done + PORTION])
+                self._conclude_all(actor, batch[done : done + PORTION], replies[done : done + PORTION])
                 done += PORTION
                 await asyncio.sleep(0)
         finally:  # closing
             _give_up(batch[done:], sent=True)
 
-    def _conclude_all(self, actor: str, batch: list[_Request], outcomes: list[Outcome]) -> None:
-        for request, outcome in zip(batch, outcomes, strict=True):
-            self._conclude(actor, request, outcome)
+    def _conclude_all(self, actor: str, batch: list[_Request], replies: list[Reply]) -> None:
+        for request, reply in zip(batch, replies, strict=True):
+            self._conclude(actor, request, reply)
 
-    def _conclude(self, actor: str, request: _Request, outcome: Outcome) -> None:
+    def _conclude(self, actor: str, request: _Request, reply: Reply) -> None:
         """Answer with what an actor said, unless it can be known better elsewhere or later."""
-        if outcome.code is Code.MOVED:
-            self._follow(request, actor, outcome.owner)
-        elif outcome.code is Code.UNKNOWN and request.deadline - self._loop.time() > ACTOR_MARGIN_S:
+        undecided = reply.undecided
+        if undecided is None:
+            if reply.recheck:
+                self._recheck(request, reply)
+            request.resolve(reply)
+        elif undecided is Undecided.MOVED:
+            self._follow(request, actor, reply.owner)
+        elif undecided is Undecided.UNKNOWN and request.deadline - self._loop.time() > ACTOR_MARGIN_S:
             self._retry_in_doubt([request])
-        elif outcome.code in NO_EFFECT:
-            request.resolve(outcome._replace(code=Code.UNKNOWN) if request.in_doubt else outcome)
+        elif undecided in NO_EFFECT:
+            request.resolve(UNKNOWN if request.in_doubt else reply)
         else:
-            request.resolve(outcome)
+            request.resolve(reply)
+
+    def _recheck(self, request: _Request, reply: Reply) -> None:
+        """Start what follows elsewhere from a change, as the service that committed it says: whoever asked or not."""
+        student_id = request.envelope.command.needs.student_id
+        if student_id is not None:
+            for section_id in reply.recheck:
+                self.send(Envelope(RecheckHead(section_id, student_id)), _told_nobody)
 
     # Trying again
 
@@ -386,8 +407,8 @@ class Gateway:
         again = []
         for request in batch:
             request.in_doubt = True
-            if isinstance(request.command, STUDENT_COMMANDS):
-                request.command = request.command._replace(maybe_tried=True)
+            if request.can_be_looked_up:
+                request.envelope = request.envelope._replace(maybe_tried=True)
                 again.append(request)
             else:
                 request.give_up(sent=True)
@@ -402,7 +423,7 @@ class Gateway:
             for request in batch:
                 self._paused.pop(request, None)
             for request in batch:
-                self._route(request, owner_of(request.command.section_id))
+                self._route(request, owner_of(request.section_id))
 
         self._start(send_later())
 
@@ -433,6 +454,10 @@ class Gateway:
                 lane.is_slow = any(now - sent_at > SLOW_CALL_S for sent_at in lane.sent_at.values())
                 if lane.pending and self._needs_another(lane):
                     self._start_drain(lane)
+
+
+def _told_nobody(_reply: Reply) -> None:
+    """Nobody waits for it: the section would look by itself a little later."""
 
 
 def _give_up(requests: Iterable[_Request], *, sent: bool) -> None:

@@ -13,6 +13,7 @@ import ray.actor
 import ray.exceptions
 
 from allocator.actor import SectionActor
+from allocator.model.delivery import Reply
 from allocator.model.outcomes import Code, Outcome
 from cluster.gateway.directory import DEDICATED_PREFIX
 from cluster.gateway.gateway import ActorAbsentError, ActorLostError
@@ -156,8 +157,8 @@ def _in_short(error: Exception) -> str:
 
 def _not_found(packed: bytes) -> bytes:
     codec = WireCodec()
-    commands = [command for command, _ in codec.decode_commands(packed)]
-    return codec.encode_outcomes([Outcome(Code.NOT_FOUND, command.section_id) for command in commands])
+    wanted = [envelope.command.needs.section_ids[0] for envelope, _ in codec.decode_commands(packed)]
+    return codec.encode_replies([Reply(Outcome(Code.NOT_FOUND, section_id)) for section_id in wanted])
 
 
 async def _answer(ref: Any) -> Any:

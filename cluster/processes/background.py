@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import asyncpg
 
 from allocator.model.commands import RecheckHead
+from allocator.model.delivery import Envelope
 from allocator.ports import CommandGateway
 from persistence.outbox.relay import OutboxRelay, Sink
 from persistence.queries.unattended import UnattendedSeats
@@ -56,4 +57,4 @@ class Background:
                 log.warning("cannot look for unattended seats: %s", error)
                 continue
             for section_id, student_id in found:
-                await self._gateway.submit(RecheckHead(section_id, student_id))
+                await self._gateway.submit(Envelope(RecheckHead(section_id, student_id)))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from redis.asyncio import Redis
 
-from allocator.ports import SeatWrite
+from allocator.ports import Committed, SeatWrite
 from persistence.caches.keys import COURSES, ENROLLMENTS, TOMBSTONE, TOMBSTONE_MS, channel_of, pack_seats
 from persistence.redis.breaker import TIMEOUT_S, RedisAwayError, RedisBreaker
 
@@ -37,7 +37,7 @@ return 0"""
 
 
 class RedisAnnouncer:
-    """Announces commits through Redis. Implements ``allocator.ports.CacheInvalidator``."""
+    """Announces commits through Redis. Implements ``allocator.ports.Announcer``."""
 
     def __init__(self, redis_url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self._redis = RedisBreaker(redis_url, "announcements of commits", timeout_s=timeout_s)
@@ -47,18 +47,18 @@ class RedisAnnouncer:
         self._pending_seats: dict[int, SeatWrite] = {}  # the latest of each section
         self._retrying: asyncio.Task[None] | None = None
 
-    async def invalidate(self, seats: Sequence[SeatWrite], student_ids: Iterable[int]) -> None:
+    async def announce(self, committed: Committed) -> None:
         """Publish the seats of sections, invalidate the cached enrolments of students.
 
         Never raises, and takes 100 ms at most: what Redis does not take now is announced when it is back.
         """
-        students = list(student_ids)
-        if not students and not seats:
+        students = list(committed.student_ids)
+        if not students and not committed.seats:
             return
         try:
-            await self._announce(students, seats)
+            await self._announce(students, committed.seats)
         except RedisAwayError:
-            self._keep_pending(students, seats)
+            self._keep_pending(students, committed.seats)
 
     async def invalidate_catalogue(self) -> None:
         """Drop the cached catalogue, here and in all API processes. Never raises: at worst it expires by its TTL."""
