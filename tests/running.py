@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from allocator.model.commands import ChangeCapacity, Command, Drop, Enroll
+from allocator.model.delivery import Envelope, Reply
 from allocator.model.outcomes import Outcome
-from allocator.ports import Lease, SeatWrite, Store
+from allocator.ports import Committed, Lease, Store
 from allocator.turns.service import Limits, SectionService
 
 _keys = itertools.count(1)
@@ -60,16 +61,16 @@ class NoLease:
         return False
 
 
-class RecordingCache:
-    """Remembers what was invalidated."""
+class RecordingAnnouncer:
+    """Remembers what was announced."""
 
     def __init__(self) -> None:
         self.sections: set[int] = set()
         self.students: set[int] = set()
 
-    async def invalidate(self, seats: Sequence[SeatWrite], student_ids: Iterable[int]) -> None:
-        self.sections.update(one.section_id for one in seats)
-        self.students.update(student_ids)
+    async def announce(self, committed: Committed) -> None:
+        self.sections.update(one.section_id for one in committed.seats)
+        self.students.update(committed.student_ids)
 
 
 def make_service(
@@ -81,7 +82,7 @@ def make_service(
         name,
         store,
         lease or NoLease(),
-        RecordingCache(),
+        RecordingAnnouncer(),
         clock or TestClock(),
         Limits(**settings),  # type: ignore[arg-type]
     )
@@ -99,21 +100,29 @@ async def running(service: SectionService) -> AsyncIterator[SectionService]:
             await task
 
 
-async def ask(service: SectionService, command: Command, budget_s: float = 5.0) -> Outcome:
-    """The outcome of one command."""
-    return (await service.submit([(command, budget_s)]))[0]
+async def ask(service: SectionService, wanted: Envelope | Command, budget_s: float = 5.0) -> Outcome:
+    """The outcome of one command that is decided."""
+    reply = await ask_for_reply(service, wanted, budget_s)
+    assert reply.outcome is not None, f"{wanted} was not decided: {reply}"
+    return reply.outcome
 
 
-def enroll(student_id: int, section_id: int, *, key: str | None = None, join_waitlist: bool = True) -> Enroll:
+async def ask_for_reply(service: SectionService, wanted: Envelope | Command, budget_s: float = 5.0) -> Reply:
+    """The reply to one command."""
+    envelope = wanted if isinstance(wanted, Envelope) else Envelope(wanted)
+    return (await service.submit([(envelope, budget_s)]))[0]
+
+
+def enroll(student_id: int, section_id: int, *, key: str | None = None, join_waitlist: bool = True) -> Envelope:
     """An enrolment with a key of its own, or the client's."""
     own = key is not None
-    return Enroll(section_id, student_id, join_waitlist, key or f"key-{next(_keys)}", own, own)
+    return Envelope(Enroll(section_id, student_id, join_waitlist), key or f"key-{next(_keys)}", own, own)
 
 
-def drop(student_id: int, section_id: int, enrollment_id: int | None) -> Drop:
+def drop(student_id: int, section_id: int, enrollment_id: int | None) -> Envelope:
     """A drop with a key of its own."""
     assert enrollment_id is not None
-    return Drop(section_id, student_id, enrollment_id, f"key-{next(_keys)}", False, False)
+    return Envelope(Drop(section_id, student_id, enrollment_id), f"key-{next(_keys)}")
 
 
 def capacity(section_id: int, seats: int) -> ChangeCapacity:

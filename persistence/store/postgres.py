@@ -132,7 +132,7 @@ class PostgresStore:
         waiting: dict[int, list[Waiting]] = {}
         for section_id, place, student_id, enrollment_id, blocked_at in waiting_rows:
             waiting.setdefault(section_id, []).append(Waiting(place, student_id, enrollment_id, blocked_at))
-        return [SectionState(*tuple(row)[:7], tuple(sorted(waiting.get(row[0], ()))), row[7]) for row in rows]
+        return [SectionState._make((*row[:7], tuple(sorted(waiting.get(row[0], ()))), row[7])) for row in rows]
 
     async def facts(self, section_ids: Sequence[int]) -> list[SectionFacts]:
         """See ``allocator.ports.Store``."""

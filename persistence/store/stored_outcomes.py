@@ -1,7 +1,7 @@
 """Outcomes as they are stored with their requests: JSON objects with named fields and a version.
 
-Rows of before are JSON arrays of the fields in their order: code, section, enrolment, place, position, reasons. They are
-read for ever, since a stored answer is never rewritten.
+Rows of before are JSON arrays of the fields in their order: code, section, enrolment, place, position, reasons. They
+are read for ever, since a stored answer is never rewritten.
 """
 
 from __future__ import annotations

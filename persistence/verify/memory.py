@@ -40,7 +40,7 @@ async def _read(connection: asyncpg.Connection, section_ids: list[int]) -> dict[
     for section_id, *entry in await connection.fetch(WAITING, section_ids):
         waiting.setdefault(section_id, []).append(Waiting(*entry))
     seats = await connection.fetch(SEATS, section_ids)
-    return {row[0]: SectionState(*tuple(row)[:7], tuple(sorted(waiting.get(row[0], ()))), row[7]) for row in seats}
+    return {row[0]: SectionState._make((*row[:7], tuple(sorted(waiting.get(row[0], ()))), row[7])) for row in seats}
 
 
 def _shown(state: SectionState) -> dict[str, object]:

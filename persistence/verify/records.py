@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from allocator.model.events import Event, SectionCreated, CapacityChanged, SectionClosed, SectionOpened
+from allocator.model.events import CapacityChanged, Event, SectionClosed, SectionCreated, SectionOpened
 from allocator.model.record import RecordKey, RegistrationRecord
 from persistence.verify.findings import Offences
 

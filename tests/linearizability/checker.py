@@ -77,7 +77,7 @@ def check_section(
     return _Search(operations, SectionModel(is_strict=is_strict), final).run(start, nodes_max)
 
 
-def resolved(operations: Iterable[Operation], outcome_of: Callable[[Command], Outcome | None]) -> list[Operation]:
+def resolved(operations: Iterable[Operation], outcome_of: Callable[[Operation], Outcome | None]) -> list[Operation]:
     """Operations that got no answer, as the product's own books have them: with their outcome, or not at all.
 
     When such a one took effect stays open. Fewer guesses make the search short; that the books are right is shown by
@@ -85,11 +85,11 @@ def resolved(operations: Iterable[Operation], outcome_of: Callable[[Command], Ou
 
     Args:
         operations: of one section, by invocation.
-        outcome_of: the stored outcome of a command, None if it had no effect.
+        outcome_of: the stored outcome of an operation, None if it had no effect.
     """
     known = []
     for operation in operations:
-        outcome = operation.outcome or outcome_of(operation.command)
+        outcome = operation.outcome or outcome_of(operation)
         if outcome is not None:
             known.append(operation._replace(outcome=outcome))
     return known

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from allocator.actor import Host, SectionActor, StoppedError
-from allocator.model.commands import Command, Drop, Enroll, RecheckHead, StudentCommand
-from allocator.model.outcomes import Outcome
-from allocator.ports import SeatWrite
+from allocator.model.commands import RecheckHead
+from allocator.model.delivery import Envelope, Reply
+from allocator.ports import Committed
 from allocator.turns.service import Limits, SectionService
 from cluster.config.settings import Placement
 from cluster.gateway.directory import DEDICATED_PREFIX, Directory, DirectoryView
@@ -27,11 +27,11 @@ WATCH_INTERVAL_S = 3.0
 SECTION_IDLE_S = 0.5
 
 
-class NoCache:
+class NobodyListens:
     """Reads are not simulated."""
 
-    async def invalidate(self, seats: Sequence[SeatWrite], student_ids: Iterable[int]) -> None:
-        """See ``allocator.ports.CacheInvalidator``."""
+    async def announce(self, committed: Committed) -> None:
+        """See ``allocator.ports.Announcer``."""
 
 
 class SimulatedActor:
@@ -73,7 +73,7 @@ class SimulatedActor:
         await lease.start()
         store = self._cluster.postgres.store(self.process)
         owner = f"{name}|{self._incarnation}"
-        service = SectionService(owner, store, lease, NoCache(), self.process, self._cluster.limits)
+        service = SectionService(owner, store, lease, NobodyListens(), self.process, self._cluster.limits)
         self.service = service
         return Host(service, WireCodec(), lease.close)
 
@@ -98,7 +98,7 @@ class SimulatedApi:
         if not self.process.is_dead and self._directory.update(view):
             self.gateway.directory_changed()
 
-    async def request(self, command: Command) -> Outcome:
+    async def request(self, envelope: Envelope) -> Reply:
         """A request of a client.
 
         Raises:
@@ -109,12 +109,12 @@ class SimulatedApi:
         if self.process.is_dead:
             raise ProcessDiedError(self.process.name)
         started = asyncio.get_running_loop().time()
-        outcome = await self.process.result_of(self.process.spawn(self.gateway.submit(command)))
+        reply = await self.process.result_of(self.process.spawn(self.gateway.submit(envelope)))
         self._cluster.waited_s = max(self._cluster.waited_s, asyncio.get_running_loop().time() - started)
         await chaos.latency()
         if chaos.strikes(Fault.CLIENT_CUT):
             raise ProcessDiedError("the client's connection broke")
-        return outcome
+        return reply
 
     def cut_off(self, actor: str) -> None:
         """Let nothing through to an actor."""
@@ -140,7 +140,7 @@ class SimulatedApi:
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             for section_id, student_id in unattended(self._cluster.postgres):
-                await self.gateway.submit(RecheckHead(section_id, student_id))
+                await self.gateway.submit(Envelope(RecheckHead(section_id, student_id)))
 
 
 class Cluster:
@@ -204,7 +204,7 @@ class Cluster:
             await asyncio.sleep(chaos.random.uniform(0.0, 1.0))
             raise ActorLostError("the call was given up")
         if _all_have_keys(packed) and chaos.strikes(Fault.CALL_DOUBLED):
-            self.doubled.update(command.key for command in _student_commands(packed))
+            self.doubled.update(envelope.key for envelope in _with_keys(packed))
             actor.process.spawn(actor.submit(packed))
         try:
             answer = await actor.process.result_of(actor.process.spawn(actor.submit(packed)))
@@ -263,12 +263,12 @@ class Cluster:
 
 def _all_have_keys(packed: bytes) -> bool:
     """Ray delivers a call at most once. Should it not, only what is looked up by its key is safe."""
-    commands = WireCodec().decode_commands(packed)
-    return len(commands) == sum(command.maybe_tried for command in _student_commands(packed))
+    envelopes = WireCodec().decode_commands(packed)
+    return len(envelopes) == sum(envelope.maybe_tried for envelope in _with_keys(packed))
 
 
-def _student_commands(packed: bytes) -> list[StudentCommand]:
-    return [command for command, _ in WireCodec().decode_commands(packed) if isinstance(command, Enroll | Drop)]
+def _with_keys(packed: bytes) -> list[Envelope]:
+    return [envelope for envelope, _ in WireCodec().decode_commands(packed) if envelope.key]
 
 
 def unattended(postgres: SimulatedPostgres) -> list[tuple[int, int]]:

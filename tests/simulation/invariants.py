@@ -23,9 +23,11 @@ from allocator.model.events import (
 from allocator.model.outcomes import Code, Outcome
 from allocator.model.record import RegistrationRecord
 from allocator.model.section import Section, SectionState
+from allocator.model.waitlist import Waiting
 from allocator.ports import Changes
 from persistence.store.changes import messages
-from persistence.store.memory import MemoryDatabase
+from persistence.store.memory import EnrollmentRow, MemoryDatabase
+from tests.linearizability.history import Operation
 from tests.linearizability.model import Seats
 
 
@@ -80,8 +82,15 @@ def _check_history(database: MemoryDatabase, section_id: int) -> None:
         _check_order(replayed, event)
         replayed.apply(event)
     row = database.seats[section_id]
-    told = (replayed.seq, replayed.capacity, replayed.enrolled, len(replayed.waitlist), replayed.is_open)
-    if told != (row.seq, row.capacity, row.enrolled, row.waitlisted, row.is_open):
+    told = (
+        replayed.seq,
+        replayed.capacity,
+        replayed.enrolled,
+        replayed.over_capacity,
+        len(replayed.waitlist),
+        replayed.is_open,
+    )
+    if told != (row.seq, row.capacity, row.enrolled, row.over_capacity, row.waitlisted, row.is_open):
         raise Broken(f"I9: the history of section {section_id} comes to {told}, its row is {row}")
     waiting = {(one.student_id, one.enrollment_id, one.place) for one in replayed.waitlist}
     rows = database.active(section_id, "waitlisted")
@@ -155,9 +164,16 @@ def _check_memory(database: MemoryDatabase, memory: Iterable[SectionState]) -> N
         counts = (state.seq, state.capacity, state.enrolled, state.is_open, len(state.waiting))
         if counts != (row.seq, row.capacity, row.enrolled, row.is_open, row.waitlisted):
             raise Broken(f"I11: section {state.section_id} is {counts} in memory, its row is {row}")
+        waiting = sorted(_waiting(one) for one in database.active(state.section_id, "waitlisted"))
+        if list(state.waiting) != waiting:
+            raise Broken(f"I11: {state.waiting} wait in memory of section {state.section_id}, {waiting} in the table")
     for section_id, row in database.seats.items():
         if row.is_open and row.enrolled < row.capacity:
             _check_nobody_waits(database, section_id)
+
+
+def _waiting(row: EnrollmentRow) -> Waiting:
+    return Waiting(row.place or 0, row.student_id, row.enrollment_id, row.blocked_at)
 
 
 def _check_nobody_waits(database: MemoryDatabase, section_id: int) -> None:
@@ -176,10 +192,11 @@ def final_seats(database: MemoryDatabase, section_id: int) -> Seats:
     return Seats(row.capacity, row.is_open, seated, waiting, row.last_place)
 
 
-def stored_outcome(database: MemoryDatabase, command: Command) -> Outcome | None:
+def stored_outcome(database: MemoryDatabase, operation: Operation) -> Outcome | None:
     """What the tables say of a command that got no answer; None if it changed nothing."""
+    command = operation.command
     if isinstance(command, Enroll | Drop):
-        stored = database.answers.get((command.student_id, command.key))
+        stored = database.answers.get((command.student_id, operation.key))
         return None if stored is None else stored.outcome
     if isinstance(command, RecheckHead):
         return None

@@ -12,6 +12,7 @@ from functools import partial
 
 from allocator.model.catalogue import Meeting, SectionFacts, Term
 from allocator.model.commands import RecheckHead
+from allocator.model.delivery import Envelope
 from allocator.model.record import RecordKey, RegistrationRecord
 from allocator.ports import Changes
 from tests.linearizability.checker import check_section, resolved
@@ -142,7 +143,7 @@ class _Simulation:
         """All is mended: every section is looked at once more, and then nothing happens any more."""
         await asyncio.sleep(SETTLE_S)
         for section_id in range(1, self._plan.sections + 1):
-            await cluster.apis[0].gateway.submit(RecheckHead(section_id, 1))
+            await cluster.apis[0].gateway.submit(Envelope(RecheckHead(section_id, 1)))
         await asyncio.sleep(SETTLE_S)
 
     def _judge(self, cluster: Cluster, clients: Clients, starts: dict[int, Seats]) -> None:
