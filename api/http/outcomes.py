@@ -53,4 +53,4 @@ def count_reply(traffic: Traffic, reply: Reply) -> None:
     """Count the reply to a student's command, a refusal by its first reason."""
     outcome = reply.outcome
     is_refusal = outcome is not None and outcome.code is Code.REFUSED
-    traffic.outcomes[outcome.reasons[0].code.value if outcome is not None and is_refusal else reply.label] += 1
+    traffic.outcomes[outcome.reasons[0].code.value if outcome is not None and is_refusal else reply.code.value] += 1

@@ -52,9 +52,7 @@ async def enroll_elsewhere(row: Row, gateway: OtherGateway, sections: list[int])
     students = await students_of(row.campus, len(sections), credit_limit=999)
     wanted = [(student, one, f"other-{student}") for student, one in zip(students, sections, strict=True)]
     recorder = row.load.recorder
-    calls = [
-        recorder.invoke(f"other {student}", Enroll(one, student, True, key, True, True)) for student, one, key in wanted
-    ]
+    calls = [recorder.invoke(f"other {student}", Enroll(one, student, True), key) for student, one, key in wanted]
     started = time.monotonic()
     outcomes = await gateway.enroll(wanted)
     took_s = time.monotonic() - started

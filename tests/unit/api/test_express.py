@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from allocator.model.commands import Enroll
+from allocator.model.delivery import MOVED, OVERLOADED, UNAVAILABLE, UNKNOWN, Reply
 from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode, refused
 from allocator.model.read_models import SectionView
 from api.app import build_app, make_express
@@ -24,15 +24,17 @@ from api.state import ACCESS_TOKENS, SHEDDER
 from tests.unit.api.fakes import SECRET, STUDENT, TEACHER, World
 from tests.unit.api.test_shedding import BODY, Wire, door
 
-OUTCOMES = [
-    Outcome(Code.ENROLLED, 7, 100),
-    Outcome(Code.ENROLLED, 7, 100, replayed=True),
-    Outcome(Code.WAITLISTED, 7, 101, place=9, position=3),
-    refused(7, Reason(ReasonCode.CREDIT_LIMIT, "Too many."), Reason(ReasonCode.SCHEDULE_CONFLICT, "Then.", 5)),
-    *(
-        Outcome(code, 7)
-        for code in (Code.NOT_FOUND, Code.KEY_REUSED, Code.OVERLOADED, Code.UNAVAILABLE, Code.UNKNOWN, Code.MOVED)
-    ),
+REPLIES = [
+    Reply(Outcome(Code.ENROLLED, 7, 100)),
+    Reply(Outcome(Code.ENROLLED, 7, 100), replayed=True),
+    Reply(Outcome(Code.WAITLISTED, 7, 101, place=9, position=3)),
+    Reply(refused(7, Reason(ReasonCode.CREDIT_LIMIT, "Too many."), Reason(ReasonCode.SCHEDULE_CONFLICT, "Then.", 5))),
+    Reply(Outcome(Code.NOT_FOUND, 7)),
+    Reply(Outcome(Code.KEY_REUSED, 7)),
+    OVERLOADED,
+    UNAVAILABLE,
+    UNKNOWN,
+    MOVED,
 ]
 
 
@@ -96,12 +98,12 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return said
 
 
-@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.code.value)
-async def test_every_outcome_is_answered_as_by_the_handler(outcome: Outcome, taken: list[bool]) -> None:
+@pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: reply.code.value)
+async def test_every_reply_is_answered_as_by_the_handler(reply: Reply, taken: list[bool]) -> None:
     answers = []
     for by_express in (True, False):
         world = World()
-        world.gateway.outcome = outcome
+        world.gateway.reply = reply
         async with served(world, by_express=by_express, is_production=True) as (app, port):
             token = app[ACCESS_TOKENS].issue(STUDENT)
             request = post(token, BODY, "Content-Type: application/json", "Idempotency-Key: abc")
@@ -146,7 +148,7 @@ def test_whatever_is_sent_is_answered_as_by_the_handler(
                 token = app[ACCESS_TOKENS].issue(who)
                 lines = [line for snippet in snippets for line in snippet(token)]
                 answers.append(comparable(await exchange(port, post(token, body, *lines))))
-                commands.append([cast(Enroll, one)._replace(key="") for one in world.gateway.commands])
+                commands.append([one._replace(key="") for one in world.gateway.envelopes])
         assert answers[0] == answers[1]
         assert commands[0] == commands[1]
 

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from allocator.model.commands import Command, Enroll
+from allocator.model.commands import Enroll
+from allocator.model.delivery import Envelope, Reply
 from allocator.model.outcomes import Code, Outcome
 from api.app import build_app, make_express
 from api.edge.protocol import SheddingRunner
@@ -28,12 +29,12 @@ class HeldGateway(FakeGateway):
     """Decides when the test says."""
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
-    commands: list[Command] = field(default_factory=list)
+    envelopes: list[Envelope] = field(default_factory=list)
 
-    async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
-        self.commands.append(command)
+    async def submit(self, envelope: Envelope, deadline_s: float | None = None) -> Reply:
+        self.envelopes.append(envelope)
         await self.go.wait()
-        return Outcome(Code.ENROLLED, command.section_id, 100)
+        return Reply(Outcome(Code.ENROLLED, envelope.command.needs.section_ids[0], 100))
 
 
 class Wire:
