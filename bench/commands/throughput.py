@@ -51,8 +51,8 @@ def throughput(
     """Durable enrolments a second at saturation: Seatline and its peers in turn, on services of their own.
 
     Closed loop, with as many requests under way as each contestant is fastest with, or --connections. Ends with
-    `verify` on every database; exits 5 if an invariant is broken. Figures of all rounds, their medians and the ratios are kept
-    in bench/results/latest.json.
+    `verify` on every database; exits 5 if an invariant is broken. Figures of all rounds, their medians and the
+    ratios are kept in bench/results/latest.json.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""Sections that move from one drain loop to another, on both stores: nothing is lost, nobody is told a falsehood."""
+"""Handover of sections between drain loops, on both stores: nothing is lost, and every answer is true."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from allocator.ports import StoreUnavailableError
 from allocator.turns import service as service_module
 from allocator.turns.service import SectionService
 from allocator.turns.tombstones import TOMBSTONE_S
-from tests.running import LocalLease, TestClock, ask, capacity, drop, enroll, make_service, running
-from tests.worlds import World
+from tests.drain_loop import LocalLease, TestClock, ask, capacity, drop, enroll, make_service, running
+from tests.sample_campus import World
 
 
 class DistantLease(LocalLease):
