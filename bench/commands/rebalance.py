@@ -42,9 +42,9 @@ def rebalance(
     seed: Seed = 1,
     as_json: ResultAsJson = False,
 ) -> None:
-    """Sections active on two actors, a third joins: how many move, how long that takes, and whom it keeps waiting.
+    """A third section actor joins two: how many sections move, how long it takes, how long requests wait meanwhile.
 
-    The load comes through one gateway in this process; what a request waits is measured there.
+    The load comes through one gateway in this process, where the waits are measured.
 
     Example:
 
@@ -55,7 +55,7 @@ def rebalance(
 
 
 async def measure_rebalance(sections: int, rate: int, seconds: float, seed: int) -> dict[str, Any]:
-    """Start services, a local Ray and two actors; then the third."""
+    """Start services, a local Ray and two actors, then a third, under load."""
     demand = Demand(seed)
     asks = demand.draw(range(sections), int(rate * (2 * seconds + 60)))
     async with open_testbed() as testbed:
@@ -77,7 +77,7 @@ async def measure_rebalance(sections: int, rate: int, seconds: float, seed: int)
 
 
 class GatewayLoad:
-    """An open loop: requests are sent when they are due, whether or not others are answered."""
+    """An open loop through a gateway: requests are sent when they are due, whether or not others are answered."""
 
     def __init__(self, term: BenchTerm, pairs: list[Pair], rate: int) -> None:
         self._term = term
@@ -94,7 +94,7 @@ class GatewayLoad:
         return self._term.section_ids
 
     async def run(self, opened: OpenGateway) -> None:
-        """Send until stopped; those under way are waited for."""
+        """Send until stopped, and wait for the requests under way."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         async with asyncio.TaskGroup() as under_way:
@@ -116,7 +116,7 @@ class GatewayLoad:
         self.waits.append((due, asyncio.get_running_loop().time() - due))
 
     def between(self, start: float, end: float) -> dict[str, float]:
-        """Percentiles of the waits of what was due in a span of time, in milliseconds."""
+        """Percentiles of the waits of requests that were due between two times, in milliseconds."""
         return percentiles_ms(histogram(wait for due, wait in self.waits if start <= due < end))
 
 
@@ -182,7 +182,7 @@ async def _start_actor(config: NodeConfig, name: str) -> Any:
 
 
 async def _activate(opened: OpenGateway, view: DirectoryView, section_ids: list[int]) -> float:
-    """Bring all sections into memory where they belong; how long that took."""
+    """Activate all sections on their actors; seconds that it took."""
     started = time.perf_counter()
     for name in view.pooled:
         mine = [section_id for section_id in section_ids if place(view, section_id) == name]
@@ -192,7 +192,7 @@ async def _activate(opened: OpenGateway, view: DirectoryView, section_ids: list[
 
 
 def finish(result: dict[str, Any], *, as_json: bool) -> None:
-    """Print what was found; exit 5 if an invariant was broken."""
+    """Print the result; exit 5 if an invariant was broken."""
     if as_json:
         print_json(result)
     else:

@@ -1,4 +1,4 @@
-"""``seatline bench replay-day``: days of real registration, from files of real universities."""
+"""``seatline bench replay-day``: days of real registration, replayed from files of real universities."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def replay_day(
 ) -> None:
     """Real demand over HTTP: two Purdue terms as fast as they are answered, two UCSD passes compressed to --seconds.
 
-    Every round and contestant begins with new databases. What has no files is skipped with a message.
+    Every round of a contestant begins with a new database. Days whose files are missing are skipped with a message.
 
     Example:
 
@@ -59,7 +59,7 @@ def replay_day(
 
 
 async def measure_days(names: list[str], days: list[Day], options: Options) -> dict[str, Any]:
-    """Import everything once; then each contestant on a copy, one after the other."""
+    """Import all days once; then run each contestant on a clone, one after the other."""
     rows: list[RoundRow] = []
     verified: dict[str, Any] = {}
     if days:
@@ -140,7 +140,7 @@ def _summary(rows: list[RoundRow]) -> list[dict[str, Any]]:
 
 
 def finish(result: dict[str, Any], *, as_json: bool) -> None:
-    """Print what was found; exit 5 if an invariant was broken."""
+    """Print the result; exit 5 if an invariant was broken."""
     if as_json:
         print_json(result)
     elif result["summary"]:

@@ -1,4 +1,4 @@
-"""``seatline bench spike``: the moment at which registration opens."""
+"""``seatline bench spike``: the rush when registration opens; `bench/demand/rush.py` makes its requests."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ TEMPLATE = "bench_spike"
 
 def spike(
     peers: Peers = "stored_function,skip_locked,redis_lua,conventional",
-    students: Annotated[int, typer.Option(min=100, help="Who come in each round, all in the first moment.")] = 5_000,
+    students: Annotated[int, typer.Option(min=100, help="In each round, all at the same time.")] = 5_000,
     seconds: Seconds = 120.0,
     rounds: Rounds = 3,
     connections: Connections = CONNECTIONS_MAX,
     seed: Seed = 1,
     as_json: ResultAsJson = False,
 ) -> None:
-    """N students at T0, seats for 70 % of them: time until all are answered, latency from T0, and fairness.
+    """Many students at one time, seats for 70 % of them: time until all are answered, latency and fairness.
 
-    --seconds is how long to wait at most.
+    --seconds is the longest time to wait for the answers.
 
     Example:
 
@@ -56,7 +56,7 @@ def spike(
 
 
 async def measure_spike(names: list[str], students: int, options: Options) -> dict[str, Any]:
-    """The same rush on each in turn."""
+    """Run the same rush on each contestant in turn."""
     rush = Rush(students, options.rounds, options.seed)
     rows: list[RoundRow] = []
     async with open_testbed() as testbed, contextlib.AsyncExitStack() as stack:
@@ -112,7 +112,7 @@ def _summary(rows: list[RoundRow]) -> list[dict[str, Any]]:
 
 
 def finish(result: dict[str, Any], *, as_json: bool) -> None:
-    """Print what was found; exit 5 if an invariant was broken."""
+    """Print the result; exit 5 if an invariant was broken."""
     if as_json:
         print_json(result)
     else:

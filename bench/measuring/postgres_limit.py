@@ -1,4 +1,4 @@
-"""The Postgres limit: the batch store's own statements, already decided, as fast as they go in."""
+"""The Postgres limit: the statements of the batch store, with nothing to decide, as fast as they go."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECTIONS = 256
 STUDENTS = 4_096
 CAPACITY = 100_000
 SHAPES = ((1, 50), (1, 200), (2, 200), (2, 500))
-"""Connections and enrolments in a transaction."""
+"""Pairs of connections, and enrolments in a transaction."""
 
 
 async def measure_batches(testbed: Testbed, seconds: float) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ async def measure_batches(testbed: Testbed, seconds: float) -> list[dict[str, An
 
 
 class _Writer:
-    """One connection with sections and students of its own. A student takes one section after the other."""
+    """A connection with sections and students of its own. Each student takes one section after the other."""
 
     def __init__(self, url: str, term: BenchTerm, number: int, of: int, batch: int) -> None:
         self._store = PostgresStore(url)
@@ -57,7 +57,7 @@ class _Writer:
         self._number = number
 
     async def run(self, deadline: float) -> int:
-        """Write until the deadline; how many enrolments."""
+        """Write until the deadline; the number of enrolments."""
         states = {one.section_id: one for one in await self._store.activate(self._sections, "bench")}
         semester_id = (await self._store.facts(self._sections[:1]))[0].term.semester_id
         ids = itertools.count(1 + self._number * 100_000_000)

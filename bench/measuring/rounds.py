@@ -1,4 +1,4 @@
-"""Rounds of load on several contestants in turn, so that what the machine does besides meets all alike."""
+"""Rounds of load on several contestants in turn, so that noise of the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ReportRound = Callable[[RoundRow], None]
 
 @dataclass(slots=True)
 class Contest:
-    """All who take part, running, each with a database cut from one template."""
+    """All contestants, running, each with a clone of one database."""
 
     testbed: Testbed
     options: Options
@@ -42,7 +42,7 @@ class Contest:
     paces: dict[tuple[str, str], Pace] = field(default_factory=dict)
 
     async def warm_up(self) -> None:
-        """Let everybody activate sections, open connections and fill caches."""
+        """Load every contestant once, so that it activates sections, opens connections and fills caches."""
         for contestant in self.contestants.values():
             requests = self.source(contestant, WARM_UP, 0)
             load = LoadGenerator(
@@ -52,7 +52,7 @@ class Contest:
             await contestant.settle()
 
     async def run(self, workload: Workload, progress: ImportProgress, report: ReportRound) -> None:
-        """All rounds of a workload. Who begins moves on by one with every round."""
+        """Run all rounds of a workload. Each round begins with the next contestant."""
         able = [one for one in self.contestants.values() if workload.needs <= abilities(one)]
         await self.find_paces(workload, able, progress)
         for turn in range(self.options.rounds):
@@ -67,7 +67,7 @@ class Contest:
         progress(workload.name, 1, 1)
 
     async def find_paces(self, workload: Workload, contestants: Sequence[Contestant], progress: ImportProgress) -> None:
-        """Before the rounds of a workload: with how many requests under way each is quickest, if that is wanted."""
+        """Find the saturation of each contestant under a workload, if ``at_its_best``."""
         if not self.options.at_its_best:
             return
         for done, contestant in enumerate(contestants):
@@ -88,7 +88,7 @@ class Contest:
         return probe
 
     def probes(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Answers a second by workload, contestant and requests under way, as far as they were tried."""
+        """Answers a second of the probes, by workload, contestant and requests under way."""
         found: dict[str, dict[str, dict[str, float]]] = {}
         for (workload, name), pace in self.paces.items():
             rates = {str(connections): round(rate, 1) for connections, rate in pace.tried.items()}
@@ -96,12 +96,12 @@ class Contest:
         return found
 
     def at_pace(self, contestant: Contestant, workload: Workload, options: Options) -> Options:
-        """How a contestant is loaded with a workload: at its best, if that was looked for."""
+        """The options for a contestant and a workload: at its saturation, if that was probed."""
         pace = self.paces.get((workload.name, contestant.name))
         return options if pace is None else pace.of(options)
 
     def source(self, contestant: Contestant, workload: Workload, turn: int) -> Sequence[bytes] | Source:
-        """What a contestant is sent in a round."""
+        """The requests to a contestant in a round."""
         if workload.name == "churn":
             return self.requests.churn
         few = contestant.peer is not None and contestant.peer.sections_max is not None
@@ -110,7 +110,7 @@ class Contest:
         return RepeatedRequests(prepared) if changes_nothing else prepared
 
     async def verify(self) -> dict[str, Any]:
-        """What ``verify`` finds in every database that it can judge; in Seatline's actors too."""
+        """Findings of ``verify`` in every database that it can check, and in Seatline's actors."""
         found: dict[str, Any] = {}
         for contestant in self.contestants.values():
             if contestant.keeps_counts:
@@ -123,7 +123,7 @@ def _as_source(requests: Sequence[bytes] | Source) -> Source:
 
 
 def abilities(contestant: Contestant) -> frozenset[str]:
-    """What a contestant can be asked to do."""
+    """What a contestant supports, see ``Workload.needs``."""
     if contestant.peer is None:
         return frozenset({"enroll", "read", "drop"})
     return frozenset({"enroll", "read"}) if contestant.peer.reads else frozenset({"enroll"})
@@ -132,10 +132,10 @@ def abilities(contestant: Contestant) -> frozenset[str]:
 async def measure(
     testbed: Testbed, contestant: Contestant, source: Sequence[bytes] | Source, options: Options, **shape: Any
 ) -> RoundRow:
-    """One round on one contestant: its figures, and the CPU time that all its processes took.
+    """Run one round on one contestant: its figures, and the CPU time of all its processes.
 
     Args:
-        shape: of the load, if it is not a closed loop: ``rate`` or ``arrivals``.
+        shape: ``rate`` or ``arrivals`` of an open loop, see ``LoadGenerator``.
     """
     await testbed.settle()
     before = contestant.cpu_s()
@@ -151,7 +151,7 @@ async def measure(
 
 
 def _cost(measured: Measured, used: Mapping[str, float]) -> RoundRow:
-    """CPU of the server for each enrolment; for each answer where there are others, too."""
+    """CPU time of the server for each enrolment; for each answer if there were others."""
     enrolled = measured.outcomes["enrolled"] + measured.outcomes_outside["enrolled"]
     only_enrolments = enrolled > 0 and not measured.outcomes["ok"] + measured.outcomes_outside["ok"]
     divisor = enrolled if only_enrolments else measured.everything
@@ -167,7 +167,7 @@ def _cost(measured: Measured, used: Mapping[str, float]) -> RoundRow:
 
 
 async def verify_contestant(contestant: Contestant) -> dict[str, Any]:
-    """``verify`` on one database: the command for a Seatline, so that its actors are asked too."""
+    """Run ``verify`` on one database; for a Seatline by its command, which checks its actors, too."""
     if contestant.environment is not None:
         accepted = (int(Exit.OK), int(Exit.BROKEN_INVARIANT))
         code, findings = await run_command(contestant.environment, "verify", "--json", accepted=accepted)
@@ -180,7 +180,7 @@ async def verify_contestant(contestant: Contestant) -> dict[str, Any]:
 async def open_contest(
     testbed: Testbed, names: Sequence[str], workloads: Sequence[Workload], options: Options, progress: ImportProgress
 ) -> AsyncIterator[Contest]:
-    """Draw the demand, make the databases, start everybody."""
+    """Draw the demand, create the databases, start all contestants."""
     turns = options.rounds + (1 if options.at_its_best else 0)  # the last one for probes
     plan = DemandPlan(workloads, turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
     async with contextlib.AsyncExitStack() as stack:
@@ -207,7 +207,7 @@ async def open_contest(
 
 
 def medians(rows: Sequence[RoundRow], workloads: Sequence[Workload]) -> dict[str, dict[str, RoundRow]]:
-    """By workload and contestant: medians of the rounds, and latencies of all rounds together."""
+    """Medians of the rounds and percentiles of their merged latencies, by workload and contestant."""
     found: dict[str, dict[str, RoundRow]] = {}
     for workload in workloads:
         of_workload = [row for row in rows if row["workload"] == workload.name]
@@ -233,7 +233,7 @@ def _median_of(rows: Sequence[RoundRow], workload: Workload) -> RoundRow:
 
 
 def ratios(rows: Sequence[RoundRow], workloads: Sequence[Workload]) -> dict[str, dict[str, float]]:
-    """``<peer>.<workload>``: ours over theirs, the median over rounds of the ratio within a round."""
+    """Seatline over each peer, by peer and workload: the median over rounds of the ratio within a round."""
     found: dict[str, dict[str, float]] = {}
     for workload in workloads:
         rounds: dict[int, dict[str, float]] = {}

@@ -1,4 +1,4 @@
-"""One Seatline against another that differs in one thing: in turn, on the same services, in one run."""
+"""Seatline against variants of itself that differ in one thing: in turn, on the same services, in one run."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ TEMPLATE = "bench_variants"
 BASE = "as it is"
 WARM_UP_MAX_S = 240.0
 PATIENT = {"SEATLINE_QUEUE_TARGET_MS": "5000"}
-"""A slow variant is to be measured, not relieved: nothing is turned away for how long the others wait."""
+"""No load shedding by waiting time: a slow variant shall be measured, not relieved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Args:
-    name: as in results.
-    settings: environment variables that differ.
-    few: whether only a few sections take part, for it and for what it is compared with.
+    """A Seatline that differs from the default.
+
+    Args:
+        name: as in results.
+        settings: environment variables that differ.
+        few: whether only a few sections take part, for it and for the Seatline that it is compared with.
     """
 
     name: str
@@ -47,7 +49,10 @@ async def compare_variants(
     progress: ImportProgress,
     report: ReportRound,
 ) -> dict[str, Any]:
-    """Rounds of each workload on the base and on each variant, in pairs.
+    """Run rounds of each workload on the base and on each variant, in pairs.
+
+    Args:
+        report: called after each round.
 
     Returns:
         ``rows`` of all rounds; ``variants``: by name and workload the medians of both and of their ratio; ``verify``.
@@ -85,13 +90,13 @@ class _Pairs:
         self._report = report
 
     async def warm_up(self, contestant: Contestant, *, few: bool) -> None:
-        """Activate its sections: a process for each takes its time, so what is turned away is sent again."""
+        """Activate its sections. That takes long if each is a process, so requests that are shed are sent again."""
         requests = self._requests.prepared(WARM_UP, 0, few=few)[: self._options.per_round // 4]
         patient = replace(self._options, warmup_s=0.0, seconds=WARM_UP_MAX_S)
         await measure(self._testbed, contestant, RetriedRequests(deque(enumerate(requests))), patient)
 
     async def run(self, base: Contestant, variant: Variant, first_turn: int) -> None:
-        """Start the variant, take turns, verify it."""
+        """Start the variant, run its rounds, verify it."""
         database = f"of_{variant.name.replace(' ', '_')}"
         url = await self._testbed.clone(database, TEMPLATE)
         async with contextlib.AsyncExitStack() as stack:

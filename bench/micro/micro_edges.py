@@ -1,4 +1,4 @@
-"""What crosses borders: packing, the gateway, tokens."""
+"""Microbenchmarks of serialization, gateway and tokens."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def time_unpack_200_outcomes(benchmark: BenchmarkFixture) -> None:
 
 
 def time_200_requests_through_the_gateway(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
-    """From submit to outcome, with an actor that answers at once: all but Ray itself."""
+    """From submit to outcome with an actor that answers at once: everything but Ray."""
 
     async def answer(_name: str, packed: bytes) -> bytes:
         commands = CODEC.decode_commands(packed)
@@ -63,7 +63,7 @@ def time_200_requests_through_the_gateway(benchmark: BenchmarkFixture, runner: a
 
 
 def time_a_token_seen_before(benchmark: BenchmarkFixture) -> None:
-    """What nearly every request costs."""
+    """The check of a token from the cache, as for nearly every request."""
     tokens = AccessTokens(SECRET, 3600)
     header = _header(tokens)
 
@@ -71,7 +71,7 @@ def time_a_token_seen_before(benchmark: BenchmarkFixture) -> None:
 
 
 def time_a_token_never_seen(benchmark: BenchmarkFixture) -> None:
-    """What the first request of a student costs."""
+    """The check of a token that is not in the cache, as for the first request of a student."""
     tokens = AccessTokens(SECRET, 3600, cached_max=0)
     header = _header(tokens)
 

@@ -1,4 +1,4 @@
-"""A turn of the drain loop on each store: in memory, which is Python alone, and on Postgres."""
+"""Microbenchmarks of a turn of the drain loop, on the store in memory and on Postgres."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STUDENTS = 2_000
 
 
 class NoLease:
-    """Everything is mine."""
+    """A lease that grants every section."""
 
     async def acquire(self, section_ids: Sequence[int]) -> Mapping[int, str]:
         """See ``allocator.ports.Lease``."""
@@ -38,14 +38,14 @@ class NoLease:
 
 
 class NoCache:
-    """Nothing is cached."""
+    """An announcer that does nothing."""
 
     async def invalidate(self, seats: Sequence[SeatWrite], student_ids: Iterable[int]) -> None:
         """See ``allocator.ports.CacheInvalidator``."""
 
 
 def time_a_turn_of_200_in_memory(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
-    """The drain loop without a database."""
+    """A turn without a database."""
     database = MemoryDatabase()
     for facts in sample_data.FACTS.values():
         database.add_section(facts._replace(meetings=()), sample_data.CAPACITY)
@@ -55,7 +55,7 @@ def time_a_turn_of_200_in_memory(benchmark: BenchmarkFixture, runner: asyncio.Ru
 
 
 def time_a_turn_of_200_on_postgres(benchmark: BenchmarkFixture, runner: asyncio.Runner, testbed: Testbed) -> None:
-    """The drain loop with a commit that is on disk."""
+    """A turn with a commit to disk."""
 
     async def make() -> tuple[str, list[int], list[int]]:
         await testbed.make_template(
@@ -74,7 +74,7 @@ def time_a_turn_of_200_on_postgres(benchmark: BenchmarkFixture, runner: asyncio.
 def _time_turns(
     benchmark: BenchmarkFixture, runner: asyncio.Runner, store: Store, section_ids: list[int], student_ids: list[int]
 ) -> None:
-    """A student asks for a section that clashes with nothing that they hold: one of another slot each time around."""
+    """Time turns of requests that are all granted: each time around, students ask for sections of another slot."""
 
     async def start() -> tuple[SectionService, asyncio.Task[None]]:
         service = SectionService("bench", store, NoLease(), NoCache(), SystemClock(), Limits())
@@ -97,6 +97,6 @@ def _wanted(section_ids: list[int], student_ids: list[int]) -> Iterable[Enroll]:
     numbers = itertools.count(1)
     for around in itertools.count():
         for index, student_id in enumerate(student_ids):
-            # Eight slots: a student moves on by one slot with every time around.
+            # Eight slots: each time around, a student asks for a section of the next slot.
             section_id = section_ids[(index * 8 + around) % (len(section_ids) // 8 * 8)]
             yield Enroll(section_id, student_id, True, f"key-{next(numbers)}", True, True)

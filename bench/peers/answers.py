@@ -1,4 +1,4 @@
-"""From an outcome to the bytes that Seatline would send."""
+"""HTTP answers of peers: the same bytes for an outcome as Seatline sends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PeerAnswer(NamedTuple):
 
 
 def answer_of(outcome: Outcome) -> PeerAnswer:
-    """What the client is told of an enrolment."""
+    """The answer to an enrolment."""
     if outcome.code in {Code.ENROLLED, Code.WAITLISTED}:
         return PeerAnswer(201, JSON, _encode(EnrolledReply.of(outcome, cast(int, outcome.enrollment_id))))
     if outcome.code is Code.REFUSED:

@@ -1,4 +1,4 @@
-"""One request decided alone, on rows that are locked: the allocator's rules, a count of seats, a waitlist's length."""
+"""The decision of one request on locked rows: the allocator's rules, then seats and the length of the waitlist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SeatCounts(Protocol):
 
 
 class Decided(NamedTuple):
-    """The outcome; and, if something was given, the event and the student's record after it."""
+    """The outcome; after an enrolment also the event, and the student's record after it."""
 
     outcome: Outcome
     event: SeatTaken | StudentWaitlisted | None = None
@@ -40,7 +40,7 @@ def decide(
     facts_of: FactsOf,
     enrollment_id: int,
 ) -> Decided:
-    """Give a seat, or a place on the waitlist, or every reason why neither."""
+    """Give a seat or a place on the waitlist, or refuse with every reason."""
     section_id, student_id = command.section_id, command.student_id
     if record is None:
         reason = Reason(ReasonCode.NOT_REGISTERED, "You have no registration record in this semester.")

@@ -1,4 +1,4 @@
-"""The aiohttp side of a peer: one route, read and answered as tightly as aiohttp allows."""
+"""The HTTP server of a peer: aiohttp with one route, read and answered with as little work as aiohttp allows."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def build_app(tokens: AccessTokens, enroll_one: EnrollOne) -> web.Application:
         )
         try:
             return _response(answer_of(await enroll_one(command)))
-        except Exception:  # as any framework does: one request fails, the server goes on
+        except Exception:  # as in any framework: one request fails, the server continues
             log.exception("a request failed")
             return _response(problem(problems.INTERNAL))
 

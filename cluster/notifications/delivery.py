@@ -17,7 +17,7 @@ from cluster.notifications.notification import Notification
 from cluster.notifications.render import Renderer
 from persistence.names import APPLICATION_NAME
 from persistence.outbox.mail_facts import MailFacts, Wanted, load_mail_facts
-from persistence.outbox.sent_notifications import claim, forget_old, release
+from persistence.outbox.sent_notifications import claim, delete_old, release
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Delivery:
 
     async def _deliver(self, notifications: Sequence[Notification]) -> Delivered:
         connection = await self._connected()
-        await self._forget_old(connection)
+        await self._delete_old(connection)
         async with connection.transaction():
             fresh = await claim(connection, [one.event_id for one in notifications])
             new = list({one.event_id: one for one in notifications if one.event_id in fresh}.values())
@@ -141,10 +141,10 @@ class Delivery:
             return
         await self._mailer.send(message, facts.email, event_id)
 
-    async def _forget_old(self, connection: asyncpg.Connection) -> None:
+    async def _delete_old(self, connection: asyncpg.Connection) -> None:
         if time.monotonic() - self._forgot_at >= FORGET_EVERY_S:
             self._forgot_at = time.monotonic()
-            await forget_old(connection)
+            await delete_old(connection)
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():

@@ -1,4 +1,4 @@
-"""What an import came to, and how it tells of its progress."""
+"""The report of an import, and the callback for its progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 ImportProgress = Callable[[str, int, int], None]
-"""Called with (step, done, total); the units are those of the step. ``total`` is 0 while it is not known."""
+"""Called with (step, done, total), in the units of the step. ``total`` is 0 while it is not known."""
 
 
 class ImportFileError(Exception):
@@ -16,7 +16,7 @@ class ImportFileError(Exception):
 
 
 class Refusal(NamedTuple):
-    """A row that was left out. ``line`` counts from 1; 0 where the source has no lines."""
+    """A row that was left out. ``line`` counts from 1; it is 0 if the source has no lines."""
 
     line: int
     reason: str
@@ -24,7 +24,7 @@ class Refusal(NamedTuple):
 
 @dataclass(slots=True)
 class Counts:
-    """How many rows of one kind were new, differed from what was there, or were there already."""
+    """How many rows of one kind were inserted, updated, or already as the source has them."""
 
     made: int = 0
     changed: int = 0
@@ -38,7 +38,7 @@ class Counts:
 
 @dataclass(slots=True)
 class ImportReport:
-    """The outcome of one import. ``notes`` are further figures, by name; ``remarks`` are sentences for the reader."""
+    """The result of one import. ``notes`` are further figures, by name; ``remarks`` are sentences for the reader."""
 
     semester: str
     counts: dict[str, Counts] = field(default_factory=dict)
@@ -69,4 +69,4 @@ class ImportReport:
 
 
 def no_progress(step: str, done: int, total: int) -> None:
-    """Tell nobody."""
+    """An ``ImportProgress`` that does nothing."""

@@ -1,4 +1,4 @@
-"""From an enrolment to a mail: a real outbox in Postgres, and the queue and SES of moto's server."""
+"""From an enrolment to a mail: a real outbox in Postgres, and SQS and SES of moto."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from cluster.notifications.render import Renderer
 from cluster.notifications.worker import Worker
 from persistence.outbox.relay import NotAllSentError, OutboxMessage, OutboxRelay
 from tests.aws.conftest import REGION, SENDER, Aws
-from tests.running import ask, drop, enroll, make_service, running
-from tests.worlds import PostgresWorld, monday
+from tests.drain_loop import ask, drop, enroll, make_service, running
+from tests.sample_campus import PostgresWorld, monday
 
 pytestmark = pytest.mark.services
 

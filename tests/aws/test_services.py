@@ -1,4 +1,4 @@
-"""S3, CloudWatch, ELBv2 and the doctor, against moto's server."""
+"""S3, CloudWatch, ELBv2 and the doctor, against moto."""
 
 from __future__ import annotations
 

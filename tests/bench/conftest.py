@@ -1,4 +1,4 @@
-"""A stand for contestants on the services of the run."""
+"""A testbed for contestants, on the services of the test run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every peer decides as Seatline does, one request after the other and many at once."""
+"""Every peer decides as Seatline does, one request at a time and in races."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.contestants.testbed import Testbed
 from bench.peers.registry import PEERS
 from persistence.verify import verify
 from tests.acceptance.seatline import Answer, Client
-from tests.worlds import PostgresWorld, monday
+from tests.sample_campus import PostgresWorld, monday
 
 DECIDING = [name for name, peer in PEERS.items() if peer.decides]
 RIVALS = 40

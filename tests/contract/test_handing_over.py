@@ -1,4 +1,4 @@
-"""Sections that move from one drain loop to another, on both stores: nothing is lost, nobody is told a falsehood."""
+"""Handover of sections between drain loops, on both stores: nothing is lost, and every answer is true."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from allocator.turns import residence
 from allocator.turns import service as service_module
 from allocator.turns.service import SectionService
 from allocator.turns.tombstones import TOMBSTONE_S
-from tests.running import (
+from tests.drain_loop import (
     LocalLease,
     RecordingAnnouncer,
     TestClock,
@@ -29,7 +29,7 @@ from tests.running import (
     make_service,
     running,
 )
-from tests.worlds import World
+from tests.sample_campus import World
 
 
 class DistantLease(LocalLease):

@@ -1,4 +1,4 @@
-"""What a review once found wrong in the drain loop, on both stores."""
+"""Regression tests of the drain loop, on both stores, for errors that a review found."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from allocator.model.outcomes import Code
 from allocator.model.record import RecordKey
 from allocator.ports import Changes, SeatWrite, StaleEpochError
 from tests.contract.test_service import settled
-from tests.running import ask, capacity, drop, enroll, make_service, running, sealed
-from tests.worlds import World, monday
+from tests.drain_loop import ask, capacity, drop, enroll, make_service, running, sealed
+from tests.sample_campus import World, monday
 
 
 async def test_a_blocked_head_that_became_eligible_while_the_section_was_full_is_not_passed(world: World) -> None:

@@ -1,4 +1,4 @@
-"""The drain loop on both stores: what students are told, and what the store holds afterwards."""
+"""The drain loop on both stores: the answers to students, and the contents of the store afterwards."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import asyncio
 from allocator.model.commands import CloseSection, OpenSection
 from allocator.model.delivery import Undecided
 from allocator.model.outcomes import Code, ReasonCode
-from tests.running import ask, ask_for_reply, capacity, drop, enroll, make_service, running, sealed
-from tests.worlds import World, monday
+from tests.drain_loop import ask, ask_for_reply, capacity, drop, enroll, make_service, running, sealed
+from tests.sample_campus import World, monday
 
 
 async def test_seats_then_places_then_promotion_in_order(world: World) -> None:

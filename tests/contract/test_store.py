@@ -1,4 +1,4 @@
-"""The store's contract: fencing, locks, all or nothing. The same for memory and Postgres."""
+"""The contract of the store: fencing, locks, atomic commits. The same tests for memory and Postgres."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from allocator.ports import (
     StoredAnswer,
     StoreRejectedError,
 )
-from tests.worlds import World, monday
+from tests.sample_campus import World, monday
 
 
 async def one_seat(store: Store, world: World, section_id: int, student_id: int, epoch: int) -> Changes:

@@ -42,13 +42,15 @@ class Served(NamedTuple):
 
 @dataclass
 class Counts:
-    """Args:
-    requests: sent, repeats among them.
-    acknowledged: operations with a definite answer.
-    unknown: operations that never got one.
-    by_code: what was answered that was not definite, and what was no answer at all.
-    odd: answers that nobody should ever see.
-    late: answers that took longer than their deadline allows: seconds, and which.
+    """The answers that clients got.
+
+    Args:
+        requests: requests sent, retries included.
+        acknowledged: operations with a definite answer.
+        unknown: operations that never got one.
+        by_code: answers that were not definite, and lost ones, by code.
+        odd: answers that no client should ever get.
+        late: answers that took longer than their deadline allows: seconds, and the request.
     """
 
     requests: int = 0

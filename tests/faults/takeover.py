@@ -1,4 +1,4 @@
-"""Sections taken from an actor that does not know it, by an API process that believes in another one."""
+"""A takeover: an API process with another view of the actors takes sections from an actor that is not told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An API process from its start to its end, on real services, with section actors that answer when the test says."""
+"""An API process from start to stop, on real services, with section actors whose answers the test controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Importers on a real Postgres: idempotent, counted, and the history stays whole."""
+"""Importers on real Postgres: they are idempotent, count what they change, and keep the history whole."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from persistence.imports.rows import (
 from persistence.imports.seed.campus import DEMO_LOGINS, HASHER, seed_campus
 from persistence.store.postgres import PostgresStore
 from persistence.verify import verify
-from tests.running import ask, ask_for_reply, enroll, make_service, running
+from tests.drain_loop import ask, ask_for_reply, enroll, make_service, running
 
 pytestmark = pytest.mark.services
 

@@ -1,4 +1,4 @@
-"""Lease, caches and rate limits on a real Valkey, and without one."""
+"""Leases, caches and rate limits on a real Valkey, and without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""verify: silent on a healthy database, and never silent on one that is broken, in whichever way."""
+"""``verify`` reports nothing on a healthy database, and every kind of damage on a broken one."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from allocator.turns.service import SectionService
 from cluster.embedded import EmbeddedServices
 from persistence.verify import Checked, Finding, verify
 from tests.conftest import database
-from tests.running import ask, capacity, drop, enroll, make_service, running, sealed
-from tests.worlds import ALL_WEEKS, PostgresWorld, monday
+from tests.drain_loop import ask, capacity, drop, enroll, make_service, running, sealed
+from tests.sample_campus import ALL_WEEKS, PostgresWorld, monday
 
 pytestmark = pytest.mark.services
 

@@ -1,4 +1,4 @@
-"""The role that serves requests, against the real Postgres: what it tries, and what it is told."""
+"""Rights of the database role that serves requests, in real Postgres: what it may do and what it may not."""
 
 from __future__ import annotations
 

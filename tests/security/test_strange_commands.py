@@ -1,4 +1,4 @@
-"""Commands that no API process sends, as a damaged or hostile message could have them, on Postgres."""
+"""Damaged and hostile commands that no API process sends, on Postgres."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 from allocator.model.commands import ChangeCapacity, Drop, Enroll, RecheckHead
 from allocator.model.delivery import Envelope, Undecided
 from allocator.model.outcomes import Code
-from tests.running import ask, enroll, make_service, running
-from tests.worlds import PostgresWorld
+from tests.drain_loop import ask, enroll, make_service, running
+from tests.sample_campus import PostgresWorld
 
 pytestmark = pytest.mark.services
 

@@ -1,4 +1,4 @@
-"""Who may own sections, changed while everything runs: views are published, sections handed over, a step at a time."""
+"""The controller: changes the owners of sections during a run, by publishing views and handing sections over."""
 
 from __future__ import annotations
 

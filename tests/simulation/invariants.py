@@ -1,4 +1,4 @@
-"""What must be true of the tables at every commit, and of everything once all is quiet."""
+"""The invariants that are checked at every commit, and those that are checked at the end."""
 
 from __future__ import annotations
 

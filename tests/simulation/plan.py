@@ -1,4 +1,4 @@
-"""What a run does, drawn from its seed: small enough to be made smaller when it fails."""
+"""The plan of a run, drawn from its seed: small enough to be reduced when a run fails."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Puts a bundle of rows into the database, in bulk and in one transaction, changing only what differs.
+"""Loads a bundle of rows into the database, in bulk and in one transaction, and writes only rows that differ.
 
-Rows travel by COPY into temporary tables; from there one statement a table adds what is new and changes what is
-different. Sections that are in the database but not in the bundle are left alone and counted. The lock order is that of
-the whole system: students' records by id, then sections by id.
+Rows are copied into temporary tables; from there one statement for each table inserts new rows and updates those that
+differ. Sections that are in the database but not in the bundle are left as they are, and counted. Locks are taken in
+the order of the whole system: students' records by id, then sections by id.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from persistence.imports.report import ImportFileError, ImportProgress, ImportRe
 from persistence.imports.rows import Bundle
 
 IMPORT_LOCK = 0x5EA7_11E0
-"""Advisory lock: one import at a time, so that two of them cannot both make the same row."""
+"""Advisory lock: one import at a time, so that two of them cannot insert the same row."""
 
 CATALOGUE_KINDS = ("semesters", "departments", "majors", "courses", "requisites", "rooms", "sections")
 
@@ -29,7 +29,7 @@ LOADED_TABLES = (
     "semesters", "departments", "majors", "courses", "prerequisites", "classrooms", "users", "teachers", "admins",
     "students", "registration_records", "course_sections", "course_schedules", "section_seats", "enrollment_history",
 )  # fmt: skip
-"""What an import writes to. Enrolments, stored answers and the outbox are not among them."""
+"""All tables that an import writes. Enrolments, stored answers and the outbox are not among them."""
 
 STEPS = (
     load_catalogue.load_semester,
@@ -47,10 +47,10 @@ STEPS = (
 
 @contextlib.asynccontextmanager
 async def importing(database_url: str) -> AsyncIterator[Any]:
-    """A connection fit for an import: its statements may take minutes, but it waits for a lock 10 seconds at most.
+    """A connection for an import: statements may take minutes, but it waits for a lock 10 seconds at most.
 
     Args:
-        database_url: as asyncpg wants it, ``postgresql://``.
+        database_url: in the form for asyncpg, ``postgresql://``.
     """
     settings = {
         "application_name": "seatline-import", "statement_timeout": "300000", "lock_timeout": "10000",
@@ -64,12 +64,12 @@ async def importing(database_url: str) -> AsyncIterator[Any]:
 
 
 async def load(connection: Any, bundle: Bundle, progress: ImportProgress = no_progress) -> ImportReport:
-    """Bring the database to what ``bundle`` says, all or nothing.
+    """Load ``bundle`` into the database, all of it or nothing.
 
     Args:
         connection: an asyncpg connection outside a transaction; see ``importing``.
         bundle: the rows.
-        progress: told of the steps done.
+        progress: called after each step.
 
     Raises:
         ImportFileError: if other work on the same rows took longer than the lock timeout. Nothing was changed.
@@ -88,8 +88,8 @@ async def load(connection: Any, bundle: Bundle, progress: ImportProgress = no_pr
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
         raise ImportFileError(f"nothing was changed: other work held the rows too long ({error}); try again") from error
     if any(one.made for one in report.counts.values()):
-        # Else the first plans on the new rows are made for empty tables. And only what was filled: a table that was
-        # seen empty gets plans that read it from end to end, and keeps them while registration fills it.
+        # Without it the first plans on the new rows would be those for empty tables. Only tables that an import fills:
+        # one that ANALYZE sees empty gets plans that read it from end to end, and keeps them while it fills up.
         await connection.execute(f"ANALYZE {', '.join(LOADED_TABLES)}")
     progress("loading", len(STEPS), len(STEPS))
     report.refusals.sort()
@@ -98,7 +98,7 @@ async def load(connection: Any, bundle: Bundle, progress: ImportProgress = no_pr
 
 
 async def _raise_catalogue_version(connection: Any) -> None:
-    """Make the running actors reload their facts."""
+    """Raise the version of the catalogue, so that running actors reload their facts."""
     await connection.execute(
         """
         INSERT INTO catalogue_version (only_row, version) VALUES (true, 1)

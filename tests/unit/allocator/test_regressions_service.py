@@ -1,4 +1,4 @@
-"""What a review once found wrong in the drain loop: what happens around a commit whose outcome is unknown."""
+"""Regression tests of the drain loop, for errors that a review found around commits whose outcome is unknown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from allocator.model.outcomes import Code
 from allocator.ports import Changes, Committed, CommitUnknownError, StoreUnavailableError, Turn
 from allocator.turns.service import Limits, SectionService
 from persistence.store.memory import MemoryStore
-from tests.running import (
+from tests.drain_loop import (
     LocalLease,
     NoLease,
     RecordingAnnouncer,
@@ -24,7 +24,7 @@ from tests.running import (
     make_service,
     running,
 )
-from tests.worlds import MemoryWorld
+from tests.sample_campus import MemoryWorld
 
 
 class LosingStore(MemoryStore):

@@ -1,4 +1,4 @@
-"""Every rule by example, and overlap by property."""
+"""Every rule by examples, and overlap of meetings by properties."""
 
 from __future__ import annotations
 

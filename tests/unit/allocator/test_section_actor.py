@@ -1,4 +1,4 @@
-"""The Ray shell, without Ray: what an actor says before, while and after it stops."""
+"""The section actor without Ray: its answers before, during and after it stops."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from allocator.actor import Host, SectionActor, StoppedError
 from allocator.model.delivery import Reply, Undecided
 from allocator.model.outcomes import Code
 from cluster.gateway.wire import WireCodec
-from tests.running import LocalLease, enroll, make_service
-from tests.worlds import MemoryWorld
+from tests.drain_loop import LocalLease, enroll, make_service
+from tests.sample_campus import MemoryWorld
 
 CODEC = WireCodec()
 

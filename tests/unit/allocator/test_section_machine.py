@@ -1,4 +1,4 @@
-"""Any sequence of decisions about one section, held against a model that is too simple to be wrong."""
+"""Random sequences of decisions about one section, compared with a simple model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application on fakes, behind a real socket."""
+"""The API on fakes, behind a real socket."""
 
 from __future__ import annotations
 

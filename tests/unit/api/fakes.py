@@ -1,4 +1,4 @@
-"""Everything behind the API, in memory."""
+"""Fakes of all ports of the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logging in, refreshing, logging out; and every way to be let in without a right to it."""
+"""Login, refresh and logout, and every way in which they must be refused."""
 
 from __future__ import annotations
 

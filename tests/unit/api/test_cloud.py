@@ -1,4 +1,4 @@
-"""What an API process has of AWS, by its settings, and the figures that it would send."""
+"""The use of AWS in an API process, by its settings, and the metrics that it sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation: valid, complete, true, and served from here alone."""
+"""The API documentation: valid, complete, true, and served without other hosts."""
 
 from __future__ import annotations
 

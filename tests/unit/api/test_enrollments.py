@@ -1,4 +1,4 @@
-"""Enrolling and dropping over HTTP: what is asked of the gateway, and how each outcome is told."""
+"""Enrolling and dropping over HTTP: the commands to the gateway, and the answer to each outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports of rosters: for whom, with what on record, and what happens where there is no place for them."""
+"""Exports of rosters: who may make them, what is audited, and the answer where there is no storage."""
 
 from __future__ import annotations
 

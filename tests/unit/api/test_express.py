@@ -1,4 +1,4 @@
-"""The express lane: the same answers as the handlers give, in step, and nothing lost when somebody leaves."""
+"""The express lane: the same answers as from the handlers, in order, also when clients disconnect."""
 
 from __future__ import annotations
 

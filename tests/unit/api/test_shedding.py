@@ -1,4 +1,4 @@
-"""Enrolments that are turned away before they are parsed: correct HTTP, no effect, nobody else's trouble."""
+"""Load shedding before parsing: correct HTTP, no effect, and no harm to other requests of the connection."""
 
 from __future__ import annotations
 

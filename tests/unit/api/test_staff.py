@@ -1,4 +1,4 @@
-"""What staff may do, and what nobody else may."""
+"""Requests of staff, and that nobody else may make them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway while the directory changes under it: nobody is turned away, nobody is sent to and fro for ever."""
+"""The gateway while the directory changes: no request is refused, and none is forwarded in circles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from allocator.model.outcomes import Code, Outcome
 from cluster.config.settings import Placement
 from cluster.gateway.directory import Directory, DirectoryView
 from cluster.gateway.gateway import ActorAbsentError, Gateway, GatewayLimits
-from tests.running import capacity, enroll
+from tests.drain_loop import capacity, enroll
 from tests.unit.cluster.test_gateway import ScriptedActors, enrolled
 
 A_ONLY = DirectoryView(1, Placement.AUTO, ("a",))

@@ -1,4 +1,4 @@
-"""Mails: whole in every language, escaped once, and with headers that are headers."""
+"""Mails: complete in every language, escaped once, with safe headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bare HTTP client and what replays do with it, against a server that misbehaves to order."""
+"""The HTTP client of replays, against a server that misbehaves on request."""
 
 from __future__ import annotations
 

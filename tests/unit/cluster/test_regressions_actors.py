@@ -1,4 +1,4 @@
-"""What a review once found wrong around the actors: exits, handles of the dead, errors without words."""
+"""Regression tests, for errors that a review found around actors: exits, stale handles, errors without a message."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from cluster.gateway.wire import WireCodec
 from cluster.processes.asking import ask_until_heard
 from cluster.processes.section_host import HostFactory
 from persistence.names import ENROLLMENT_ID_BLOCK
-from tests.running import enroll, make_service
-from tests.worlds import MemoryWorld
+from tests.drain_loop import enroll, make_service
+from tests.sample_campus import MemoryWorld
 
 CODEC = WireCodec()
 FACTORY = HostFactory("postgresql://none", "redis://none", 5000, Limits(), "INFO")

@@ -1,4 +1,4 @@
-"""Bytes between gateway and section actor: whatever comes, it is a batch of sane values or a ``WireError``."""
+"""Bytes between gateway and section actor: any input is a batch of valid values or a ``WireError``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from allocator.actor import Host, SectionActor
 from allocator.model.commands import ChangeCapacity, CloseSection, Command, Drop, Enroll, OpenSection, RecheckHead
 from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode
 from cluster.gateway.wire import WireCodec, WireError
-from tests.running import enroll, make_service
-from tests.worlds import MemoryWorld
+from tests.drain_loop import enroll, make_service
+from tests.sample_campus import MemoryWorld
 
 codec = WireCodec()
 

@@ -1,4 +1,4 @@
-"""The controller on a cluster in memory: what it does about nodes and actors that come, go, hang and die."""
+"""The controller on a cluster in memory: nodes and actors that come, go, hang and die."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decisions themselves: members of the directory, heat, numbers of nodes, the schedule, API servers."""
+"""The decisions of the controller: members of the directory, heat, number of nodes, schedule, API servers."""
 
 from __future__ import annotations
 

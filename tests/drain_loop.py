@@ -1,4 +1,4 @@
-"""A drain loop on any store, with everything else simple and local."""
+"""A running drain loop on any store, with simple stand-ins for everything else, and commands to send to it."""
 
 from __future__ import annotations
 
