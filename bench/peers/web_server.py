@@ -23,7 +23,7 @@ from bench.peers.answers import PeerAnswer, answer_of, problem
 log = logging.getLogger(__name__)
 
 EnrollOne = Callable[[Enroll, str, bool], Awaitable[Reply]]
-"""Decides a request under its key; and whether the answer is to be kept, since the client chose the key and may repeat it."""
+"""Decides a request under its key. The answer is to be kept if the client chose the key, for it may ask again."""
 
 _decode = msgspec.json.Decoder(EnrollRequest).decode
 
