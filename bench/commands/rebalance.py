@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from allocator.model.commands import Enroll
+from allocator.model.delivery import Envelope
 from allocator.model.outcomes import Code
 from allocator.model.section import SectionState
 from bench.contestants.testbed import Testbed, open_testbed
@@ -111,8 +112,8 @@ class GatewayLoad:
 
     async def _ask(self, opened: OpenGateway, number: int, pair: Pair, due: float) -> None:
         section_id, student_id = self._term.section_ids[pair.section], self._term.students[pair.student].student_id
-        outcome = await opened.gateway.submit(Enroll(section_id, student_id, True, f"move-{number}", False, False))
-        self.codes[outcome.code.value] += 1
+        reply = await opened.gateway.submit(Envelope(Enroll(section_id, student_id, True), f"move-{number}"))
+        self.codes[reply.label] += 1
         self.waits.append((due, asyncio.get_running_loop().time() - due))
 
     def between(self, start: float, end: float) -> dict[str, float]:

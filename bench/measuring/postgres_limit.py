@@ -90,12 +90,13 @@ class _Writer:
                     states[section_id],
                     next(ids),
                 )
-                record.take_seat(section_id, 1)
                 states[section_id] = state = state._replace(seq=state.seq + 1, enrolled=state.enrolled + 1)
-                changes.events.append(SeatTaken(section_id, state.seq, student_id, enrollment_id, 1))
-                command = Enroll(section_id, student_id, True, f"b-{enrollment_id}", True, True)
+                event = SeatTaken(section_id, state.seq, student_id, enrollment_id, 1)
+                record.apply(event)
+                changes.events.append(event)
+                request = request_of(Enroll(section_id, student_id, True))
                 outcome = Outcome(Code.ENROLLED, section_id, enrollment_id)
-                changes.answers.append(StoredAnswer(student_id, command.key, request_of(command), outcome))
+                changes.answers.append(StoredAnswer(student_id, f"b-{enrollment_id}", request, outcome))
             changes.fences = [(section_id, before[section_id].epoch) for section_id in sorted(before)]
             changes.seats = [_seat_write(before[section_id], states[section_id]) for section_id in sorted(before)]
             await turn.commit(changes)
@@ -104,5 +105,6 @@ class _Writer:
 
 def _seat_write(before: SectionState, after: SectionState) -> SeatWrite:
     return SeatWrite(
-        after.section_id, after.epoch, before.seq, after.seq, after.capacity, after.enrolled, 0, 0, after.is_open
-    )
+        after.section_id, after.epoch, before.seq, after.seq, after.capacity, after.enrolled, 0, 0, after.is_open,
+        after.over_capacity,
+    )  # fmt: skip

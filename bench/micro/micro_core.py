@@ -8,23 +8,27 @@ import time
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from allocator.rules import reasons_against_enrolling
+from allocator.model.outcomes import Reason
+from allocator.rules.case import Case, Moment
+from allocator.rules.table import Judge
 from allocator.turns.decision import Decision
 from allocator.turns.inbox import Entry
 from bench.micro import sample_data
-from persistence.store.changes import encode_outcome, messages, new_enrollments
+from persistence.store.changes import messages, new_enrollments
 from persistence.store.history import event_to_row
+from persistence.store.stored_outcomes import encode_outcome
 
 
 def time_rules_of_one_request(benchmark: BenchmarkFixture) -> None:
     """The rules for a student with three sections who asks for a fourth."""
     record = next(iter(sample_data.records(1).values()))
-    now = time.time()
+    judge, now = Judge(), time.time()
 
-    assert (
-        benchmark(reasons_against_enrolling, sample_data.FACTS[1], record, sample_data.EVERY_FACT.__getitem__, now)
-        == []
-    )
+    def ask() -> list[Reason]:
+        held = [sample_data.EVERY_FACT[section_id] for section_id in record.enrolled]
+        return judge.reasons_against(Moment.ADD, Case(sample_data.FACTS[1], record, held, now))
+
+    assert benchmark(ask) == []
 
 
 def time_decide_a_batch_of_200(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
@@ -47,6 +51,7 @@ async def _decision() -> tuple[Decision, list[Entry]]:
         sample_data.records(),
         itertools.count(1),
         time.time(),
+        Judge(),
     )
     return decision, sample_data.entries()
 

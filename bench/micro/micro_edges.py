@@ -6,6 +6,7 @@ import asyncio
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from allocator.model.delivery import Reply
 from allocator.model.outcomes import Code, Outcome
 from allocator.model.read_models import Account, Role
 from api.signin.tokens import AccessTokens
@@ -17,14 +18,14 @@ from cluster.gateway.wire import WireCodec
 
 CODEC = WireCodec()
 SECRET = "a secret of at least thirty-two bytes"  # noqa: S105
-PACKED = CODEC.encode_commands([(command, 5.0) for command in sample_data.commands()])
-OUTCOMES = [Outcome(Code.ENROLLED, 1, number) for number in range(sample_data.BATCH)]
-PACKED_OUTCOMES = CODEC.encode_outcomes(OUTCOMES)
+PACKED = CODEC.encode_commands([(envelope, 5.0) for envelope in sample_data.envelopes()])
+REPLIES = [Reply(Outcome(Code.ENROLLED, 1, number)) for number in range(sample_data.BATCH)]
+PACKED_REPLIES = CODEC.encode_replies(REPLIES)
 
 
 def time_pack_200_commands(benchmark: BenchmarkFixture) -> None:
     """In the gateway, before a call."""
-    wanted = [(command, 5.0) for command in sample_data.commands()]
+    wanted = [(envelope, 5.0) for envelope in sample_data.envelopes()]
 
     assert benchmark(CODEC.encode_commands, wanted)
 
@@ -34,25 +35,27 @@ def time_unpack_200_commands(benchmark: BenchmarkFixture) -> None:
     assert len(benchmark(CODEC.decode_commands, PACKED)) == sample_data.BATCH
 
 
-def time_pack_200_outcomes(benchmark: BenchmarkFixture) -> None:
+def time_pack_200_replies(benchmark: BenchmarkFixture) -> None:
     """In the section actor."""
-    assert benchmark(CODEC.encode_outcomes, OUTCOMES)
+    assert benchmark(CODEC.encode_replies, REPLIES)
 
 
-def time_unpack_200_outcomes(benchmark: BenchmarkFixture) -> None:
+def time_unpack_200_replies(benchmark: BenchmarkFixture) -> None:
     """In the gateway, after a call."""
-    assert len(benchmark(CODEC.decode_outcomes, PACKED_OUTCOMES)) == sample_data.BATCH
+    assert len(benchmark(CODEC.decode_replies, PACKED_REPLIES)) == sample_data.BATCH
 
 
 def time_200_requests_through_the_gateway(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
-    """From submit to outcome with an actor that answers at once: everything but Ray."""
+    """From submit to reply, with an actor that answers at once: all but Ray itself."""
 
     async def answer(_name: str, packed: bytes) -> bytes:
-        commands = CODEC.decode_commands(packed)
-        return CODEC.encode_outcomes([Outcome(Code.ENROLLED, one.section_id, 1) for one, _ in commands])
+        wanted = CODEC.decode_commands(packed)
+        return CODEC.encode_replies(
+            [Reply(Outcome(Code.ENROLLED, envelope.command.section_id, 1)) for envelope, _ in wanted]
+        )
 
     async def submit_all(gateway: Gateway) -> int:
-        return len(await asyncio.gather(*(gateway.submit(command) for command in sample_data.commands())))
+        return len(await asyncio.gather(*(gateway.submit(envelope) for envelope in sample_data.envelopes())))
 
     async def open_gateway() -> Gateway:
         return Gateway(Directory(DirectoryView(0, Placement.POOLED, ("a",))), answer, GatewayLimits())

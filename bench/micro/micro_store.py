@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from allocator.model.commands import Enroll
+from allocator.model.delivery import Envelope
 from allocator.model.outcomes import Code
 from allocator.model.record import RecordKey, RegistrationRecord
-from allocator.ports import SeatWrite, Store
+from allocator.ports import Committed, Store
 from allocator.turns.service import Limits, SectionService
 from bench.contestants.testbed import Testbed
 from bench.demand.bench_term import fill_term, read_term
@@ -37,11 +38,11 @@ class NoLease:
         return True
 
 
-class NoCache:
-    """An announcer that does nothing."""
+class NobodyListens:
+    """Nobody is told of a commit."""
 
-    async def invalidate(self, seats: Sequence[SeatWrite], student_ids: Iterable[int]) -> None:
-        """See ``allocator.ports.CacheInvalidator``."""
+    async def announce(self, committed: Committed) -> None:
+        """See ``allocator.ports.Announcer``."""
 
 
 def time_a_turn_of_200_in_memory(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
@@ -77,26 +78,26 @@ def _time_turns(
     """Time turns of requests that are all granted: each time around, students ask for sections of another slot."""
 
     async def start() -> tuple[SectionService, asyncio.Task[None]]:
-        service = SectionService("bench", store, NoLease(), NoCache(), SystemClock(), Limits())
+        service = SectionService("bench", store, NoLease(), NobodyListens(), SystemClock(), Limits())
         return service, asyncio.create_task(service.run())
 
     service, loop = runner.run(start())
     wanted = _wanted(section_ids, student_ids)
 
-    def prepare() -> tuple[tuple[list[tuple[Enroll, float]]], dict[str, object]]:
+    def prepare() -> tuple[tuple[list[tuple[Envelope, float]]], dict[str, object]]:
         return ([(one, 30.0) for one in itertools.islice(wanted, sample_data.BATCH)],), {}
 
-    def turn(commands: list[tuple[Enroll, float]]) -> set[Code]:
-        return {outcome.code for outcome in runner.run(service.submit(commands))}
+    def turn(envelopes: list[tuple[Envelope, float]]) -> set[str]:
+        return {reply.label for reply in runner.run(service.submit(envelopes))}
 
-    assert benchmark.pedantic(turn, setup=prepare, rounds=ROUNDS, warmup_rounds=5) == {Code.ENROLLED}  # type: ignore[no-untyped-call]
+    assert benchmark.pedantic(turn, setup=prepare, rounds=ROUNDS, warmup_rounds=5) == {Code.ENROLLED.value}  # type: ignore[no-untyped-call]
     loop.cancel()
 
 
-def _wanted(section_ids: list[int], student_ids: list[int]) -> Iterable[Enroll]:
+def _wanted(section_ids: list[int], student_ids: list[int]) -> Iterator[Envelope]:
     numbers = itertools.count(1)
     for around in itertools.count():
         for index, student_id in enumerate(student_ids):
             # Eight slots: each time around, a student asks for a section of the next slot.
             section_id = section_ids[(index * 8 + around) % (len(section_ids) // 8 * 8)]
-            yield Enroll(section_id, student_id, True, f"key-{next(numbers)}", True, True)
+            yield Envelope(Enroll(section_id, student_id, True), f"key-{next(numbers)}", True, True)

@@ -6,6 +6,7 @@ import itertools
 
 from allocator.model.catalogue import Meeting, SectionFacts, Term
 from allocator.model.commands import Enroll
+from allocator.model.delivery import Envelope
 from allocator.model.record import RecordKey, RegistrationRecord
 from allocator.model.section import Section, SectionState
 from allocator.turns.inbox import Call, Entry
@@ -46,10 +47,10 @@ HELD = {
 EVERY_FACT = {**FACTS, **HELD}
 
 
-def commands(count: int = BATCH) -> list[Enroll]:
-    """One request of each student, with an idempotency key, over all sections."""
+def envelopes(count: int = BATCH) -> list[Envelope]:
+    """One request of each student, with a key of the client's, over all sections."""
     return [
-        Enroll(1 + student_id % SECTIONS, student_id, True, f"key-{next(_keys)}", True, True)
+        Envelope(Enroll(1 + student_id % SECTIONS, student_id, True), f"key-{next(_keys)}", True, True)
         for student_id in range(1, count + 1)
     ]
 
@@ -57,4 +58,4 @@ def commands(count: int = BATCH) -> list[Enroll]:
 def entries(count: int = BATCH) -> list[Entry]:
     """The same requests as entries of a drain loop's inbox. Call it inside an event loop."""
     call = Call(count)
-    return [Entry(command, 1e12, call, index) for index, command in enumerate(commands(count))]
+    return [Entry(envelope, 1e12, call, index) for index, envelope in enumerate(envelopes(count))]

@@ -1,4 +1,4 @@
-"""HTTP answers of peers: the same bytes for an outcome as Seatline sends."""
+"""From a reply to the bytes that Seatline would send."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import NamedTuple, cast
 
 import msgspec
 
+from allocator.model.delivery import Reply
 from allocator.model.outcomes import Code, Outcome
 from api.http import problems
 from api.http.problems import Kind
@@ -26,8 +27,11 @@ class PeerAnswer(NamedTuple):
     body: bytes
 
 
-def answer_of(outcome: Outcome) -> PeerAnswer:
-    """The answer to an enrolment."""
+def answer_of(reply: Reply) -> PeerAnswer:
+    """What the client is told of an enrolment. Peers leave one undecided only where they are overloaded."""
+    outcome = reply.outcome
+    if outcome is None:
+        return problem(problems.OVERLOADED)
     if outcome.code in {Code.ENROLLED, Code.WAITLISTED}:
         return PeerAnswer(201, JSON, _encode(EnrolledReply.of(outcome, cast(int, outcome.enrollment_id))))
     if outcome.code is Code.REFUSED:
@@ -37,7 +41,7 @@ def answer_of(outcome: Outcome) -> PeerAnswer:
         return problem(problems.KEY_REUSED)
     if outcome.code is Code.NOT_FOUND:
         return problem(problems.NOT_FOUND)
-    return problem(problems.OVERLOADED)
+    raise ValueError(f"{outcome.code} is no answer to an enrolment")
 
 
 def problem(kind: Kind, outcome: Outcome | None = None) -> PeerAnswer:

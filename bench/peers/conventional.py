@@ -20,6 +20,7 @@ from redis.exceptions import LockError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from allocator.model.commands import Enroll, request_of
+from allocator.model.delivery import OVERLOADED, Reply
 from allocator.model.outcomes import Code, Outcome
 from api.http import problems
 from api.signin.tokens import InvalidTokenError
@@ -28,8 +29,9 @@ from bench.peers.answers import answer_of, problem
 from bench.peers.decide import decide
 from bench.peers.environment import PeerEnvironment
 from cluster.config.settings import sqlalchemy_url
-from persistence.store.changes import decode_outcome, encode_outcome, messages
+from persistence.store.changes import messages
 from persistence.store.history import event_to_row
+from persistence.store.stored_outcomes import decode_outcome, encode_outcome
 
 POOL_SIZE = 10
 LOCK_POLL_S = 0.005
@@ -85,30 +87,30 @@ async def enroll(
         return _response(problem(problems.UNAUTHENTICATED))
     if student_id is None:
         return _response(problem(problems.FORBIDDEN))
-    key, is_clients = idempotency_key or secrets.token_hex(16), idempotency_key is not None
-    command = Enroll(body.section_id, student_id, body.join_waitlist, key, is_clients, is_clients)
+    key = idempotency_key or secrets.token_hex(16)
+    command = Enroll(body.section_id, student_id, body.join_waitlist)
     lock = redis.lock(
         f"lock:section:{body.section_id}", timeout=LOCK_TIMEOUT_S, blocking_timeout=LOCK_WAIT_S, sleep=LOCK_POLL_S
     )
     try:
         async with lock, sessions.begin() as session:
-            outcome = await enroll_in(session, command)
+            reply = await enroll_in(session, command, key, keep_answer=idempotency_key is not None)
     except LockError:
-        outcome = Outcome(Code.OVERLOADED, body.section_id)
-    return _response(answer_of(outcome))
+        reply = OVERLOADED
+    return _response(answer_of(reply))
 
 
-async def enroll_in(session: AsyncSession, command: Enroll) -> Outcome:
+async def enroll_in(session: AsyncSession, command: Enroll, key: str, *, keep_answer: bool) -> Reply:
     """Check and write in the session's transaction."""
     section = await session.get(orm.OrmSection, command.section_id)
     if section is None:
-        return Outcome(Code.NOT_FOUND, command.section_id)
+        return Reply(Outcome(Code.NOT_FOUND, command.section_id))
     record = await session.get(orm.OrmRecord, (command.student_id, section.semester_id), with_for_update=True)
-    stored = await session.get(orm.OrmStoredAnswer, (command.student_id, command.key)) if command.keep_answer else None
+    stored = await session.get(orm.OrmStoredAnswer, (command.student_id, key)) if keep_answer else None
     if stored is not None:
         if stored.request != request_of(command):
-            return Outcome(Code.KEY_REUSED, command.section_id)
-        return decode_outcome(stored.outcome)._replace(replayed=True)
+            return Reply(Outcome(Code.KEY_REUSED, command.section_id))
+        return Reply(decode_outcome(stored.outcome), replayed=True)
     seats = await session.get(orm.OrmSeats, command.section_id, with_for_update=True)
     assert seats is not None  # noqa: S101  (every section has its row)
     held = {section.id: section}
@@ -122,14 +124,12 @@ async def enroll_in(session: AsyncSession, command: Enroll) -> Outcome:
     if decided.event is not None:
         assert record is not None  # noqa: S101  (without a record the request is refused)
         _write(session, record, seats, decided.record, decided.event)
-    if decided.event is not None or command.keep_answer:
+    if decided.event is not None or keep_answer:
         outcome = encode_outcome(decided.outcome)
         session.add(
-            orm.OrmStoredAnswer(
-                student_id=command.student_id, key=command.key, request=request_of(command), outcome=outcome
-            )
+            orm.OrmStoredAnswer(student_id=command.student_id, key=key, request=request_of(command), outcome=outcome)
         )
-    return decided.outcome
+    return Reply(decided.outcome)
 
 
 def _write(session: AsyncSession, record: orm.OrmRecord, seats: orm.OrmSeats, after: Any, event: Any) -> None:

@@ -8,9 +8,13 @@ from typing import NamedTuple, Protocol
 from allocator.model.catalogue import SectionFacts
 from allocator.model.commands import Enroll
 from allocator.model.events import SeatTaken, StudentWaitlisted
-from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode, refused
+from allocator.model.outcomes import Code, Outcome, refused
 from allocator.model.record import RegistrationRecord
-from allocator.rules import FactsOf, reasons_against_enrolling
+from allocator.rules.case import Case, FactsOf, Moment
+from allocator.rules.table import Judge
+from allocator.turns.decision import NOT_REGISTERED
+
+_judge = Judge()
 
 
 class SeatCounts(Protocol):
@@ -24,8 +28,8 @@ class SeatCounts(Protocol):
     is_open: bool
 
 
-class Decided(NamedTuple):
-    """The outcome; after an enrolment also the event, and the student's record after it."""
+class PeerDecision(NamedTuple):
+    """The outcome; and, if something was given, the event and the student's record after it."""
 
     outcome: Outcome
     event: SeatTaken | StudentWaitlisted | None = None
@@ -39,27 +43,24 @@ def decide(
     record: RegistrationRecord | None,
     facts_of: FactsOf,
     enrollment_id: int,
-) -> Decided:
-    """Give a seat or a place on the waitlist, or refuse with every reason."""
+) -> PeerDecision:
+    """Give a seat, or a place on the waitlist, or every reason why neither."""
     section_id, student_id = command.section_id, command.student_id
     if record is None:
-        reason = Reason(ReasonCode.NOT_REGISTERED, "You have no registration record in this semester.")
-        return Decided(refused(section_id, reason))
-    reasons = reasons_against_enrolling(facts, record, facts_of, time.time())
-    if not seats.is_open:
-        reasons.append(Reason(ReasonCode.SECTION_CLOSED, "This section takes no more students."))
-    seat = seats.enrolled < seats.capacity and seats.waitlisted == 0
-    if not seat and not command.join_waitlist:
-        reasons.append(Reason(ReasonCode.SECTION_FULL, "No seat is free."))
-    elif not seat and facts.waitlist_limit is not None and seats.waitlisted >= facts.waitlist_limit:
-        reasons.append(Reason(ReasonCode.WAITLIST_FULL, "No seat is free and the waitlist is full."))
+        return PeerDecision(refused(section_id, NOT_REGISTERED))
+    held = [facts_of(one) for one in record.enrolled]
+    case = Case(facts, record, held, time.time(), seats.is_open, seats.waitlisted, command.join_waitlist)
+    gets_seat = seats.enrolled < seats.capacity and seats.waitlisted == 0
+    reasons = _judge.reasons_against(Moment.ADD if gets_seat else Moment.WAIT, case)
     if reasons:
-        return Decided(refused(section_id, *reasons))
-    if seat:
-        record.take_seat(section_id, facts.credits)
+        return PeerDecision(refused(section_id, *reasons))
+    if gets_seat:
         taken = SeatTaken(section_id, seats.seq + 1, student_id, enrollment_id, facts.credits)
-        return Decided(Outcome(Code.ENROLLED, section_id, enrollment_id), taken, record)
+        record.apply(taken)
+        return PeerDecision(Outcome(Code.ENROLLED, section_id, enrollment_id), taken, record)
     place = seats.last_place + 1
-    record.join_waitlist(section_id)
     waiting = StudentWaitlisted(section_id, seats.seq + 1, student_id, enrollment_id, place)
-    return Decided(Outcome(Code.WAITLISTED, section_id, enrollment_id, place, seats.waitlisted + 1), waiting, record)
+    record.apply(waiting)
+    return PeerDecision(
+        Outcome(Code.WAITLISTED, section_id, enrollment_id, place, seats.waitlisted + 1), waiting, record
+    )

@@ -6,12 +6,13 @@ import asyncio
 
 from aiohttp import web
 
+from allocator.model.delivery import Reply
 from allocator.model.outcomes import Code, Outcome
 from bench.peers.answers import answer_of
 from bench.peers.environment import PeerEnvironment
 from bench.peers.web_server import run, serve
 
-ANSWER = answer_of(Outcome(Code.ENROLLED, 1, 1_000_001))
+ANSWER = answer_of(Reply(Outcome(Code.ENROLLED, 1, 1_000_001)))
 
 
 async def echo(request: web.Request) -> web.Response:

@@ -13,9 +13,11 @@ from typing import Any
 import ray
 
 from allocator.model.commands import Enroll
+from allocator.model.delivery import Envelope, Reply
 from allocator.model.outcomes import Code, Outcome
 from allocator.model.record import RecordKey
 from allocator.model.section import Section
+from allocator.rules.table import Judge
 from allocator.turns.decision import Decision
 from allocator.turns.enrollment_ids import EnrollmentIds
 from allocator.turns.facts_cache import FactsCache
@@ -35,6 +37,7 @@ class OneSection:
         self._store = PostgresStore(database_url)
         self._facts = FactsCache(self._store)
         self._ids = EnrollmentIds(self._store)
+        self._judge = Judge()
         self._section: Section | None = None
         self._alone = asyncio.Lock()
 
@@ -45,30 +48,32 @@ class OneSection:
         await self._facts.load([self._section_id])
 
     async def enroll(self, student_id: int, join_waitlist: bool, key: str, keep_answer: bool) -> tuple[Any, ...]:
-        """Decide and commit one request."""
-        command = Enroll(self._section_id, student_id, join_waitlist, key, keep_answer, keep_answer)
+        """Decide and commit one request. Returns the fields of a reply."""
+        command = Enroll(self._section_id, student_id, join_waitlist)
         async with self._alone:
-            return tuple(await self._decide(command))
+            return tuple(await self._decide(command, key, keep_answer=keep_answer))
 
-    async def _decide(self, command: Enroll) -> Outcome:
+    async def _decide(self, command: Enroll, key: str, *, keep_answer: bool) -> Reply:
         assert self._section is not None, "start comes first"  # noqa: S101
         record_key = RecordKey(command.student_id, self._facts[self._section_id].term.semester_id)
         ids = await self._ids.reserve(1)
         async with self._store.turn() as turn:
             locked = await turn.lock_records([record_key], [])
-            stored = await turn.answers([(command.student_id, command.key)] if command.keep_answer else [])
+            stored = await turn.answers([(command.student_id, key)] if keep_answer else [])
             record = locked.records.get(record_key)
             await self._facts.load([self._section_id, *(record.enrolled if record else [])])
             sections = {self._section_id: self._section}
-            decision = Decision(sections, self._facts.__getitem__, locked.records, ids, time.time())
-            decision.decide([Entry(command, 0.0, Call(1), 0)], stored, {})
+            decision = Decision(sections, self._facts.__getitem__, locked.records, ids, time.time(), self._judge)
+            envelope = Envelope(command, key, keep_answer, keep_answer)
+            decision.decide([Entry(envelope, 0.0, Call(1), 0)], stored, {})
             changes = decision.changes()
             if changes.fences:
                 await turn.commit(changes)
         for draft in decision.changed_sections():
             draft.events = []
             self._section = draft
-        return decision.outcomes[0][1]
+        (done,) = decision.decided
+        return Reply(done.outcome, replayed=done.replayed)
 
 
 class RaySections:
@@ -77,13 +82,12 @@ class RaySections:
     def __init__(self, sections: dict[int, Any]) -> None:
         self._sections = sections
 
-    async def enroll_one(self, command: Enroll) -> Outcome:
+    async def enroll_one(self, command: Enroll, key: str, keep_answer: bool) -> Reply:
         """Decide one request."""
         actor = self._sections.get(command.section_id)
         if actor is None:
-            return Outcome(Code.NOT_FOUND, command.section_id)
-        fields = await actor.enroll.remote(command.student_id, command.join_waitlist, command.key, command.keep_answer)
-        return Outcome(*fields)
+            return Reply(Outcome(Code.NOT_FOUND, command.section_id))
+        return Reply(*await actor.enroll.remote(command.student_id, command.join_waitlist, key, keep_answer))
 
 
 async def main() -> None:

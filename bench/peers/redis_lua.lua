@@ -8,7 +8,6 @@ local record, held, waiting, courses, section = KEYS[1], KEYS[2], KEYS[3], KEYS[
 local clashing, same, answer, stream, ids = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local section_id, course, credits, waitlist_limit = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local now, joins, keep, request = tonumber(ARGV[9]), ARGV[10] == '1', ARGV[11] == '1', ARGV[13]
-local null = cjson.null
 
 if keep then
   local stored = redis.call('GET', answer)
@@ -22,18 +21,18 @@ end
 local r = redis.call('HMGET', record, 'credits', 'limit', 'holds', 'opens', 'closes')
 local s = redis.call('HMGET', section, 'capacity', 'enrolled', 'waitlisted', 'last_place', 'seq', 'open')
 local reasons = {}
-local function against(code) reasons[#reasons + 1] = {code, '', null} end
+local function against(code) reasons[#reasons + 1] = {code = code, detail = ''} end
 
-local function finish(outcome)
+local function finish(outcome) -- in the form of persistence/store/stored_outcomes.py
+  outcome.section_id, outcome.v = section_id, 1
   local text = cjson.encode(outcome)
-  text = string.gsub(text, '{}', '[]') -- an empty Lua table is an object to cjson
   if keep or #reasons == 0 then redis.call('SET', answer, request .. '\n' .. text, 'EX', 86400) end
   return text
 end
 
 if not r[1] then
   against('not_registered')
-  return finish({'refused', section_id, null, null, null, reasons, null, {}, false})
+  return finish({code = 'refused', reasons = reasons})
 end
 if now < math.max(tonumber(ARGV[7]), tonumber(r[4])) or (tonumber(ARGV[8]) >= 0 and now >= tonumber(ARGV[8]))
    or (tonumber(r[5]) >= 0 and now >= tonumber(r[5])) then against('registration_closed') end
@@ -60,7 +59,7 @@ local free = tonumber(s[2]) < tonumber(s[1]) and tonumber(s[3]) == 0
 if s[6] ~= '1' then against('section_closed') end
 if not free and not joins then against('section_full') end
 if not free and joins and waitlist_limit >= 0 and tonumber(s[3]) >= waitlist_limit then against('waitlist_full') end
-if #reasons > 0 then return finish({'refused', section_id, null, null, null, reasons, null, {}, false}) end
+if #reasons > 0 then return finish({code = 'refused', reasons = reasons}) end
 
 local id = redis.call('INCR', ids)
 local seq = redis.call('HINCRBY', section, 'seq', 1)
@@ -70,14 +69,15 @@ if free then
   redis.call('HINCRBY', record, 'credits', credits)
   redis.call('SADD', held, section_id)
   redis.call('SADD', courses, course)
-  outcome = {'enrolled', section_id, id, null, null, {}, null, {}, false}
+  outcome = {code = 'enrolled', enrollment_id = id}
 else
   local place = redis.call('HINCRBY', section, 'last_place', 1)
   local position = redis.call('HINCRBY', section, 'waitlisted', 1)
   redis.call('SADD', waiting, section_id)
-  outcome = {'waitlisted', section_id, id, place, position, {}, null, {}, false}
+  outcome = {code = 'waitlisted', enrollment_id = id, place = place, position = position}
 end
 local text = finish(outcome)
 redis.call('XADD', stream, '*', 'e', cjson.encode({
-  tonumber(ARGV[1]), tonumber(ARGV[2]), section_id, seq, id, outcome[4], credits, ARGV[12], request, text}))
+  tonumber(ARGV[1]), tonumber(ARGV[2]), section_id, seq, id, outcome.place or cjson.null, credits, ARGV[12], request,
+  text}))
 return text

@@ -15,12 +15,13 @@ from redis.asyncio import Redis
 
 from allocator.model.catalogue import SectionFacts
 from allocator.model.commands import Enroll, request_of
+from allocator.model.delivery import Reply
 from allocator.model.outcomes import Code, Outcome
 from bench.peers.environment import PeerEnvironment
 from bench.peers.redis_state import Catalogue, load_state
 from bench.peers.web_server import build_app, run, serve
 from bench.peers.write_behind import STREAM, WriteBehind
-from persistence.store.changes import decode_outcome
+from persistence.store.stored_outcomes import decode_outcome
 
 SCRIPT = (Path(__file__).parent / "redis_lua.lua").read_text(encoding="utf-8")
 CONNECTIONS = 64
@@ -33,34 +34,34 @@ class RedisSeats:
         self._script = redis.register_script(SCRIPT)
         self._catalogue = catalogue
 
-    async def enroll_one(self, command: Enroll) -> Outcome:
+    async def enroll_one(self, command: Enroll, key: str, keep_answer: bool) -> Reply:
         """Decide one request."""
         facts = await self._catalogue.facts(command.section_id)
         if facts is None:
-            return Outcome(Code.NOT_FOUND, command.section_id)
-        answer: bytes = await self._script(_keys(command, facts), _arguments(command, facts))
+            return Reply(Outcome(Code.NOT_FOUND, command.section_id))
+        arguments = _arguments(command, key, facts, keep_answer=keep_answer)
+        answer: bytes = await self._script(_keys(command, key, facts), arguments)
         if answer == b"key_reused":
-            return Outcome(Code.KEY_REUSED, command.section_id)
-        stored = answer.startswith(b"stored\n")
+            return Reply(Outcome(Code.KEY_REUSED, command.section_id))
         outcome = decode_outcome(answer.removeprefix(b"stored\n").decode())
-        return outcome._replace(replayed=True) if stored else outcome
+        return Reply(outcome, replayed=answer.startswith(b"stored\n"))
 
 
-def _keys(command: Enroll, facts: SectionFacts) -> list[str]:
+def _keys(command: Enroll, key: str, facts: SectionFacts) -> list[str]:
     student, section = f"{command.student_id}:{facts.term.semester_id}", command.section_id
     return [
         f"record:{student}", f"held:{student}", f"waiting:{student}", f"courses:{student}", f"section:{section}",
-        f"clashing:{section}", f"same:{section}", f"answer:{command.student_id}:{command.key}", STREAM, "enrollment_id",
+        f"clashing:{section}", f"same:{section}", f"answer:{command.student_id}:{key}", STREAM, "enrollment_id",
     ]  # fmt: skip
 
 
-def _arguments(command: Enroll, facts: SectionFacts) -> list[Any]:
+def _arguments(command: Enroll, key: str, facts: SectionFacts, *, keep_answer: bool) -> list[Any]:
     term = facts.term
     limit = -1 if facts.waitlist_limit is None else facts.waitlist_limit
     return [
         command.student_id, term.semester_id, command.section_id, facts.course_id, facts.credits, limit,
         term.opens_at or 0, -1 if term.closes_at is None else term.closes_at, time.time(),
-        int(command.join_waitlist), int(command.keep_answer), command.key, request_of(command),
+        int(command.join_waitlist), int(keep_answer), key, request_of(command),
         len(facts.prerequisites), *(part for course, grade in facts.prerequisites for part in (course, grade or 0)),
         *facts.corequisites,
     ]  # fmt: skip

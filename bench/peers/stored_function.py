@@ -12,10 +12,11 @@ from typing import Any
 import asyncpg
 
 from allocator.model.commands import Enroll
+from allocator.model.delivery import OVERLOADED, Reply
 from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode
 from bench.peers.environment import PeerEnvironment
 from bench.peers.web_server import build_app, run, serve
-from persistence.store.changes import decode_outcome
+from persistence.store.stored_outcomes import decode_outcome
 
 POOL_SIZE = 12
 """Connections of the process."""
@@ -47,19 +48,14 @@ def calling(function: str) -> Callable[[], Awaitable[None]]:
         ) as pool:
             statement = f"SELECT * FROM {function}($1, $2, $3, $4, $5)"  # noqa: S608  (a name of ours)
 
-            async def enroll_one(command: Enroll) -> Outcome:
+            async def enroll_one(command: Enroll, key: str, keep_answer: bool) -> Reply:
                 try:
                     row = await pool.fetchrow(
-                        statement,
-                        command.student_id,
-                        command.section_id,
-                        command.join_waitlist,
-                        command.key,
-                        command.keep_answer,
+                        statement, command.student_id, command.section_id, command.join_waitlist, key, keep_answer
                     )
                 except BUSY:
-                    return Outcome(Code.OVERLOADED, command.section_id)
-                return outcome_of_row(command.section_id, row)
+                    return OVERLOADED
+                return reply_of_row(command.section_id, row)
 
             await serve(build_app(environment.tokens(), enroll_one), environment.port)
 
@@ -70,13 +66,13 @@ async def _nothing(_connection: Any) -> None:
     pass
 
 
-def outcome_of_row(section_id: int, row: Any) -> Outcome:
-    """The outcome in a row of the stored function."""
+def reply_of_row(section_id: int, row: Any) -> Reply:
+    """What the stored function said."""
     code, enrollment_id, place, position, reasons, stored = row
     if code == "stored":
-        return decode_outcome(stored)._replace(replayed=True)
+        return Reply(decode_outcome(stored), replayed=True)
     refusals = tuple(Reason(ReasonCode(one), "") for one in reasons or ())
-    return Outcome(Code(code), section_id, enrollment_id, place, position, refusals)
+    return Reply(Outcome(Code(code), section_id, enrollment_id, place, position, refusals))
 
 
 if __name__ == "__main__":

@@ -81,8 +81,10 @@ BEGIN
         code := 'waitlisted'; event_kind := 'StudentWaitlisted';
         place := seats.last_place; queue_position := seats.waitlisted;
       END IF;
-      stored := jsonb_build_array(
-        code, p_section, enrollment, place, queue_position, '[]'::jsonb, NULL, '[]'::jsonb, false)::text;
+      -- The form of persistence/store/stored_outcomes.py.
+      stored := jsonb_strip_nulls(jsonb_build_object(
+        'code', code, 'section_id', p_section, 'enrollment_id', enrollment, 'place', place, 'position', queue_position,
+        'v', 1))::text;
       WITH e AS (
         INSERT INTO enrollments (id, student_id, section_id, status, credits, place)
         VALUES (enrollment, p_student, p_section, code::enrollment_status,
@@ -119,7 +121,7 @@ BEGIN
   END IF;
   IF p_keep THEN
     INSERT INTO enrollment_requests (student_id, key, request, outcome)
-    VALUES (p_student, p_key, asked, jsonb_build_array('refused', p_section, NULL, NULL, NULL,
-            (SELECT jsonb_agg(jsonb_build_array(one, '', NULL)) FROM unnest(reasons) AS one), NULL, '[]'::jsonb, false));
+    VALUES (p_student, p_key, asked, jsonb_build_object('code', 'refused', 'section_id', p_section, 'reasons',
+            (SELECT jsonb_agg(jsonb_build_object('code', one, 'detail', '')) FROM unnest(reasons) AS one), 'v', 1));
   END IF;
 END $$;

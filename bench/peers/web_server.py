@@ -14,7 +14,7 @@ import uvloop
 from aiohttp import web
 
 from allocator.model.commands import Enroll
-from allocator.model.outcomes import Outcome
+from allocator.model.delivery import Reply
 from api.http import problems
 from api.schemas.enrollments import EnrollRequest
 from api.signin.tokens import AccessTokens, InvalidTokenError
@@ -22,7 +22,9 @@ from bench.peers.answers import PeerAnswer, answer_of, problem
 
 log = logging.getLogger(__name__)
 
-EnrollOne = Callable[[Enroll], Awaitable[Outcome]]
+EnrollOne = Callable[[Enroll, str, bool], Awaitable[Reply]]
+"""Decides a request under its key. The answer is to be kept if the client chose the key, for it may ask again."""
+
 _decode = msgspec.json.Decoder(EnrollRequest).decode
 
 
@@ -41,17 +43,10 @@ def build_app(tokens: AccessTokens, enroll_one: EnrollOne) -> web.Application:
         except msgspec.DecodeError:
             return _response(problem(problems.INVALID))
         key = request.headers.get("Idempotency-Key")
-        command = Enroll(
-            wanted.section_id,
-            principal.student_id,
-            wanted.join_waitlist,
-            key or secrets.token_hex(16),
-            keep_answer=key is not None,
-            maybe_tried=key is not None,
-        )
+        command = Enroll(wanted.section_id, principal.student_id, wanted.join_waitlist)
         try:
-            return _response(answer_of(await enroll_one(command)))
-        except Exception:  # as in any framework: one request fails, the server continues
+            return _response(answer_of(await enroll_one(command, key or secrets.token_hex(16), key is not None)))
+        except Exception:  # as any framework does: one request fails, the server goes on
             log.exception("a request failed")
             return _response(problem(problems.INTERNAL))
 

@@ -9,18 +9,18 @@ import orjson
 from aiohttp import web
 from redis.asyncio import Redis
 
-from allocator.model.events import SeatTaken, StudentWaitlisted
+from allocator.model.events import EnrollmentEvent, SeatTaken, StudentWaitlisted
 from allocator.model.record import RecordKey, RegistrationRecord
 from allocator.ports import Changes, SeatWrite, StoredAnswer
-from persistence.store.changes import decode_outcome
 from persistence.store.postgres import PostgresStore
+from persistence.store.stored_outcomes import decode_outcome
 
 STREAM = "enrollments"
 BATCH = 500
 BLOCK_MS = 100
 
 SEATS = """
-SELECT section_id, epoch, seq, capacity, enrolled, waitlisted, last_place, is_open
+SELECT section_id, epoch, seq, capacity, enrolled, waitlisted, last_place, is_open, over_capacity
   FROM section_seats WHERE section_id = ANY($1::bigint[])"""
 
 
@@ -76,13 +76,13 @@ class WriteBehind:
         student_id, semester_id, section_id, seq, enrollment_id, place, credit_count, key, request, outcome = row
         record, seats = records[RecordKey(student_id, semester_id)], self._seats[section_id]
         if place is None:
-            record.take_seat(section_id, credit_count)
-            changes.events.append(SeatTaken(section_id, seq, student_id, enrollment_id, credit_count))
+            event: EnrollmentEvent = SeatTaken(section_id, seq, student_id, enrollment_id, credit_count)
             self._seats[section_id] = seats._replace(seq=seq, enrolled=seats.enrolled + 1)
         else:
-            record.join_waitlist(section_id)
-            changes.events.append(StudentWaitlisted(section_id, seq, student_id, enrollment_id, place))
+            event = StudentWaitlisted(section_id, seq, student_id, enrollment_id, place)
             self._seats[section_id] = seats._replace(seq=seq, waitlisted=seats.waitlisted + 1, last_place=place)
+        record.apply(event)
+        changes.events.append(event)
         changes.answers.append(StoredAnswer(student_id, key, request, decode_outcome(outcome)))
 
     async def _load_seats(self, section_ids: set[int]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
-from allocator.model.commands import ChangeCapacity, CloseSection, Command, Drop, Enroll, OpenSection
+from allocator.model.commands import ChangeCapacity, CloseSection, Command, Drop, Enroll, OpenSection, RecheckHead
 from allocator.model.outcomes import Code, Outcome, ReasonCode
 
 Member = tuple[int, int | None]
@@ -48,8 +48,10 @@ class SectionModel:
                 following = iter([seats._replace(capacity=command.capacity)])
             case OpenSection() | CloseSection():
                 following = iter([seats._replace(is_open=isinstance(command, OpenSection))])
-            case _:
+            case RecheckHead():
                 following = iter([seats])
+            case _:
+                assert_never(command)
         for seats_now in following:
             yield from self._promoted(seats_now)
 
