@@ -8,36 +8,24 @@ import aiohttp_cors
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from api.background import Background
+from api.background_tasks import BACKGROUND_TASKS, BackgroundTasks
 from api.edge.admission import Admission
 from api.edge.express import Express
 from api.edge.proxies import make_proxy_middleware
-from api.edge.shedding import Shedder
-from api.http.audit import LINES_BURST, LINES_PER_S
+from api.edge.shedding import SHEDDER, Shedder
+from api.http.audit import AUDIT_LINES, LINES_BURST, LINES_PER_S
 from api.http.bodies import BODY_BYTES_MAX
 from api.http.middleware import HSTS, make_edge
 from api.http.routing import add_route
-from api.limits import LocalLimiter
-from api.monitoring.answered import RequestIds
-from api.monitoring.metrics import Metrics
-from api.monitoring.readiness import Readiness
+from api.limits import ENROLLMENT_LIMIT, LocalLimiter
+from api.monitoring.answered import REQUEST_IDS, RequestIds
+from api.monitoring.metrics import METRICS, Metrics
+from api.monitoring.readiness import READINESS, Readiness
 from api.resources import docs
 from api.resources.routes import API_ROUTES
-from api.services import ApiConfig, Services
-from api.signin.passwords import Passwords
-from api.signin.tokens import AccessTokens
-from api.state import (
-    ACCESS_TOKENS,
-    AUDIT_LINES,
-    BACKGROUND,
-    ENROLLMENT_LIMIT,
-    METRICS,
-    PASSWORDS,
-    READINESS,
-    REQUEST_IDS,
-    SERVICES,
-    SHEDDER,
-)
+from api.services import SERVICES, ApiConfig, Services
+from api.signin.passwords import PASSWORDS, Passwords
+from api.signin.tokens import ACCESS_TOKENS, AccessTokens
 
 BACKGROUND_CLOSE_S = 2.0
 
@@ -63,7 +51,7 @@ def build_app(services: Services, *, passwords: Passwords | None = None) -> web.
     app[ENROLLMENT_LIMIT] = LocalLimiter(config.enrollments_per_s, config.enrollments_burst)
     app[SHEDDER] = _make_shedder(config)
     app[METRICS].registry.register(app[SHEDDER])
-    app[BACKGROUND] = Background()
+    app[BACKGROUND_TASKS] = BackgroundTasks()
     app[READINESS] = Readiness(services.probes)
     app.cleanup_ctx.append(_close_what_is_ours)
     for route in (*API_ROUTES, *docs.ROUTES):
@@ -97,7 +85,7 @@ def _middlewares(config: ApiConfig, request_ids: RequestIds) -> list[Middleware]
 
 async def _close_what_is_ours(app: web.Application) -> AsyncIterator[None]:
     yield
-    await app[BACKGROUND].close(BACKGROUND_CLOSE_S)
+    await app[BACKGROUND_TASKS].close(BACKGROUND_CLOSE_S)
     app[PASSWORDS].close()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable
 
+from aiohttp import web
+
 
 class LocalLimiter:
     """GCRA: one number per key, the time at which a steady sender would be due again.
@@ -47,3 +49,6 @@ class LocalLimiter:
         if len(self._due_at) >= self._keys_max:
             # Everybody is busy: forget the oldest half rather than scan at every call.
             self._due_at = dict(list(self._due_at.items())[self._keys_max // 2 :])
+
+
+ENROLLMENT_LIMIT = web.AppKey("ENROLLMENT_LIMIT", LocalLimiter)

@@ -24,14 +24,16 @@ from api.http.bodies import BODY_BYTES_MAX, read_request_key
 from api.http.errors import ApiError, headers_of, problem_of
 from api.http.outcomes import count_outcome
 from api.http.replies import WireReplies, encode, tag_of
-from api.monitoring.answered import note_answer
-from api.monitoring.metrics import Traffic
+from api.limits import ENROLLMENT_LIMIT
+from api.monitoring.answered import REQUEST_IDS, note_answer
+from api.monitoring.metrics import METRICS, Traffic
+from api.monitoring.readiness import READINESS
 from api.resources.enrollments import ENROLL, enroll_command, enrolled
 from api.schemas.catalogue import SectionReply
 from api.schemas.enrollments import EnrolledReply
 from api.schemas.problem import ProblemReply
-from api.signin.tokens import InvalidTokenError
-from api.state import ACCESS_TOKENS, ENROLLMENT_LIMIT, METRICS, READINESS, REQUEST_IDS, SERVICES
+from api.services import SERVICES
+from api.signin.tokens import ACCESS_TOKENS, InvalidTokenError
 
 ENROLLMENTS = "/api/enrollments"
 SECTION = "/api/sections/{id}"

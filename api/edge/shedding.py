@@ -17,6 +17,7 @@ from itertools import cycle
 from typing import Protocol
 
 import structlog
+from aiohttp import web
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -25,7 +26,7 @@ from api.edge.admission import Admission
 from api.edge.framing import header_value
 from api.edge.shed_budget import ShedBudget
 from api.http import problems
-from api.http.problems import Kind
+from api.http.problems import ProblemKind
 from api.http.replies import API_HEADERS, encode
 from api.schemas.problem import ProblemReply
 
@@ -161,7 +162,7 @@ class Shedder(Collector):
         self.shed["rate_limited"] += 1
         return self._answer(problems.RATE_LIMITED, int(wait_s) + 1, data, head)
 
-    def _answer(self, kind: Kind, retry_after_s: int, data: bytes, head: bytes) -> bytes:
+    def _answer(self, kind: ProblemKind, retry_after_s: int, data: bytes, head: bytes) -> bytes:
         origin = header_value(data, head, ORIGIN) if self._origins else None
         if origin not in self._origins:
             origin = None
@@ -171,7 +172,7 @@ class Shedder(Collector):
             made = self._made[key] = self._make(kind, retry_after_s, origin)
         return made
 
-    def _make(self, kind: Kind, retry_after_s: int, origin: bytes | None, *, close: bool = False) -> bytes:
+    def _make(self, kind: ProblemKind, retry_after_s: int, origin: bytes | None, *, close: bool = False) -> bytes:
         body = encode(
             ProblemReply(
                 type=f"urn:seatline:problem:{kind.code}",
@@ -210,3 +211,6 @@ class Shedder(Collector):
         in_flight = GaugeMetricFamily("seatline_admission_in_flight", "Enrolments under way.")
         in_flight.add_metric([], self.admission.in_flight)
         return [shed, limit, in_flight]
+
+
+SHEDDER = web.AppKey("SHEDDER", Shedder)

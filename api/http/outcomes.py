@@ -5,12 +5,12 @@ from __future__ import annotations
 from allocator.model.outcomes import Code, Outcome
 from api.http import problems
 from api.http.errors import ApiError
-from api.http.problems import Kind
+from api.http.problems import ProblemKind
 from api.monitoring.metrics import Traffic
 
 DONE = frozenset({Code.ENROLLED, Code.WAITLISTED, Code.DROPPED, Code.CHANGED})
 
-_PROBLEMS: dict[Code, Kind] = {
+_PROBLEMS: dict[Code, ProblemKind] = {
     Code.NOT_FOUND: problems.NOT_FOUND,
     Code.KEY_REUSED: problems.KEY_REUSED,
     Code.OVERLOADED: problems.OVERLOADED,
@@ -31,7 +31,7 @@ def require_done(outcome: Outcome, *, not_found: str) -> None:
     headers = {"Idempotent-Replayed": "true"} if outcome.replayed else None
     if outcome.code is Code.REFUSED:
         first = outcome.reasons[0]
-        kind = Kind(first.code.value, problems.REFUSED.status, problems.REFUSED.title)
+        kind = ProblemKind(first.code.value, problems.REFUSED.status, problems.REFUSED.title)
         raise ApiError(kind, first.detail, reasons=outcome.reasons, headers=headers)
     detail = not_found if outcome.code is Code.NOT_FOUND else None
     raise ApiError(_PROBLEMS[outcome.code], detail, headers=headers)

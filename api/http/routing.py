@@ -15,8 +15,9 @@ from api.http import problems
 from api.http.audit import note
 from api.http.bodies import JsonBody, QueryString
 from api.http.errors import ApiError
-from api.http.problems import Kind
-from api.state import ACCESS_TOKENS, PRINCIPAL
+from api.http.problems import ProblemKind
+from api.signin.principals import PRINCIPAL
+from api.signin.tokens import ACCESS_TOKENS
 
 ID_PATTERN = "[0-9]{1,19}"
 
@@ -59,16 +60,16 @@ class Route:
     tag: str
     access: Access
     answers: Mapping[int, Answer]
-    problems: tuple[Kind, ...] = ()
+    problems: tuple[ProblemKind, ...] = ()
     body: JsonBody[Any] | None = None
     query: QueryString[Any] | None = None
     request_headers: tuple[str, ...] = ()
     needs_store: bool = field(default=True, kw_only=True)
 
     @property
-    def all_problems(self) -> tuple[Kind, ...]:
+    def all_problems(self) -> tuple[ProblemKind, ...]:
         """Every kind of problem that this route may answer with."""
-        kinds: list[Kind] = []
+        kinds: list[ProblemKind] = []
         if self.access is not Access.PUBLIC:
             kinds.append(problems.UNAUTHENTICATED)
             if self.access is not Access.USER:

@@ -11,6 +11,8 @@ from allocator.model.commands import Drop, Enroll, RecheckHead
 from allocator.model.outcomes import Outcome
 from allocator.model.read_models import EnrollmentView
 from allocator.ports import CommandGateway
+from api.background_tasks import BACKGROUND_TASKS
+from api.edge.shedding import SHEDDER
 from api.http import problems
 from api.http.audit import record
 from api.http.bodies import JsonBody, QueryString, RequestKey, path_id, read_request_key
@@ -20,6 +22,8 @@ from api.http.outcomes import count_outcome, require_done
 from api.http.read_through import read_through
 from api.http.replies import encode, json_reply
 from api.http.routing import Access, Answer, Route
+from api.limits import ENROLLMENT_LIMIT
+from api.monitoring.metrics import METRICS
 from api.schemas.catalogue import SemesterQuery
 from api.schemas.enrollments import (
     DroppedReply,
@@ -28,8 +32,8 @@ from api.schemas.enrollments import (
     EnrollmentReply,
     EnrollRequest,
 )
-from api.signin.access import student_id_of
-from api.state import BACKGROUND, ENROLLMENT_LIMIT, METRICS, SERVICES, SHEDDER
+from api.services import SERVICES
+from api.signin.principals import student_id_of
 
 MY_TTL_S = 60.0
 
@@ -164,7 +168,7 @@ def _recheck_waitlists(request: web.Request, outcome: Outcome, student_id: int) 
     """With a seat given up, the student may have become eligible where they wait."""
     gateway = request.app[SERVICES].gateway
     for section_id in outcome.recheck:
-        request.app[BACKGROUND].start(_recheck(gateway, section_id, student_id))
+        request.app[BACKGROUND_TASKS].start(_recheck(gateway, section_id, student_id))
 
 
 async def _recheck(gateway: CommandGateway, section_id: int, student_id: int) -> None:

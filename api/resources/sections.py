@@ -13,7 +13,8 @@ from api.http.replies import encode, json_reply, tagged_reply
 from api.http.routing import Access, Answer, Route
 from api.schemas.catalogue import SectionReply
 from api.schemas.staff import RosterReply
-from api.state import PRINCIPAL, SERVICES
+from api.services import SERVICES
+from api.signin.principals import PRINCIPAL
 
 
 async def show_section(request: web.Request) -> web.Response:

@@ -8,7 +8,7 @@ import msgspec
 
 from allocator.model.outcomes import Code, Outcome
 from api.http import problems
-from api.http.problems import Kind
+from api.http.problems import ProblemKind
 from api.schemas.enrollments import EnrolledReply
 from api.schemas.problem import ProblemReply, ReasonReply
 
@@ -32,7 +32,7 @@ def answer_of(outcome: Outcome) -> Answer:
         return Answer(201, JSON, _encode(EnrolledReply.of(outcome, cast(int, outcome.enrollment_id))))
     if outcome.code is Code.REFUSED:
         first = outcome.reasons[0]
-        return problem(Kind(first.code.value, 409, problems.REFUSED.title), outcome)
+        return problem(ProblemKind(first.code.value, 409, problems.REFUSED.title), outcome)
     if outcome.code is Code.KEY_REUSED:
         return problem(problems.KEY_REUSED)
     if outcome.code is Code.NOT_FOUND:
@@ -40,7 +40,7 @@ def answer_of(outcome: Outcome) -> Answer:
     return problem(problems.OVERLOADED)
 
 
-def problem(kind: Kind, outcome: Outcome | None = None) -> Answer:
+def problem(kind: ProblemKind, outcome: Outcome | None = None) -> Answer:
     """An error, as problem+json."""
     reasons = [ReasonReply.of(one) for one in outcome.reasons] if outcome is not None else []
     reply = ProblemReply(

@@ -19,11 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from allocator.ports import CommandGateway
 from api.app import build_app, make_express
 from api.edge.protocol import SheddingRunner
+from api.edge.shedding import SHEDDER
 from api.http.audit import keep_audit_lines
+from api.monitoring.metrics import METRICS
 from api.monitoring.quiet_logs import quiet_bad_requests
+from api.monitoring.readiness import READINESS
 from api.monitoring.usage import Usage
 from api.services import ApiConfig, Services
-from api.state import METRICS, READINESS, SHEDDER
 from cluster.config.logs import configure_logging, configure_structlog
 from cluster.config.settings import Environment, Settings, sqlalchemy_url
 from cluster.processes.cloud import Cloud

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from api.monitoring.metrics import METRICS
 from api.ports import RosterExports
-from api.state import METRICS
 from cluster.config.settings import Environment, Settings
 from persistence.exports.local import LocalExports
 

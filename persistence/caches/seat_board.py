@@ -80,7 +80,7 @@ class _Reading:
 
 
 class SeatBoard:
-    """Implements ``api.ports.SeatBoard``.
+    """Implements ``api.ports.LiveSections``.
 
     Args:
         redis_url: where changes are published.

@@ -16,9 +16,10 @@ from pytest_aiohttp import AiohttpClient
 from allocator.model.read_models import Account
 from api.app import build_app, make_express
 from api.edge.protocol import SheddingRunner
+from api.edge.shedding import SHEDDER
 from api.services import ApiConfig
 from api.signin.passwords import Passwords
-from api.state import ACCESS_TOKENS, SHEDDER
+from api.signin.tokens import ACCESS_TOKENS
 from tests.unit.api.fakes import SECRET, STUDENT, World
 
 QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)

@@ -19,8 +19,9 @@ from allocator.model.read_models import SectionView
 from api.app import build_app, make_express
 from api.edge import express
 from api.edge.protocol import SheddingRunner
+from api.edge.shedding import SHEDDER
 from api.services import ApiConfig
-from api.state import ACCESS_TOKENS, SHEDDER
+from api.signin.tokens import ACCESS_TOKENS
 from tests.unit.api.fakes import SECRET, STUDENT, TEACHER, World
 from tests.unit.api.test_shedding import BODY, Wire, door
 

@@ -16,8 +16,10 @@ from allocator.model.commands import Command, Enroll
 from allocator.model.outcomes import Code, Outcome
 from api.app import build_app, make_express
 from api.edge.protocol import SheddingRunner
+from api.edge.shedding import SHEDDER
+from api.monitoring.readiness import READINESS
 from api.services import ApiConfig
-from api.state import ACCESS_TOKENS, READINESS, SHEDDER
+from api.signin.tokens import ACCESS_TOKENS
 from tests.unit.api.fakes import OTHER_STUDENT, SECRET, STUDENT, FakeGateway, World
 
 BODY = b'{"section_id":7}'

@@ -1,4 +1,4 @@
-"""Work that a reply does not wait for."""
+"""Background tasks: work that a reply does not wait for."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Coroutine
 from typing import Any
 
 import structlog
+from aiohttp import web
 
 log = structlog.get_logger(__name__)
 
 
-class Background:
+class BackgroundTasks:
     """Tasks that are kept alive until they end, and that a shutdown waits for."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, object]) -> None:
-        """Run ``work`` beside the requests. If it fails, that is logged."""
+        """Run ``work`` beside the requests. If it fails, the failure is logged."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -29,9 +30,12 @@ class Background:
             log.error("background task failed", exc_info=task.exception())
 
     async def close(self, timeout_s: float) -> None:
-        """Wait for what runs, and cancel what takes too long."""
+        """Wait at most ``timeout_s`` seconds for the tasks that run, then cancel the rest."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+
+BACKGROUND_TASKS = web.AppKey("BACKGROUND_TASKS", BackgroundTasks)
