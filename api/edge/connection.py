@@ -54,11 +54,11 @@ class EdgeConnection(AiohttpConnection):
         super().__init__(manager, **options)
         self._shedding = shedding
         self._lane = lane
-        self._state = State.IDLE
-        self._left = 0  # RECEIVING, ANSWERED_EARLY, REFUSED_EARLY: bytes of the request that are still to come
-        self._enters_when_whole = False  # RECEIVING: whether the request was admitted
-        self._refusal = b""  # REFUSED_EARLY: the answer
-        self._early = b""  # ADMITTED, EXPRESS, REFUSED: what came before the answer was written
+        self._state: State = "idle"
+        self._left = 0  # receiving, answered early, refused early: bytes of the request that are still to come
+        self._enters_when_whole = False  # receiving: whether the request was admitted
+        self._refusal = b""  # refused early: the answer
+        self._early = b""  # admitted, express, refused: what came before the answer was written
         self._entered_at: float | None = None  # set while an admitted request is under way
 
     # Down: from bytes to a handler
@@ -66,17 +66,17 @@ class EdgeConnection(AiohttpConnection):
     def data_received(self, data: bytes) -> None:
         """Do with bytes from the client what the state says."""
         match self._state:
-            case State.IDLE:
+            case "idle":
                 self._begin(data)
-            case State.LEFT_TO_AIOHTTP:
+            case "left to aiohttp":
                 super().data_received(data)
-            case State.RECEIVING | State.ANSWERED_EARLY:
+            case "receiving" | "answered early":
                 self._pass_on_body(data)
-            case State.HANDLED:
+            case "handled":
                 self._leave_to_aiohttp(data)
-            case State.ADMITTED | State.EXPRESS | State.REFUSED:
+            case "admitted" | "express" | "refused":
                 self._keep(data)
-            case State.REFUSED_EARLY:
+            case "refused early":
                 self._swallow(data)
             case _:
                 assert_never(self._state)
@@ -88,8 +88,10 @@ class EdgeConnection(AiohttpConnection):
             self._leave_to_aiohttp(data)
             return
         left = frame.length - len(data)
-        route = self._hot_route(data)
-        if route is None or self.writing_paused:
+        for route in self._lane.hot_routes:
+            if data.startswith(route.first_bytes) and not self.writing_paused:
+                break
+        else:
             self._pass_on(data, left, is_admitted=False)
             return
         if route.needs_admission:
@@ -104,15 +106,9 @@ class EdgeConnection(AiohttpConnection):
         else:
             self._offer(data, frame, route)
 
-    def _hot_route(self, data: bytes) -> HotRoute | None:
-        for route in self._lane.hot_routes:
-            if data.startswith(route.first_bytes):
-                return route
-        return None
-
     def _wait_to_enter(self, data: bytes, frame: Frame, route: HotRoute) -> None:
         """An admitted request waits for a moment, so that those who are refused need not wait for it."""
-        self._move(Event.WAS_ADMITTED)
+        self._move("admitted")
         self._entered_at = self._shedding.admission.enter()
         self._shedding.entry_queue.add(partial(self._offer, data, frame, route))
 
@@ -123,17 +119,17 @@ class EdgeConnection(AiohttpConnection):
             return
         message = self.take_parsed()
         if message is None:
-            self._move(Event.WHOLE_PARSED)
+            self._move("whole parsed")
             self.wake()
             self._read_early()
             return
-        self._move(Event.OFFERED)  # before it is taken, since the answer may come at once
+        self._move("offered")  # before it is taken, since the answer may come at once
         if not self._lane.take(route, message, data[len(frame.head) + 2 :], self):
             self.hand_back()
 
     def hand_back(self) -> None:
         """See ``api.http.express.ExpressClient``."""
-        self._move(Event.HANDED_BACK)
+        self._move("handed back")
         self.give_back()
         self._read_early()
         self.wake()
@@ -146,27 +142,27 @@ class EdgeConnection(AiohttpConnection):
             self._no_request()
             return
         self._left, self._enters_when_whole = left, is_admitted
-        self._move(Event.HEAD_PARSED if left else Event.WHOLE_PARSED)
+        self._move("head parsed" if left else "whole parsed")
 
     def _pass_on_body(self, data: bytes) -> None:
         self._left -= len(data)
         super().data_received(data)
         if self._left > 0:
             return
-        if self._enters_when_whole and self._state is State.RECEIVING:
+        if self._enters_when_whole and self._state == "receiving":
             # Only now, so that who sends half a body takes nobody's room.
             self._entered_at = self._shedding.admission.enter()
-        self._move(Event.BODY_ENDED if self._left == 0 else Event.WAS_ODD)
+        self._move("body ended" if self._left == 0 else "odd")
 
     def _leave_to_aiohttp(self, data: bytes) -> None:
         """Something odd. Without data it is only aiohttp that goes on with what it holds."""
         if data:
-            self._move(Event.WAS_ODD)
+            self._move("odd")
         super().data_received(data)
 
     def _no_request(self) -> None:
         """The parser saw no request where we saw one, and it is the parser that is right."""
-        self._move(Event.WAS_ODD)
+        self._move("odd")
         self._leave(was_decided=False)
         self._read_early()
 
@@ -175,11 +171,11 @@ class EdgeConnection(AiohttpConnection):
     def _refuse(self, refusal: bytes, left: int) -> None:
         if left:
             self._left, self._refusal = left, refusal  # not before the whole request is here
-            self._move(Event.REFUSED_BEFORE_END)
+            self._move("refused before its end")
         elif self._shedding.refusal_queue.may_answer_now():
             self.answer(refusal)
         else:
-            self._move(Event.REFUSAL_DELAYED)
+            self._move("refusal delayed")
             self._shedding.refusal_queue.answer_later(self, refusal)
 
     def _swallow(self, data: bytes) -> None:
@@ -213,7 +209,7 @@ class EdgeConnection(AiohttpConnection):
 
     def answer(self, answer: bytes) -> None:
         """Write an answer that is not aiohttp's, and go on with what came after its request."""
-        self._move(Event.ANSWERED)
+        self._move("answered")
         transport = self.transport
         if transport is None:
             self._early = b""
@@ -235,14 +231,14 @@ class EdgeConnection(AiohttpConnection):
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
-            self._move(Event.ANSWERED)
+            self._move("answered")
             self._leave(was_decided=getattr(resp, "status", 0) in DECIDED)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """A request under way goes on without its client, and makes room only when it is done."""
         task = self.handler_task()
         super().connection_lost(exc)
-        if self._state is State.EXPRESS:
+        if self._state == "express":
             return  # it makes room when it is answered
         if task is None or task.done():
             self._leave(was_decided=False)

@@ -2,89 +2,61 @@
 
 `connection.py` moves by this table and by nothing else; what is not in the table cannot happen. A connection has at
 most one request under way: whatever is pipelined, or odd in any other way, makes the connection aiohttp's for good.
+
+States and events are literals, not enums: to look up the member of an enum costs more than a transition, and a request
+has several of both. mypy knows them all the same.
 """
 
 from __future__ import annotations
 
-import enum
+from typing import Literal
 
+State = Literal[
+    "idle",  # no request is under way; the next byte begins one
+    "receiving",  # aiohttp receives the body of a request that has no answer yet
+    "answered early",  # aiohttp receives the rest of the body of a request that has its answer
+    "handled",  # aiohttp has a whole request that has no answer yet
+    "admitted",  # a whole request was admitted and waits for its turn to enter
+    "express",  # the express lane has a whole request that has no answer yet
+    "refused early",  # a request was refused before all of it came; its answer waits for the rest
+    "refused",  # a whole request was refused; its answer waits for the budget
+    "left to aiohttp",  # aiohttp reads and answers everything from now on
+]
+"""Where a connection stands, which says what to do with its next bytes."""
 
-class State(enum.Enum):
-    """Where a connection stands, which says what its next bytes are."""
-
-    IDLE = "no request is under way; the next byte begins one"
-    RECEIVING = "aiohttp receives the body of a request that has no answer yet"
-    ANSWERED_EARLY = "aiohttp receives the rest of the body of a request that has its answer"
-    HANDLED = "aiohttp has a whole request that has no answer yet"
-    ADMITTED = "a whole request was admitted and waits for its turn to enter"
-    EXPRESS = "the express lane has a whole request that has no answer yet"
-    REFUSED_EARLY = "a request was refused before all of it came; its answer waits for the rest"
-    REFUSED = "a whole request was refused; its answer waits for the budget"
-    LEFT_TO_AIOHTTP = "aiohttp reads and answers everything from now on"
-
-    __hash__ = object.__hash__  # quicker than the hash of the name, and looked up for every request
-
-
-class Event(enum.Enum):
-    """What happens to a connection."""
-
-    WAS_ODD = "it is not certain where a request ends, or one came before the answer to the last"
-    HEAD_PARSED = "aiohttp's parser took a request whose body is not all here"
-    WHOLE_PARSED = "aiohttp's parser took a whole request, for its usual handler"
-    BODY_ENDED = "the last byte of a body came"
-    WAS_ADMITTED = "there is room for the request"
-    OFFERED = "the express lane is offered the request"
-    HANDED_BACK = "the express lane leaves the request to its usual handler"
-    REFUSED_BEFORE_END = "the request is refused, and not all of it is here"
-    REFUSAL_DELAYED = "there is no budget to write the refusal now"
-    ANSWERED = "the answer is written"
-
-    __hash__ = object.__hash__
-
+Event = Literal[
+    "odd",  # it is not certain where a request ends, or one came before the answer to the last
+    "head parsed",  # aiohttp's parser took a request whose body is not all here
+    "whole parsed",  # aiohttp's parser took a whole request, for its usual handler
+    "body ended",  # the last byte of a body came
+    "admitted",  # there is room for the whole request
+    "offered",  # the express lane is offered the whole request
+    "handed back",  # the express lane leaves the request to its usual handler
+    "refused before its end",  # the request is refused, and not all of it is here
+    "refusal delayed",  # there is no budget to write the refusal now
+    "answered",  # the answer is written
+]
+"""What happens to a connection."""
 
 TRANSITIONS: dict[State, dict[Event, State]] = {
-    State.IDLE: {
-        Event.WAS_ODD: State.LEFT_TO_AIOHTTP,
-        Event.HEAD_PARSED: State.RECEIVING,
-        Event.WHOLE_PARSED: State.HANDLED,
-        Event.WAS_ADMITTED: State.ADMITTED,
-        Event.OFFERED: State.EXPRESS,
-        Event.REFUSED_BEFORE_END: State.REFUSED_EARLY,
-        Event.REFUSAL_DELAYED: State.REFUSED,
-        Event.ANSWERED: State.IDLE,  # refused at once
+    "idle": {
+        "odd": "left to aiohttp",
+        "head parsed": "receiving",
+        "whole parsed": "handled",
+        "admitted": "admitted",
+        "offered": "express",
+        "refused before its end": "refused early",
+        "refusal delayed": "refused",
+        "answered": "idle",  # refused at once
     },
-    State.RECEIVING: {
-        Event.BODY_ENDED: State.HANDLED,
-        Event.ANSWERED: State.ANSWERED_EARLY,
-        Event.WAS_ODD: State.LEFT_TO_AIOHTTP,
-    },
-    State.ANSWERED_EARLY: {
-        Event.BODY_ENDED: State.IDLE,
-        Event.WAS_ODD: State.LEFT_TO_AIOHTTP,
-    },
-    State.HANDLED: {
-        Event.ANSWERED: State.IDLE,
-        Event.WAS_ODD: State.LEFT_TO_AIOHTTP,
-    },
-    State.ADMITTED: {
-        Event.OFFERED: State.EXPRESS,
-        Event.WHOLE_PARSED: State.HANDLED,
-        Event.WAS_ODD: State.LEFT_TO_AIOHTTP,
-    },
-    State.EXPRESS: {
-        Event.ANSWERED: State.IDLE,
-        Event.HANDED_BACK: State.HANDLED,
-    },
-    State.REFUSED_EARLY: {
-        Event.ANSWERED: State.IDLE,
-        Event.REFUSAL_DELAYED: State.REFUSED,
-    },
-    State.REFUSED: {
-        Event.ANSWERED: State.IDLE,
-    },
-    State.LEFT_TO_AIOHTTP: {
-        Event.ANSWERED: State.LEFT_TO_AIOHTTP,
-    },
+    "receiving": {"body ended": "handled", "answered": "answered early", "odd": "left to aiohttp"},
+    "answered early": {"body ended": "idle", "odd": "left to aiohttp"},
+    "handled": {"answered": "idle", "odd": "left to aiohttp"},
+    "admitted": {"offered": "express", "whole parsed": "handled", "odd": "left to aiohttp"},
+    "express": {"answered": "idle", "handed back": "handled"},
+    "refused early": {"answered": "idle", "refusal delayed": "refused"},
+    "refused": {"answered": "idle"},
+    "left to aiohttp": {"answered": "left to aiohttp"},
 }
 
 
@@ -92,4 +64,4 @@ class ImpossibleTransitionError(Exception):
     """Something happened to a connection that cannot happen in its state: a bug."""
 
     def __init__(self, state: State, event: Event) -> None:
-        super().__init__(f"{event.name} while {state.name}")
+        super().__init__(f"{event!r} while {state!r}")
