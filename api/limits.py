@@ -5,6 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable
 
+from aiohttp import web
+
+FLOODERS_MAX = 10_000
+
 
 class LocalLimiter:
     """GCRA: one number per key, the time at which a steady sender would be due again.
@@ -47,3 +51,39 @@ class LocalLimiter:
         if len(self._due_at) >= self._keys_max:
             # Everybody is busy: forget the oldest half rather than scan at every call.
             self._due_at = dict(list(self._due_at.items())[self._keys_max // 2 :])
+
+
+class Flooders:
+    """Tokens that have used up their limit, and until when: no need to look at their requests before that.
+
+    Args:
+        now: a monotonic clock.
+    """
+
+    def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self.due_at: dict[bytes, float] = {}
+        """By the Authorization header, as it is sent."""
+
+    def add(self, authorization: str, retry_after_s: float) -> None:
+        """Whoever sends this Authorization header is to be refused for so long. Beyond `FLOODERS_MAX` it is ignored."""
+        if len(self.due_at) >= FLOODERS_MAX:
+            now = self._now()
+            self.due_at = {key: due_at for key, due_at in self.due_at.items() if due_at > now}
+        if len(self.due_at) < FLOODERS_MAX:
+            self.due_at[authorization.encode("utf-8", "surrogateescape")] = self._now() + retry_after_s
+
+    def wait_s(self, authorization: bytes) -> float | None:
+        """For how long this Authorization header is still to be refused; None if it is not."""
+        due_at = self.due_at.get(authorization)
+        if due_at is None:
+            return None
+        wait_s = due_at - self._now()
+        if wait_s > 0:
+            return wait_s
+        del self.due_at[authorization]
+        return None
+
+
+FLOODERS = web.AppKey("FLOODERS", Flooders)
+ENROLLMENT_LIMIT = web.AppKey("ENROLLMENT_LIMIT", LocalLimiter)

@@ -51,7 +51,7 @@ class CatalogueReader(Protocol):
         """One section, as it is at this moment."""
 
 
-class SeatBoard(Protocol):
+class LiveSections(Protocol):
     """Sections with their seats, as they are now: no reader sees less than what was acknowledged before it came."""
 
     async def section(self, section_id: int) -> SectionView | None:

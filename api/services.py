@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from aiohttp import web
+
 from allocator.ports import CommandGateway
 from api.ports import (
     Accounts,
@@ -13,11 +15,11 @@ from api.ports import (
     CatalogueReader,
     CollectActorStats,
     EnrollmentReader,
+    LiveSections,
     Probe,
     RateLimiter,
     RosterExports,
     RosterReader,
-    SeatBoard,
     TokenStore,
 )
 
@@ -67,7 +69,7 @@ class Services:
     config: ApiConfig
     gateway: CommandGateway
     catalogue: CatalogueReader
-    seats: SeatBoard
+    seats: LiveSections
     enrollments: EnrollmentReader
     rosters: RosterReader
     accounts: Accounts
@@ -78,3 +80,6 @@ class Services:
     collect_actor_stats: CollectActorStats
     probes: Mapping[str, Probe]
     exports: RosterExports | None = None
+
+
+SERVICES = web.AppKey("SERVICES", Services)

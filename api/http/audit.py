@@ -10,12 +10,17 @@ import logging
 import structlog
 from aiohttp import web
 
-from api.state import AUDIT_LINES, PRINCIPAL, REQUEST_ID, SERVICES
+from api.limits import LocalLimiter
+from api.monitoring.answered import REQUEST_ID
+from api.services import SERVICES
+from api.signin.principals import PRINCIPAL
 
 LOGGER = "seatline.audit"
 LINES_PER_S = 1.0
 LINES_BURST = 20
 """Lines on one kind of event from one user or address, so that whoever causes them does not fill the disk."""
+
+AUDIT_LINES = web.AppKey("AUDIT_LINES", LocalLimiter)
 
 log = structlog.get_logger(LOGGER)
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from allocator.ports import StoreUnavailableError
-from api.state import SERVICES
+from api.services import SERVICES
 
 
 class Deadline:

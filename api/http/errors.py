@@ -13,12 +13,13 @@ from msgspec import UNSET
 from allocator.model.outcomes import Reason
 from allocator.ports import StoreBusyError, StoreUnavailableError
 from api.http import problems
-from api.http.problems import Kind
+from api.http.problems import ProblemKind
 from api.http.replies import problem_reply
+from api.monitoring.answered import REQUEST_ID
+from api.monitoring.metrics import METRICS
 from api.schemas.problem import ProblemReply, ReasonReply
 from api.signin.passwords import PasswordsBusyError
 from api.signin.tokens import InvalidTokenError
-from api.state import METRICS, REQUEST_ID
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +36,7 @@ class ApiError(Exception):
 
     def __init__(
         self,
-        kind: Kind,
+        kind: ProblemKind,
         detail: str | None = None,
         *,
         reasons: Sequence[Reason] = (),

@@ -8,8 +8,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from api.http.errors import reply_to
-from api.monitoring.answered import REQUEST_ID_HEADER, RequestIds, note_answer
-from api.state import METRICS, READINESS, REQUEST_ID
+from api.monitoring.answered import REQUEST_ID, REQUEST_ID_HEADER, RequestIds, note_answer
+from api.monitoring.metrics import METRICS
+from api.monitoring.readiness import READINESS
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"})
 HSTS = "max-age=63072000; includeSubDomains"

@@ -8,9 +8,8 @@ from typing import Any
 
 import msgspec
 
-from api.http.problems import Kind
+from api.http.problems import ProblemKind
 from api.http.routing import Access, Answer, Route
-from api.resources.routes import API_ROUTES
 from api.schemas.problem import ProblemReply
 
 VERSION = "1.0.0"
@@ -53,11 +52,11 @@ REQUEST_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
 REF = "#/components/schemas/{name}"
 
 
-def openapi_document() -> dict[str, Any]:
-    """The document of every route of the API."""
-    schemas, components = _schemas(API_ROUTES)
+def openapi_document(routes: Sequence[Route]) -> dict[str, Any]:
+    """The document of these routes, in their order."""
+    schemas, components = _schemas(routes)
     paths: dict[str, dict[str, Any]] = {}
-    for route in API_ROUTES:
+    for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
     return {
         "openapi": "3.1.0",
@@ -146,13 +145,13 @@ def _answer(answer: Answer, schemas: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _problem_answers(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
-    by_status: dict[int, list[Kind]] = {}
+    by_status: dict[int, list[ProblemKind]] = {}
     for kind in route.all_problems:
         by_status.setdefault(kind.status, []).append(kind)
     return {str(status): _problem(kinds, schemas) for status, kinds in sorted(by_status.items())}
 
 
-def _problem(kinds: list[Kind], schemas: dict[Any, Any]) -> dict[str, Any]:
+def _problem(kinds: list[ProblemKind], schemas: dict[Any, Any]) -> dict[str, Any]:
     names = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
     header = names.get(kinds[0].status)
     return {

@@ -8,10 +8,10 @@ from allocator.model.delivery import Reply, Undecided
 from allocator.model.outcomes import Code, Outcome
 from api.http import problems
 from api.http.errors import ApiError
-from api.http.problems import Kind
+from api.http.problems import ProblemKind
 from api.monitoring.metrics import Traffic
 
-_UNDECIDED: dict[Undecided, Kind] = {
+_UNDECIDED: dict[Undecided, ProblemKind] = {
     Undecided.OVERLOADED: problems.OVERLOADED,
     Undecided.UNAVAILABLE: problems.UNAVAILABLE,
     Undecided.UNKNOWN: problems.OUTCOME_UNKNOWN,
@@ -34,7 +34,7 @@ def require_done(reply: Reply, *, not_found: str) -> Outcome:
             return outcome
         case Code.REFUSED:
             first = outcome.reasons[0]
-            kind = Kind(first.code.value, problems.REFUSED.status, problems.REFUSED.title)
+            kind = ProblemKind(first.code.value, problems.REFUSED.status, problems.REFUSED.title)
             raise ApiError(kind, first.detail, reasons=outcome.reasons, headers=headers)
         case Code.NOT_FOUND:
             raise ApiError(problems.NOT_FOUND, not_found, headers=headers)

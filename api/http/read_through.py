@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from api.state import METRICS, SERVICES
+from api.monitoring.metrics import METRICS
+from api.services import SERVICES
 
 
 async def read_through(

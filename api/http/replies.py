@@ -19,6 +19,9 @@ SECURITY_HEADERS = {
 }
 API_HEADERS = {**SECURITY_HEADERS, "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
 
+EXPOSED_HEADERS = ("ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-Id")
+"""What pages of an allowed origin may read beside the headers that any page may read."""
+
 _JSON_HEADERS = CIMultiDict({"Content-Type": "application/json", "Cache-Control": "no-store", **API_HEADERS})
 _CATALOGUE_HEADERS = CIMultiDict({"Content-Type": "application/json", "Cache-Control": "no-cache", **API_HEADERS})
 _PROBLEM_HEADERS = CIMultiDict({"Content-Type": "application/problem+json", "Cache-Control": "no-store", **API_HEADERS})
@@ -75,7 +78,7 @@ def _reply(body: bytes | None, status: int, base: CIMultiDict[str], more: Mappin
 
 
 class WireReplies:
-    """Whole answers as bytes, for what is answered without aiohttp's response (`api/edge/express.py`).
+    """Whole answers as bytes, for what is answered without aiohttp's response (`api/http/express.py`).
 
     Args:
         headers: what every answer has beside its own.

@@ -15,8 +15,10 @@ from api.http import problems
 from api.http.audit import note
 from api.http.bodies import JsonBody, QueryString
 from api.http.errors import ApiError
-from api.http.problems import Kind
-from api.state import ACCESS_TOKENS, PRINCIPAL
+from api.http.express import ExpressHandler
+from api.http.problems import ProblemKind
+from api.signin.principals import PRINCIPAL
+from api.signin.tokens import ACCESS_TOKENS
 
 ID_PATTERN = "[0-9]{1,19}"
 
@@ -42,6 +44,20 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Hot:
+    """What makes a route hot: a rush is made of requests to it, so the edge (`api/edge/`) knows it by its first bytes.
+
+    Args:
+        express_handler: answers its requests on the express lane.
+        needs_admission: whether its requests are refused while as many are under way as are decided soon enough, and
+            while the student who sends them floods.
+    """
+
+    express_handler: type[ExpressHandler]
+    needs_admission: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One operation. Its summary and description are the docstring of its handler.
 
@@ -51,6 +67,7 @@ class Route:
         problems: kinds of problem beside those that follow from the rest (access, body, path, query).
         request_headers: names of headers that it heeds.
         needs_store: whether it may be kept from answering by a database that is away.
+        hot: set for a hot route.
     """
 
     method: str
@@ -59,16 +76,22 @@ class Route:
     tag: str
     access: Access
     answers: Mapping[int, Answer]
-    problems: tuple[Kind, ...] = ()
+    problems: tuple[ProblemKind, ...] = ()
     body: JsonBody[Any] | None = None
     query: QueryString[Any] | None = None
     request_headers: tuple[str, ...] = ()
     needs_store: bool = field(default=True, kw_only=True)
+    hot: Hot | None = field(default=None, kw_only=True)
 
     @property
-    def all_problems(self) -> tuple[Kind, ...]:
+    def key(self) -> tuple[str, str]:
+        """Method and template of the path: what metrics call the route."""
+        return self.method, self.path
+
+    @property
+    def all_problems(self) -> tuple[ProblemKind, ...]:
         """Every kind of problem that this route may answer with."""
-        kinds: list[Kind] = []
+        kinds: list[ProblemKind] = []
         if self.access is not Access.PUBLIC:
             kinds.append(problems.UNAUTHENTICATED)
             if self.access is not Access.USER:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 import structlog
+from aiohttp import web
 from multidict import istr
 
 from api.monitoring.metrics import Traffic
@@ -32,6 +33,10 @@ class RequestIds:
         """The name of the request with these headers."""
         given = headers.get(REQUEST_ID_HEADER)
         return given if given and _is_sane(given) else f"{self._prefix}-{next(self._numbers)}"
+
+
+REQUEST_IDS = web.AppKey("REQUEST_IDS", RequestIds)
+REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 
 
 def note_answer(

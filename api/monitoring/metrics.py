@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 from itertools import accumulate
 
+from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -81,3 +82,6 @@ class Metrics:
         self.cache_reads = Counter(
             "seatline_cache_reads", "Reads through the cache.", ["family", "result"], registry=self.registry
         )
+
+
+METRICS = web.AppKey("METRICS", Metrics)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Literal
 
+from aiohttp import web
 from msgspec import Struct
 
 from api.ports import Probe
@@ -15,13 +16,13 @@ VITAL = frozenset({"postgres", "actors"})
 PROBE_TIMEOUT_S = 1.5
 REMEMBERED_S = 0.5
 
-State = Literal["ok", "degraded", "unavailable", "draining"]
+ReadinessState = Literal["ok", "degraded", "unavailable", "draining"]
 
 
 class ReadyReply(Struct, frozen=True):
     """``degraded``: enrolment goes on without what is away. ``checks`` says ``ok`` or ``away`` for each dependency."""
 
-    status: State
+    status: ReadinessState
     checks: dict[str, Literal["ok", "away"]]
 
 
@@ -49,8 +50,11 @@ class Readiness:
         names = list(self._probes)
         well = await asyncio.gather(*(_is_well(self._probes[name]) for name in names))
         away = {name for name, is_well in zip(names, well, strict=True) if not is_well}
-        status: State = "unavailable" if away & VITAL else "degraded" if away else "ok"
+        status: ReadinessState = "unavailable" if away & VITAL else "degraded" if away else "ok"
         return ReadyReply(status, {name: "away" if name in away else "ok" for name in names})
+
+
+READINESS = web.AppKey("READINESS", Readiness)
 
 
 async def _is_well(probe: Probe) -> bool:

@@ -18,7 +18,8 @@ from api.http.routing import Access, Answer, Route
 from api.resources.sections import no_such_section
 from api.schemas.catalogue import SectionReply
 from api.schemas.staff import SectionChange
-from api.state import PRINCIPAL, SERVICES
+from api.services import SERVICES
+from api.signin.principals import PRINCIPAL
 
 ACTIONS: dict[type[StaffCommand], str] = {
     ChangeCapacity: "section.change_capacity",

@@ -16,7 +16,7 @@ from api.http.replies import encode, tagged_reply
 from api.http.routing import Access, Answer, Route
 from api.resources.semesters import find_semester
 from api.schemas.catalogue import CourseItem, CourseList, CourseQuery, CourseReply, SectionList, SemesterQuery
-from api.state import SERVICES
+from api.services import SERVICES
 
 LIST_TTL_S = 300.0
 CODE_BYTES_MAX = 200

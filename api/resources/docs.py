@@ -11,6 +11,7 @@ from aiohttp import web
 from api.http.openapi import openapi_document
 from api.http.replies import SECURITY_HEADERS, tagged_reply
 from api.http.routing import Access, Route
+from api.resources.routes import API_ROUTES
 
 WEB = Path(__file__).parents[1] / "web"
 
@@ -72,7 +73,7 @@ async def show_asset(request: web.Request) -> web.FileResponse:
 @functools.cache
 def document_json() -> bytes:
     """The OpenAPI document, encoded once."""
-    return orjson.dumps(openapi_document())
+    return orjson.dumps(openapi_document(API_ROUTES))
 
 
 ROUTES = tuple(

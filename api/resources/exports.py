@@ -12,7 +12,8 @@ from api.http.replies import file_reply, json_reply
 from api.http.routing import Access, Answer, Route
 from api.resources.sections import load_roster
 from api.schemas.staff import ExportQuery, ExportReply
-from api.state import PRINCIPAL, SERVICES
+from api.services import SERVICES
+from api.signin.principals import PRINCIPAL
 
 CSV = "text/csv; charset=utf-8"
 

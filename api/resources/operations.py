@@ -14,8 +14,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from api.http.replies import SECURITY_HEADERS, json_reply
 from api.http.routing import Access, Answer, Route
 from api.monitoring.actor_metrics import ActorCollector
-from api.monitoring.readiness import ReadyReply
-from api.state import METRICS, READINESS, SERVICES
+from api.monitoring.metrics import METRICS
+from api.monitoring.readiness import READINESS, ReadyReply
+from api.services import SERVICES
 
 STATS_TIMEOUT_S = 1.0
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from api.http.routing import Route
-from api.resources import admin, courses, enrollments, exports, operations, sections, semesters, students
-from api.signin import auth
+from api.resources import admin, auth, courses, enrollments, exports, operations, sections, semesters, students
 
 API_ROUTES: tuple[Route, ...] = (
     *auth.ROUTES,

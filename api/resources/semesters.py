@@ -9,7 +9,7 @@ from api.http.read_through import read_through
 from api.http.replies import encode, tagged_reply
 from api.http.routing import Access, Answer, Route
 from api.schemas.catalogue import SemesterList, SemesterReply
-from api.state import SERVICES
+from api.services import SERVICES
 
 TTL_S = 300.0
 

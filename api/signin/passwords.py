@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import bcrypt
+from aiohttp import web
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
@@ -23,7 +24,7 @@ class PasswordsBusyError(Exception):
     """Too many passwords wait to be checked."""
 
 
-class Verdict(NamedTuple):
+class PasswordCheck(NamedTuple):
     """Whether a password was right, and a hash to store in place of the old one if that was weaker than today's."""
 
     is_correct: bool
@@ -41,7 +42,7 @@ class Passwords:
         # Checked in place of the hash of an unknown user, so that the answer takes as long as for a known one.
         self._dummy = hasher.hash(secrets.token_urlsafe())
 
-    async def verify(self, password_hash: str | None, password: str) -> Verdict:
+    async def verify(self, password_hash: str | None, password: str) -> PasswordCheck:
         """Check ``password``. Without a hash it takes as long, and is wrong.
 
         Raises:
@@ -60,7 +61,7 @@ class Passwords:
         """Let the threads go."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _verify(self, password_hash: str | None, password: str) -> Verdict:
+    def _verify(self, password_hash: str | None, password: str) -> PasswordCheck:
         if password_hash is not None and password_hash.startswith(BCRYPT_PREFIXES):
             return self._verify_bcrypt(password_hash, password)
         try:
@@ -68,15 +69,18 @@ class Passwords:
         except InvalidHashError:  # a format that nobody here ever wrote
             return self._verify(None, password)
         except VerificationError:
-            return Verdict(is_correct=False)
+            return PasswordCheck(is_correct=False)
         if password_hash is None:
-            return Verdict(is_correct=False)
+            return PasswordCheck(is_correct=False)
         better = self._hasher.hash(password) if self._hasher.check_needs_rehash(password_hash) else None
-        return Verdict(is_correct=True, better_hash=better)
+        return PasswordCheck(is_correct=True, better_hash=better)
 
-    def _verify_bcrypt(self, password_hash: str, password: str) -> Verdict:
+    def _verify_bcrypt(self, password_hash: str, password: str) -> PasswordCheck:
         try:
             is_correct = bcrypt.checkpw(password.encode()[:BCRYPT_BYTES_MAX], password_hash.encode())
         except ValueError:  # a hash that is cut or mangled
             return self._verify(None, password)
-        return Verdict(is_correct, self._hasher.hash(password) if is_correct else None)
+        return PasswordCheck(is_correct, self._hasher.hash(password) if is_correct else None)
+
+
+PASSWORDS = web.AppKey("PASSWORDS", Passwords)

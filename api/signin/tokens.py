@@ -9,13 +9,14 @@ import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jwt
 import msgspec
+from aiohttp import web
 
 from allocator.model.read_models import Account, Role
+from api.signin.principals import Principal
 
 ISSUER = "seatline"
 AUDIENCE = "seatline-api"
@@ -49,15 +50,6 @@ _decode_claims = msgspec.json.Decoder(Claims).decode
 
 class InvalidTokenError(Exception):
     """No token, or none that we would sign and accept today. Why is for the metrics, not for the client."""
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who makes a request. ``student_id`` is set for students only."""
-
-    user_id: int
-    role: Role
-    student_id: int | None
 
 
 class AccessTokens:
@@ -153,6 +145,9 @@ class AccessTokens:
             raise InvalidTokenError("expired")
         if now + LEEWAY_S < max(claims.iat, claims.nbf):
             raise InvalidTokenError("not_yet")
+
+
+ACCESS_TOKENS = web.AppKey("ACCESS_TOKENS", AccessTokens)
 
 
 def _principal_of(claims: Claims) -> Principal:

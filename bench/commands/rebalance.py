@@ -113,7 +113,7 @@ class GatewayLoad:
     async def _ask(self, opened: OpenGateway, number: int, pair: Pair, due: float) -> None:
         section_id, student_id = self._term.section_ids[pair.section], self._term.students[pair.student].student_id
         reply = await opened.gateway.submit(Envelope(Enroll(section_id, student_id, True), f"move-{number}"))
-        self.codes[reply.label] += 1
+        self.codes[reply.code.value] += 1
         self.waits.append((due, asyncio.get_running_loop().time() - due))
 
     def between(self, start: float, end: float) -> dict[str, float]:

@@ -88,7 +88,7 @@ def _time_turns(
         return ([(one, 30.0) for one in itertools.islice(wanted, sample_data.BATCH)],), {}
 
     def turn(envelopes: list[tuple[Envelope, float]]) -> set[str]:
-        return {reply.label for reply in runner.run(service.submit(envelopes))}
+        return {reply.code for reply in runner.run(service.submit(envelopes))}
 
     assert benchmark.pedantic(turn, setup=prepare, rounds=ROUNDS, warmup_rounds=5) == {Code.ENROLLED.value}  # type: ignore[no-untyped-call]
     loop.cancel()

@@ -304,8 +304,9 @@ def bench(context: typer.Context) -> None:
 def openapi() -> None:
     """Print the OpenAPI 3.1 document of the HTTP API."""
     from api.http.openapi import openapi_document  # noqa: PLC0415
+    from api.resources.routes import API_ROUTES  # noqa: PLC0415
 
-    print_json(openapi_document())
+    print_json(openapi_document(API_ROUTES))
 
 
 def version(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:

@@ -17,13 +17,16 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from allocator.ports import CommandGateway
-from api.app import build_app, make_express
-from api.edge.protocol import SheddingRunner
+from api.app import build_app, make_express_lane
+from api.edge.server import EdgeRunner
+from api.edge.shedding import SHEDDING
 from api.http.audit import keep_audit_lines
+from api.monitoring.metrics import METRICS
 from api.monitoring.quiet_logs import quiet_bad_requests
+from api.monitoring.readiness import READINESS
 from api.monitoring.usage import Usage
+from api.resources.enrollments import ENROLL_ROUTE
 from api.services import ApiConfig, Services
-from api.state import METRICS, READINESS, SHEDDER
 from cluster.config.logs import configure_logging, configure_structlog
 from cluster.config.settings import Environment, Settings, sqlalchemy_url
 from cluster.processes.cloud import Cloud
@@ -94,7 +97,7 @@ class ApiServer:
         self._link: ActorLink | None = None
         self._port: int | None = None
         self._starting = asyncio.Lock()
-        self._usage = Usage()
+        self._usage = Usage(ENROLL_ROUTE.key)
 
     async def start(self, port: int | None = None) -> int:
         """Connect, listen and return the port. If that fails, everything is let go. Again changes nothing.
@@ -138,7 +141,7 @@ class ApiServer:
         busy, requests_per_s, p99_ms = self._usage.read(None if self._app is None else self._app[METRICS].traffic)
         return {
             "busy": busy,
-            "waiting": 0 if self._app is None else self._app[SHEDDER].admission.in_flight,
+            "waiting": 0 if self._app is None else self._app[SHEDDING].admission.in_flight,
             "commands_per_s": requests_per_s,
             "p99_ms": p99_ms,
             "view_version": 0 if self._link is None else self._link.view_version(),
@@ -177,10 +180,10 @@ class ApiServer:
         )
 
     async def _listen(self, app: web.Application, port: int, opening: AsyncExitStack) -> int:
-        runner = SheddingRunner(
+        runner = EdgeRunner(
             app,
-            app[SHEDDER],
-            make_express(app),
+            app[SHEDDING],
+            make_express_lane(app),
             self._settings.connections_max,
             access_log=None,
             keepalive_timeout=KEEP_ALIVE_S,

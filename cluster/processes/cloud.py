@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from api.monitoring.metrics import METRICS
 from api.ports import RosterExports
-from api.state import METRICS
+from api.resources.enrollments import ENROLL_ROUTE
 from cluster.config.settings import Environment, Settings
 from persistence.exports.local import LocalExports
 
 if TYPE_CHECKING:
     from cluster.aws.clients import AwsClients
     from cluster.aws.metrics import Distribution, Figures
-
-ENROLL = ("POST", "/api/enrollments")
 
 CollectActors = Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
 
@@ -84,7 +83,7 @@ def figures_of(app: web.Application, actors: Sequence[Mapping[str, Any]]) -> Fig
     from cluster.aws.metrics import Distribution, Figures  # noqa: PLC0415  (as above)
 
     traffic = app[METRICS].traffic
-    latency = traffic.latencies.get(ENROLL)
+    latency = traffic.latencies.get(ENROLL_ROUTE.key)
     return Figures(
         enrolled=traffic.outcomes["enrolled"],
         waitlisted=traffic.outcomes["waitlisted"],

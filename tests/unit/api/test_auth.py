@@ -12,7 +12,7 @@ import jwt
 import pytest
 
 from allocator.model.read_models import RefusedRefresh
-from api.signin.auth import hash_of
+from api.signin.refresh_tokens import hash_of
 from tests.unit.api.conftest import QUICK_HASHER, Api, MakeApi
 from tests.unit.api.fakes import ADMIN, SECRET, STUDENT, TEACHER
 

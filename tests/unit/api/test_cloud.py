@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from allocator.turns.stats import ServiceStats
-from api.state import METRICS
+from api.monitoring.metrics import METRICS
 from cluster.aws.exports import S3Exports
 from cluster.aws.metrics import Distribution, figures_between
 from cluster.aws.queue import SqsSink

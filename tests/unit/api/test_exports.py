@@ -6,7 +6,7 @@ import pytest
 
 from allocator.model.read_models import Account
 from allocator.ports import StoreUnavailableError
-from api.state import SERVICES
+from api.services import SERVICES
 from tests.unit.api.conftest import Api, MakeApi
 from tests.unit.api.fakes import ADMIN, OTHER_TEACHER, STUDENT, TEACHER, FakeExports
 

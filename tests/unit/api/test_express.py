@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from allocator.model.delivery import MOVED, OVERLOADED, UNAVAILABLE, UNKNOWN, Reply
 from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode, refused
 from allocator.model.read_models import SectionView
-from api.app import build_app, make_express
-from api.edge import express
-from api.edge.protocol import SheddingRunner
+from api.app import build_app, make_express_lane
+from api.edge.express_lane import ExpressLane
+from api.edge.server import EdgeRunner
+from api.edge.shedding import SHEDDING
 from api.services import ApiConfig
-from api.state import ACCESS_TOKENS, SHEDDER
+from api.signin.tokens import ACCESS_TOKENS
 from tests.unit.api.fakes import SECRET, STUDENT, TEACHER, World
 from tests.unit.api.test_shedding import BODY, Wire, door
 
@@ -43,7 +44,7 @@ async def served(world: World, *, by_express: bool, **config: Any) -> AsyncItera
     app = build_app(world.services(ApiConfig(SECRET, **config)))
     options: dict[str, Any] = {"access_log": None, "shutdown_timeout": 1.0, "auto_decompress": False}
     runner = (
-        SheddingRunner(app, app[SHEDDER], make_express(app), 100, **options)
+        EdgeRunner(app, app[SHEDDING], make_express_lane(app), 100, **options)
         if by_express
         else web.AppRunner(app, **options)
     )
@@ -88,13 +89,13 @@ def post(token: str, body: bytes, *more: str) -> bytes:
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """What the express lane said to each request that it was offered."""
     said: list[bool] = []
-    take = express.Express.take
+    take = ExpressLane.take
 
-    def noting(self: express.Express, *request: Any) -> bool:
+    def noting(self: ExpressLane, *request: Any) -> bool:
         said.append(take(self, *request))
         return said[-1]
 
-    monkeypatch.setattr(express.Express, "take", noting)
+    monkeypatch.setattr(ExpressLane, "take", noting)
     return said
 
 

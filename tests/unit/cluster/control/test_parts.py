@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from api.monitoring.metrics import Traffic
-from api.monitoring.usage import ENROLLMENTS, Usage, quantile_ms
+from api.monitoring.usage import Usage, quantile_ms
+from api.resources.enrollments import ENROLL_ROUTE
 from cluster.cli.status_view import status_view
 from cluster.config.settings import ConfigurationError, Placement, read_settings
 from cluster.control.chores import Chores
@@ -174,9 +175,9 @@ def test_the_ninety_ninth_percentile_is_the_bound_of_its_bucket() -> None:
 def test_usage_counts_since_the_last_look(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock()
     monkeypatch.setattr("api.monitoring.usage.time.monotonic", clock.monotonic)
-    usage, traffic = Usage(), Traffic()
+    usage, traffic = Usage(ENROLL_ROUTE.key), Traffic()
     for _ in range(10):
-        traffic.observe(*ENROLLMENTS, 201, 0.004)
+        traffic.observe(*ENROLL_ROUTE.key, 201, 0.004)
     clock.time += 2.0
     busy, per_s, p99_ms = usage.read(traffic)
     assert 0.0 <= busy <= 1.0
