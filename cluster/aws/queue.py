@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from cluster.aws.clients import AwsClients
 from cluster.aws.errors import AwsAwayError, AwsError
 from cluster.notifications.notification import NotANotificationError, encode, notification_of
+from cluster.notifications.queue import QueueAwayError, Received
 from persistence.outbox.relay import Message, NotAllSentError
 
 SERVICE = "sqs"
@@ -99,48 +100,39 @@ class _Sending:
         self.refusal = ""
 
 
-class Received(NamedTuple):
-    """A message that is ours until it is deleted or its time is up."""
-
-    receipt: str
-    body: str
-
-
-class NotificationQueue:
-    """The worker's end."""
+class SqsQueue:
+    """The queue as the worker sees it. Implements ``cluster.notifications.queue.NotificationQueue``."""
 
     def __init__(self, clients: AwsClients, queue_url: str) -> None:
         self._clients = clients
         self._queue_url = queue_url
 
     async def receive(self) -> list[Received]:
-        """Up to ten messages, after waiting a little for the first.
-
-        Raises:
-            AwsError: if the queue cannot be asked.
-        """
+        """Up to ten messages, after waiting up to ``POLL_S`` seconds for the first."""
 
         def receive(client: Any) -> Any:
             return client.receive_message(
                 QueueUrl=self._queue_url, MaxNumberOfMessages=BATCH_MAX, WaitTimeSeconds=POLL_S
             )
 
-        answer = await self._clients.call(SERVICE, receive)
+        answer = await self._call(receive)
         return [Received(one["ReceiptHandle"], one["Body"]) for one in answer.get("Messages", ())]
 
     async def delete(self, received: Iterable[Received]) -> int:
-        """Take messages of one receive out for good. Those that could not be come again and are dropped as repeats.
-
-        Returns:
-            how many were deleted.
-        """
+        """Delete messages of one ``receive``. Those that SQS does not delete come again, and are dropped as repeats."""
         entries = [{"Id": str(number), "ReceiptHandle": one.receipt} for number, one in enumerate(received)]
 
         def delete(client: Any) -> Any:
             return client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
 
-        answer = await self._clients.call(SERVICE, delete)
+        answer = await self._call(delete)
         return len(answer.get("Successful", ()))
+
+    async def _call(self, work: Callable[[Any], Any]) -> Any:
+        try:
+            return await self._clients.call(SERVICE, work)
+        except AwsError as error:
+            raise QueueAwayError(str(error)) from error
 
 
 def group_of(message: Message) -> str:

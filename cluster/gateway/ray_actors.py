@@ -12,12 +12,11 @@ import ray
 import ray.actor
 import ray.exceptions
 
-from allocator.actor import SectionActor
+from allocator.actor import HostBuilder, SectionActor
 from allocator.model.outcomes import Code, Outcome
 from cluster.gateway.directory import DEDICATED_PREFIX
 from cluster.gateway.gateway import ActorAbsentError, ActorLostError
 from cluster.gateway.wire import WireCodec
-from cluster.processes.section_host import HostFactory
 from persistence.queries.known_sections import KnownSections
 
 NAMESPACE = "seatline"
@@ -42,12 +41,17 @@ class RayActors:
     """Handles of section actors, looked up once and kept until a call fails.
 
     Looking up and creating block on the GCS, so they run in threads: the event loop goes on serving.
+
+    Args:
+        build: builds the host of a dedicated section actor, in its own process. Pickled when the actor is created.
+        sections: the sections of the catalogue: a dedicated actor is started for no other. Closed with this object.
+        idle_exit_s: a dedicated section actor exits after so many seconds without a call.
     """
 
-    def __init__(self, factory: HostFactory, *, idle_exit_s: float) -> None:
-        self._factory = factory
+    def __init__(self, build: HostBuilder, sections: KnownSections, *, idle_exit_s: float) -> None:
+        self._build = build
         self._idle_exit_s = idle_exit_s
-        self._sections = KnownSections(factory.database_url)
+        self._sections = sections
         self._handles: dict[str, Any] = {}
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ray-lookup")
 
@@ -108,7 +112,7 @@ class RayActors:
 
     def _look_up(self, name: str) -> Any:
         if name.startswith(DEDICATED_PREFIX):
-            return create_section_actor(name, self._factory, num_cpus=DEDICATED_CPUS, idle_exit_s=self._idle_exit_s)
+            return create_section_actor(name, self._build, num_cpus=DEDICATED_CPUS, idle_exit_s=self._idle_exit_s)
         return ray.get_actor(name, namespace=NAMESPACE)
 
     async def stats(self, names: tuple[str, ...], timeout_s: float = 0.5) -> list[dict[str, Any]]:
@@ -166,7 +170,7 @@ async def _answer(ref: Any) -> Any:
 
 def create_section_actor(
     name: str,
-    factory: HostFactory,
+    build: HostBuilder,
     *,
     num_cpus: float = POOLED_CPUS,
     idle_exit_s: float | None = None,
@@ -175,6 +179,8 @@ def create_section_actor(
     """The actor of this name, started if there is none. Safe to call from many processes at once.
 
     Args:
+        build: builds what the actor hosts, in its own process. It is pickled, so it may hold only plain values.
+        idle_exit_s: the actor exits after so many seconds without a call, and is not restarted; None: never.
         scheduling: a strategy of Ray, such as one that names the node.
     """
     options: dict[str, Any] = {
@@ -191,4 +197,4 @@ def create_section_actor(
     }
     if scheduling is not None:
         options["scheduling_strategy"] = scheduling
-    return ray.remote(SectionActor).options(**options).remote(name, factory, idle_exit_s)
+    return ray.remote(SectionActor).options(**options).remote(name, build, idle_exit_s)

@@ -8,18 +8,17 @@ import random
 
 import asyncpg
 
-from cluster.aws.errors import AwsError
-from cluster.aws.queue import NotificationQueue, Received
 from cluster.notifications.delivery import Delivery, topics_of
 from cluster.notifications.mailers import Mailer, MailerAwayError
 from cluster.notifications.notification import NotANotificationError, Notification, decode
+from cluster.notifications.queue import NotificationQueue, QueueAwayError, Received
 
 log = logging.getLogger(__name__)
 
 BACKOFF_MIN_S = 0.5
 BACKOFF_MAX_S = 30.0
 
-AWAY = (AwsError, MailerAwayError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+AWAY = (QueueAwayError, MailerAwayError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class Worker:
@@ -58,7 +57,7 @@ class Worker:
             how many were done with.
 
         Raises:
-            AwsError, MailerAwayError, or what ``Delivery.deliver`` raises: what is not deleted comes again.
+            QueueAwayError, MailerAwayError, or what ``Delivery.deliver`` raises: what is not deleted comes again.
         """
         received = await self._queue.receive()
         readable = [(one, notification) for one in received if (notification := _read(one)) is not None]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from cluster.aws.spot import SpotWatch, is_ec2
 from cluster.config.settings import SpotWatching
-from cluster.control.spot import SpotWatch, is_ec2
 from cluster.processes import sigterm
 from cluster.processes.node import NodeConfig
 from cluster.processes.subscription import Subscription

@@ -10,7 +10,6 @@ from typing import Any
 import ray.exceptions
 
 from cluster.config.logs import configure_logging
-from cluster.control.balancers import open_balancer
 from cluster.control.config import control_config, fleet_of
 from cluster.control.controller import Controller
 from cluster.control.fleet import eligible
@@ -19,6 +18,7 @@ from cluster.control.ports import ClusterAwayError
 from cluster.control.settling import Settled
 from cluster.control.state import RedisState
 from cluster.gateway.directory import DirectoryView
+from cluster.processes.balancer import open_balancer
 from cluster.processes.node import NodeConfig
 from cluster.processes.ray_cluster import RayCluster
 from cluster.processes.section_host import SystemClock

@@ -8,12 +8,13 @@ from typing import Any
 
 from allocator.turns.service import Limits
 from cluster.config.settings import Placement, Settings
-from cluster.gateway.directory import POOLED_PREFIX, Directory, DirectoryView
+from cluster.gateway.directory import Directory, DirectoryView
 from cluster.gateway.gateway import ActorLostError, Gateway, GatewayLimits
 from cluster.gateway.ray_actors import RayActors
-from cluster.notifications.wiring import outbox_sink
 from cluster.processes.background import Background
+from cluster.processes.notifications import outbox_sink
 from cluster.processes.section_host import HostFactory
+from persistence.queries.known_sections import KnownSections
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class NodeConfig:
     def open_gateway(self) -> OpenGateway:
         """A gateway for this process. Call it inside the event loop that will use it."""
         settings = self.settings
-        actors = RayActors(self.host_factory(), idle_exit_s=settings.dedicated_idle_s)
+        actors = RayActors(self.host_factory(), KnownSections(self.database_url), idle_exit_s=settings.dedicated_idle_s)
         limits = GatewayLimits(
             settings.request_deadline_s,
             settings.gateway_pending_max,
@@ -95,10 +96,3 @@ class OpenGateway:
         await self.background.close()
         await self.gateway.close()
         self.actors.close()
-
-
-def pooled_names(settings: Settings, nodes: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the pooled section actors of some nodes."""
-    if settings.placement is Placement.DEDICATED:
-        return ()
-    return tuple(f"{POOLED_PREFIX}{node}-{index}" for node in nodes for index in range(settings.actors_per_node))

@@ -17,7 +17,7 @@ from allocator.model.outcomes import Code
 from cluster.aws.clients import AwsClients
 from cluster.aws.errors import AwsAwayError, AwsRefusedError
 from cluster.aws.mail import SesMailer
-from cluster.aws.queue import NotificationQueue, SqsSink
+from cluster.aws.queue import SqsQueue, SqsSink
 from cluster.notifications.delivery import Delivery
 from cluster.notifications.mailers import MailerAwayError
 from cluster.notifications.notification import decode, encode
@@ -86,7 +86,7 @@ async def make_worker(database_url: str, clients: AwsClients, queue_url: str) ->
     def make(mailer: Any = None) -> Worker:
         carrier = mailer or SesMailer(clients, SENDER)
         made.append(Delivery(database_url, Renderer("en", "UTC"), carrier, SENDER))
-        return Worker(NotificationQueue(clients, queue_url), made[-1], carrier)
+        return Worker(SqsQueue(clients, queue_url), made[-1], carrier)
 
     yield make
     for one in made:
@@ -248,9 +248,7 @@ async def test_dead_letters_are_put_aside_by_the_queue(
     url = aws.make_queue(VisibilityTimeout="0", RedrivePolicy=policy)
     aws.client("sqs").send_message(QueueUrl=url, MessageBody="nonsense", MessageGroupId="1", MessageDeduplicationId="1")
     mailer = SesMailer(clients, SENDER)
-    worker = Worker(
-        NotificationQueue(clients, url), Delivery(database_url, Renderer("en", "UTC"), mailer, SENDER), mailer
-    )
+    worker = Worker(SqsQueue(clients, url), Delivery(database_url, Renderer("en", "UTC"), mailer, SENDER), mailer)
     for _ in range(3):
         await worker.work_once()
     assert (aws.waiting(url), aws.waiting(dead_url)) == (0, 1)
@@ -394,7 +392,7 @@ async def test_the_messages_of_many_students_go_out_side_by_side_each_students_i
     ]
     await SqsSink(clients, queue_url).send(messages)
     received: dict[int, list[int]] = {}
-    queue = NotificationQueue(clients, queue_url)
+    queue = SqsQueue(clients, queue_url)
     while some := await queue.receive():
         for one in some:
             notification = decode(one.body)

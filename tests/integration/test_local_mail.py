@@ -15,7 +15,7 @@ from cluster.notifications.delivery import Delivery
 from cluster.notifications.local import MAILS_BURST, LocalSink
 from cluster.notifications.mailers import FileMailer
 from cluster.notifications.render import Renderer
-from cluster.notifications.wiring import mail_directory, outbox_sink
+from cluster.processes.notifications import mail_directory, outbox_sink
 from persistence.outbox.relay import LogSink, Message, OutboxRelay
 from tests.running import ask, enroll, make_service, running
 from tests.worlds import PostgresWorld

@@ -19,6 +19,7 @@ from cluster.gateway.wire import WireCodec
 from cluster.processes.asking import ask_until_heard
 from cluster.processes.section_host import HostFactory
 from persistence.names import ENROLLMENT_ID_BLOCK
+from persistence.queries.known_sections import KnownSections
 from tests.running import enroll, make_service
 from tests.worlds import MemoryWorld
 
@@ -80,7 +81,7 @@ def actors_with(handles: dict[str, Handle]) -> RayActors:
             raise ValueError(name)
         return handles[name]
 
-    actors = RayActors(FACTORY, idle_exit_s=1.0)
+    actors = RayActors(FACTORY, KnownSections(FACTORY.database_url), idle_exit_s=1.0)
     actors._look_up = look_up  # type: ignore[method-assign]
     actors._sections = Catalogue()  # type: ignore[assignment]
     return actors
