@@ -7,6 +7,7 @@ import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Protocol
 
 import ray
@@ -14,7 +15,6 @@ import ray
 from allocator.model.commands import Command
 from allocator.model.outcomes import Code, Outcome
 from allocator.model.section import SectionState
-from allocator.turns.heat import ActorHeat
 from allocator.turns.service import SectionService
 
 
@@ -139,9 +139,9 @@ class SectionActor:
         """Ids of the sections in memory."""
         return [] if self._is_stopped else (await self._ready()).service.active_sections()
 
-    async def heat(self, top: int) -> ActorHeat:
-        """What there is to do, and the sections that ask for most of it."""
-        return (await self._ready()).service.heat(top)
+    async def heat(self, top: int) -> SimpleNamespace:
+        """The fields of ``ActorHeat``. A controller of another version may know no such class."""
+        return SimpleNamespace(**(await self._ready()).service.heat(top)._asdict())
 
     async def stop(self) -> None:
         """Finish the turn at work, release all sections and close what is open. Later calls are sent elsewhere."""
