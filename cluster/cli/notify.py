@@ -1,4 +1,4 @@
-"""``seatline notify``: the worker that mails what happened to enrolments."""
+"""``seatline notify``: the worker that mails notifications."""
 
 from __future__ import annotations
 

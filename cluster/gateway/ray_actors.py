@@ -1,4 +1,4 @@
-"""Every call into Ray on the request path: handles by name, calls, and what their failures mean."""
+"""All calls to Ray on the path of a request: handles by name, calls, and the meaning of their failures."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from persistence.queries.known_sections import KnownSections
 NAMESPACE = "seatline"
 POOLED_CPUS = 0.25
 OWN_CPUS = 0.1
-"""Of the actor that a hot section has to itself."""
+"""For the actor that a hot section has to itself."""
 DEDICATED_CPUS = 0.001
-"""A share above zero, so that the autoscaler sees demand, and small, so that a catalogue of sections fits on a node."""
+"""More than zero, so that the autoscaler sees the demand; small, so that the actors of a catalogue fit on a node."""
 
 
 UNREACHABLE = (
@@ -40,7 +40,7 @@ UNREACHABLE = (
 class RayActors:
     """Handles of section actors, looked up once and kept until a call fails.
 
-    Looking up and creating block on the GCS, so they run in threads: the event loop goes on serving.
+    Looking up and creating an actor block on the GCS, so they run in threads.
 
     Args:
         build: builds the host of a dedicated section actor, in its own process. Pickled when the actor is created.
@@ -56,11 +56,11 @@ class RayActors:
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ray-lookup")
 
     async def call(self, name: str, packed: bytes) -> bytes:
-        """Have the named actor decide a packed batch.
+        """Have the named actor decide a packed batch of commands.
 
         Raises:
             ActorAbsentError: if it could not be found.
-            ActorLostError: if no answer came, whether or not the batch was decided.
+            ActorLostError: if no answer came. The batch may have been decided or not.
         """
         handle = self._handles.get(name)
         if handle is None:
@@ -78,7 +78,7 @@ class RayActors:
         return answer
 
     async def hand_over(self, name: str, moves: Mapping[int, str]) -> int:
-        """Have the named actor let sections go. See ``cluster.gateway.handover.CallHandOver``."""
+        """Have the named actor release sections. See ``cluster.gateway.handover.CallHandOver``."""
         return await self._ask(name, lambda handle: handle.hand_over.remote(dict(moves)))
 
     async def take(self, name: str, section_ids: Sequence[int]) -> int:
@@ -94,12 +94,12 @@ class RayActors:
         return answer
 
     def keep(self, includes: Callable[[str], bool]) -> None:
-        """Let go of the handles of all other actors: a name is free again only when nobody holds its dead actor."""
+        """Drop the handles of other actors: Ray frees the name of a dead actor only when nobody holds its handle."""
         for name in [name for name in self._handles if not includes(name)]:
             del self._handles[name]
 
     async def _may_exist(self, name: str) -> bool:
-        """False for the actor of a section that the catalogue does not have: no process is started for it."""
+        """Whether an actor of this name is allowed: not for a section that is not in the catalogue."""
         if not name.startswith(DEDICATED_PREFIX):
             return True
         return await self._sections.includes(int(name.removeprefix(DEDICATED_PREFIX)))
@@ -116,7 +116,7 @@ class RayActors:
         return ray.get_actor(name, namespace=NAMESPACE)
 
     async def stats(self, names: tuple[str, ...], timeout_s: float = 0.5) -> list[dict[str, Any]]:
-        """Counters of those of the named actors (and of all dedicated ones called so far) that answer in time."""
+        """Counters of the named actors, and of all dedicated ones called so far, as far as they answer in time."""
         asked: dict[str, Any] = {**dict.fromkeys(names), **self._handles}
         answers = await asyncio.gather(*(self._stats_of(name, handle, timeout_s) for name, handle in asked.items()))
         return [answer for answer in answers if answer is not None]
@@ -148,7 +148,7 @@ class RayActors:
             raise ActorLostError("no section actor answers")
 
     def close(self) -> None:
-        """Let go of threads and connections."""
+        """End the threads and close the connections."""
         self._sections.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -176,7 +176,7 @@ def create_section_actor(
     idle_exit_s: float | None = None,
     scheduling: Any = None,
 ) -> Any:
-    """The actor of this name, started if there is none. Safe to call from many processes at once.
+    """The handle of the actor of this name, which is started if there is none. Processes may call it concurrently.
 
     Args:
         build: builds what the actor hosts, in its own process. It is pickled, so it may hold only plain values.

@@ -39,7 +39,7 @@ class ApiServerActor:
         Args:
             port: None: the configured one.
         """
-        sigterm.heed(self._end)
+        sigterm.on_sigterm(self._end)
         return await self._server.start(port)
 
     async def stop(self, drain_s: float = 0.0) -> None:

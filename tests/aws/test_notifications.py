@@ -20,7 +20,7 @@ from cluster.aws.mail import SesMailer
 from cluster.aws.queue import SqsQueue, SqsSink
 from cluster.notifications.delivery import Delivery
 from cluster.notifications.mailers import MailerAwayError
-from cluster.notifications.notification import decode, encode
+from cluster.notifications.notification import decode_notification, encode_message
 from cluster.notifications.render import Renderer
 from cluster.notifications.worker import Worker
 from persistence.outbox.relay import Message, NotAllSentError, OutboxRelay
@@ -164,7 +164,7 @@ async def test_a_message_that_is_delivered_twice_is_mailed_once_whichever_worker
 ) -> None:
     section_id, student_id = await campus.add_section(5), await named(campus, "Ada")
     payload = f'{{"student_id":{student_id},"section_id":{section_id}}}'
-    body = encode(Message(1, f"{section_id}:2", "enrolled", payload))
+    body = encode_message(Message(1, f"{section_id}:2", "enrolled", payload))
     for copy in range(3):
         aws.client("sqs").send_message(
             QueueUrl=queue_url, MessageBody=body, MessageGroupId=str(copy), MessageDeduplicationId=str(copy)
@@ -395,7 +395,7 @@ async def test_the_messages_of_many_students_go_out_side_by_side_each_students_i
     queue = SqsQueue(clients, queue_url)
     while some := await queue.receive():
         for one in some:
-            notification = decode(one.body)
+            notification = decode_notification(one.body)
             received.setdefault(notification.student_id, []).append(int(notification.event_id.partition(":")[2]))
         assert await queue.delete(some) == len(some)
     assert sum(map(len, received.values())) == 70
