@@ -1,4 +1,4 @@
-"""``seatline verify`` and ``seatline doctor``: is everything right, and if not, what."""
+"""``seatline verify`` and ``seatline doctor``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cluster.cli.common import CommandError, Exit, err, out, print_json, run_async
+from cluster.cli.common import AsJson, CommandError, Exit, err, out, print_json, run_async
 from cluster.cli.databases import open_database
 from cluster.config.runfile import read_run_file
 from cluster.config.settings import Settings, read_settings
@@ -22,9 +22,6 @@ def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(verify)
     app.command()(doctor)
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
 def verify(
@@ -84,7 +81,7 @@ async def _verify(*, live: bool, memory: bool) -> tuple[list[Checked], list[Find
 
 
 def _memory(settings: Settings) -> tuple[Memory | None, str]:
-    """How to ask the running actors, or why not."""
+    """A function that asks the running actors, or None; and a note on which it is."""
     run = read_run_file(settings.home)
     if run is None:
         return None, f"no Seatline runs on {settings.home}"
@@ -141,15 +138,15 @@ def doctor(as_json: AsJson = False) -> None:
 
         seatline doctor --json | jq '.rows[] | select(.state != "ok")'
     """
-    from cluster.doctor import Kind, Row, State, examine  # noqa: PLC0415  (most commands do not need it)
+    from cluster.doctor import CheckKind, CheckResult, CheckState, examine  # noqa: PLC0415  (most commands do not need it)
 
-    rows: list[Row] = run_async(examine())
-    bad = {row.kind for row in rows if row.state is State.BAD}
+    rows: list[CheckResult] = run_async(examine())
+    bad = {row.kind for row in rows if row.state is CheckState.BAD}
     if as_json:
         print_json({"ok": not bad, "rows": [asdict(row) for row in rows]})
     else:
         out.print(_doctor_table(rows))
-    if Kind.CONFIGURATION in bad:
+    if CheckKind.CONFIGURATION in bad:
         raise typer.Exit(int(Exit.CONFIGURATION))
     if bad:
         raise typer.Exit(int(Exit.UNAVAILABLE))

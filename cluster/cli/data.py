@@ -1,4 +1,4 @@
-"""``seatline seed``, ``import``, ``replay`` and ``token``: data into Seatline, and real load onto it."""
+"""``seatline seed`` and ``token``; the groups ``import`` and ``replay`` are in modules of their own."""
 
 from __future__ import annotations
 

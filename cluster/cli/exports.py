@@ -1,4 +1,4 @@
-"""``seatline export``: data out of Seatline."""
+"""``seatline export``: writes data of Seatline to files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``seatline status``, ``drain``, ``rebalance``, ``down``: for those who run it."""
+"""``seatline status``, ``drain``, ``rebalance``, ``down``: commands for operators."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.live import Live
 
-from cluster.cli.common import CommandError, Exit, err, out, print_json, run_async
+from cluster.cli.common import AsJson, CommandError, Exit, err, out, print_json, run_async
 from cluster.cli.run import read_settings_or_exit
 from cluster.cli.status_view import status_view
 from cluster.config.runfile import read_run_file, remove_run_file
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 WATCH_INTERVAL_S = 1.0
 REBALANCE_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 60.0
@@ -51,17 +50,17 @@ def status(
 
     async def work(controller: AttachedController) -> None:
         if not watch:
-            said = await controller.call("status")
+            found = await controller.call("status")
             if as_json:
-                print_json(said)
+                print_json(found)
             else:
-                out.print(status_view(said))
+                out.print(status_view(found))
             return
         with Live(console=out, auto_refresh=False, screen=out.is_terminal) as live:
             while True:
                 try:
                     live.update(status_view(await controller.call("status")), refresh=True)
-                except ConnectionError as error:  # it restarts, perhaps: say so, and look again
+                except ConnectionError as error:  # perhaps it restarts: say so, and ask again
                     live.console.print(f"[yellow]{error}[/]")
                 await asyncio.sleep(WATCH_INTERVAL_S)
 
@@ -114,20 +113,24 @@ def drain(
         raise typer.Exit(int(Exit.FAILURE))
 
 
-def _why_not(node: str, said: dict[str, Any]) -> str:
-    staying = [one for one in said["nodes"] if not one["draining"]]
-    known = ", ".join(f"{one['label']} ({one['address']})" for one in said["nodes"]) or "none"
+def _why_not(node: str, found: dict[str, Any]) -> str:
+    staying = [one for one in found["nodes"] if not one["draining"]]
+    known = ", ".join(f"{one['label']} ({one['address']})" for one in found["nodes"]) or "none"
     if len(staying) <= 1:
         return f"no other node serves: add one first. There are: {known}"
     return f"no node, or more than one, is called {node!r}. There are: {known}"
 
 
 async def _until_left(controller: AttachedController, label: str, wait_s: float) -> list[str]:
-    """Names of the actors that are still on a node when it is left or the time is over."""
+    """Wait until no actor is on a node.
+
+    Returns:
+        the names of those that are still there when the time is over.
+    """
     deadline = asyncio.get_running_loop().time() + wait_s
     while True:
-        said = await controller.call("status")
-        left = [one["name"] for one in said["actors"] if one["node"] == label]
+        found = await controller.call("status")
+        left = [one["name"] for one in found["actors"] if one["node"] == label]
         if not left or asyncio.get_running_loop().time() >= deadline:
             return left
         await asyncio.sleep(0.5)
@@ -140,12 +143,12 @@ def rebalance(as_json: AsJson = False) -> None:
     """
 
     async def work(controller: AttachedController) -> dict[str, Any]:
-        settled = await controller.call("rebalance", timeout_s=REBALANCE_TIMEOUT_S)
+        moved = await controller.call("rebalance", timeout_s=REBALANCE_TIMEOUT_S)
         return {
-            "misplaced": settled.misplaced,
-            "handed_over": settled.handed,
-            "taken": settled.taken,
-            "silent": sorted(settled.silent),
+            "misplaced": moved.misplaced,
+            "handed_over": moved.handed,
+            "taken": moved.taken,
+            "silent": sorted(moved.silent),
         }
 
     done = run_async(_attached(work))
@@ -180,7 +183,7 @@ def down() -> None:
     try:
         run_async(_attached(work))
     finally:
-        if run is not None and run.pid is None:  # what cannot be reached any more is not running here either
+        if run is not None and run.pid is None:  # a Seatline that cannot be reached is taken for ended
             remove_run_file(home)
     out.print("stopped")
 

@@ -104,13 +104,13 @@ def serve(
 
 
 async def _run(settings: Settings, *, local: bool, seed: bool, detach: bool = False) -> None:
-    """Run until a signal comes. One that comes during the start undoes what was started so far."""
+    """Run until a signal arrives. If it arrives during the start, what was started so far is stopped."""
     stopping = _stop_on_signals()
     try:
         async with AsyncExitStack() as stack:
             await _until(stopping, _start(settings, stack, local=local, seed=seed, detach=detach))
             if detach:
-                stack.pop_all()  # it goes on without us
+                stack.pop_all()  # it runs on without this process
             else:
                 await stopping.wait()
                 err.print("\nstopping ...")
@@ -119,9 +119,9 @@ async def _run(settings: Settings, *, local: bool, seed: bool, detach: bool = Fa
 
 
 async def _start(settings: Settings, stack: AsyncExitStack, *, local: bool, seed: bool, detach: bool) -> None:
-    """Start everything; what must be undone at the end goes onto ``stack``.
+    """Start everything, and put what stops it onto ``stack``.
 
-    Ray takes longest and needs nothing of the rest, so it starts beside the services.
+    Ray takes longest and depends on nothing else, so it starts concurrently with the services.
     """
     from cluster.processes import deployment as ray_side  # noqa: PLC0415
     from cluster.processes.node import NodeConfig  # noqa: PLC0415
@@ -156,13 +156,13 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, local: bool, seed
 
 
 def _refuse_a_second(settings: Settings, *, local: bool) -> None:
-    """One Seatline on one home, and services that somebody else started are somebody else's to stop.
+    """Refuse a second Seatline on one home, and embedded services that another command has started and will stop.
 
     Raises:
-        CommandError: that says who runs there.
+        CommandError: naming what runs there.
     """
     run = read_run_file(settings.home)
-    if run is not None and (local or run.pid is not None):  # what runs on its own is for `serve` to replace
+    if run is not None and (local or run.pid is not None):  # `serve` replaces a detached one
         who = "`seatline serve --detach`" if run.pid is None else f"process {run.pid}"
         raise CommandError(
             f"Seatline runs on {settings.home} already: {who}, {run.url}. "
@@ -179,7 +179,7 @@ def _refuse_a_second(settings: Settings, *, local: bool) -> None:
 
 
 class _StoppedError(Exception):
-    """A signal asked to stop."""
+    """A signal arrived."""
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -190,10 +190,10 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 async def _until(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """Do ``work``, or give it up when a signal comes.
+    """Await ``work``, or cancel it when a signal arrives.
 
     Raises:
-        _StoppedError: if one came first.
+        _StoppedError: if a signal arrived first.
     """
     working = asyncio.create_task(work)
     waiting = asyncio.create_task(stopping.wait())
@@ -228,7 +228,7 @@ def _greet(settings: Settings, url: str, seconds: float, *, how_to_stop: str) ->
 
 
 def read_settings_or_exit(**overrides: object) -> Settings:
-    """The settings, or exit code 3 and what is wrong with them."""
+    """The settings. If they are wrong, print what is wrong and exit with code 3."""
 
     async def read() -> Settings:
         return read_settings(**overrides)
@@ -297,7 +297,7 @@ def config_show(as_json: Annotated[bool, typer.Option("--json")] = False) -> Non
 
 def bench(context: typer.Context) -> None:
     """Measure Seatline beside what else one could build: `seatline bench --help` shows what, and how."""
-    # A process of its own: the product may not import the benchmarks (DESIGN section 10).
+    # A process of its own: the product may not import the benchmarks, which import all of it.
     os.execv(sys.executable, [sys.executable, "-m", "bench", *context.args])  # noqa: S606
 
 

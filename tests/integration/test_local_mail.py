@@ -15,7 +15,7 @@ from cluster.notifications.delivery import Delivery
 from cluster.notifications.local import MAILS_BURST, LocalSink
 from cluster.notifications.mailers import FileMailer
 from cluster.notifications.render import Renderer
-from cluster.notifications.wiring import mail_directory, outbox_sink
+from cluster.processes.notifications import mail_directory, outbox_sink
 from persistence.outbox.relay import LogSink, OutboxMessage, OutboxRelay
 from tests.drain_loop import ask, enroll, make_service, running
 from tests.sample_campus import PostgresWorld

@@ -13,8 +13,8 @@ from cluster.aws.exports import S3Exports
 from cluster.aws.metrics import Distribution, figures_between
 from cluster.aws.queue import SqsSink
 from cluster.config.settings import Settings
-from cluster.notifications.wiring import outbox_sink
 from cluster.processes.cloud import Cloud, figures_of
+from cluster.processes.notifications import outbox_sink
 from persistence.exports.local import LocalExports
 from tests.unit.api.conftest import Api
 

@@ -105,7 +105,7 @@ async def test_closing_answers_who_waits_for_any_actor() -> None:
         assert (await waiting).code is Code.UNAVAILABLE
 
 
-async def test_in_the_middle_of_a_handoff_a_request_is_served_without_a_pause() -> None:
+async def test_in_the_middle_of_a_handover_a_request_is_served_without_a_pause() -> None:
     """The new owner has no lease yet, the old one has just let go: there, back, and there again."""
     hops = 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from cluster.control.spot import SpotWatch, is_ec2
+from cluster.aws.spot import SpotWatch, is_ec2
 
 
 class Metadata:
