@@ -20,6 +20,7 @@ from cluster.processes.asking import ask_until_heard
 from cluster.processes.section_host import HostFactory
 from persistence.names import ENROLLMENT_ID_BLOCK
 from tests.running import enroll, make_service
+from tests.unit.cluster.test_gateway import came_to
 from tests.worlds import MemoryWorld
 
 CODEC = WireCodec()
@@ -43,8 +44,8 @@ async def test_an_idle_actor_whose_exit_fails_goes_on_serving(monkeypatch: pytes
     async with asyncio.timeout(3):
         for student_id in students:
             packed = CODEC.encode_commands([(enroll(student_id, section_id), 2.0)])
-            (outcome,) = CODEC.decode_outcomes(await actor.submit(packed))
-            assert outcome.code is Code.ENROLLED
+            (reply,) = CODEC.decode_replies(await actor.submit(packed))
+            assert came_to(reply) is Code.ENROLLED
             exited = len(exits)
             while len(exits) == exited:
                 await asyncio.sleep(0.01)
@@ -99,8 +100,8 @@ class Catalogue:
 async def test_no_process_is_started_for_what_is_no_section() -> None:
     made_up = Handle(b"started")
     actors = actors_with({"section-100": made_up})
-    (outcome,) = CODEC.decode_outcomes(await actors.call("section-100", CODEC.encode_commands([(enroll(1, 100), 1.0)])))
-    assert (outcome.code, made_up.submit.calls) == (Code.NOT_FOUND, 0)
+    (reply,) = CODEC.decode_replies(await actors.call("section-100", CODEC.encode_commands([(enroll(1, 100), 1.0)])))
+    assert (came_to(reply), made_up.submit.calls) == (Code.NOT_FOUND, 0)
     actors.close()
 
 
