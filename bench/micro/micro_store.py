@@ -13,11 +13,11 @@ from allocator.model.delivery import Envelope
 from allocator.model.outcomes import Code
 from allocator.model.record import RecordKey, RegistrationRecord
 from allocator.ports import Committed, Store
+from allocator.turns.clock import SystemClock
 from allocator.turns.service import Limits, SectionService
 from bench.contestants.testbed import Testbed
 from bench.demand.bench_term import fill_term, read_term
 from bench.micro import sample_data
-from cluster.processes.section_host import SystemClock
 from persistence.imports.report import no_progress
 from persistence.store.memory import MemoryDatabase, MemoryStore
 from persistence.store.postgres import PostgresStore

@@ -14,6 +14,7 @@ from cluster.cli.databases import forget_cached_catalogue, open_database
 from cluster.cli.imports import imports, show_report
 from cluster.cli.progress import progress_bars
 from cluster.cli.replay import TOKEN_TTL_S, replays
+from cluster.cli.seat_commands import seat_commands
 from cluster.cli.tokens import Mint, read_students, token_line, write_private
 from cluster.config.secrets import demo_password
 from cluster.config.settings import Environment, Settings, plain_postgres_url, read_settings
@@ -77,7 +78,10 @@ async def _seed_into(
     if production and demo:
         raise CommandError("SEATLINE_ENV=production gets no demo logins", Exit.CONFIGURATION)
     password = None if production or demo is False else demo_password(settings)
-    report = await seed_campus(urls.database_url, sections, students, number, progress, demo_password=password)
+    async with seat_commands(settings, urls) as send_commands:
+        report = await seed_campus(
+            urls.database_url, sections, students, number, progress, demo_password=password, send_commands=send_commands
+        )
     if password is not None:
         path = settings.home / "secrets" / DEMO_LOGINS_FILE
         write_private(path, [_demo_lines(settings, report)])

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 
+from allocator.ports import StoreError
 from cluster.cli.common import CommandError, Exit, Urls, open_services
 from cluster.config.settings import Settings, plain_postgres_url, sqlalchemy_url
-from persistence.imports.report import ImportFileError
+from persistence.imports.report import ImportFileError, SeatsNotChangedError
 
 
 @contextlib.asynccontextmanager
@@ -56,8 +57,10 @@ def database_errors() -> Iterator[None]:
     """Turn errors of files and of the database into messages that say what to do about them."""
     try:
         yield
-    except ImportFileError as error:
+    except (ImportFileError, SeatsNotChangedError) as error:
         raise CommandError(str(error)) from error
+    except StoreError as error:
+        raise CommandError(f"Postgres could not do what was asked: {error}", Exit.UNAVAILABLE) from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise _not_allowed(error) from error
     except asyncpg.UndefinedTableError as error:

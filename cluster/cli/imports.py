@@ -13,6 +13,7 @@ from rich.table import Table
 from cluster.cli.common import err, out, print_json, run_async
 from cluster.cli.databases import database_errors, forget_cached_catalogue, open_database
 from cluster.cli.progress import progress_bars
+from cluster.cli.seat_commands import seat_commands
 from cluster.config.settings import Settings, read_settings
 from persistence.imports.formats.itc2019 import read_itc2019, read_solution_alone
 from persistence.imports.formats.ucsd import read_ucsd
@@ -114,8 +115,12 @@ async def _read_and_load(read: Callable[[ImportProgress], Bundle]) -> ImportRepo
     settings: Settings = read_settings()
     with database_errors(), progress_bars() as progress:
         bundle = read(progress)
-        async with open_database(settings) as urls, importing(urls.database_url) as connection:
-            report = await load(connection, bundle, progress)
+        async with (
+            open_database(settings) as urls,
+            importing(urls.database_url) as connection,
+            seat_commands(settings, urls) as send_commands,
+        ):
+            report = await load(connection, bundle, progress, send_commands)
             if report.changed_anything:
                 await forget_cached_catalogue(urls.redis_url)
     return report

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from cluster.cli.common import err
+from persistence.imports.report import ImportProgress
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 import ray.exceptions
 
+from allocator.turns.clock import SystemClock
 from cluster.config.logs import configure_logging
 from cluster.control.config import control_config
 from cluster.control.controller import Controller
@@ -22,7 +23,6 @@ from cluster.previous_version import named
 from cluster.processes.balancer import open_balancer
 from cluster.processes.node import NodeConfig
 from cluster.processes.ray_cluster import RayCluster
-from cluster.processes.section_host import SystemClock
 
 log = logging.getLogger(__name__)
 

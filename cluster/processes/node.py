@@ -48,8 +48,8 @@ class NodeConfig:
         """The directory that a process starts with."""
         return Directory(DirectoryView(0, self.settings.placement, self.pooled))
 
-    def open_gateway(self) -> OpenGateway:
-        """A gateway for this process. Call it inside the event loop that will use it."""
+    def connect(self, directory: Directory) -> tuple[Gateway, RayActors]:
+        """A gateway to the section actors, and their handles. Call it inside the event loop that will use it."""
         settings = self.settings
         actors = RayActors(self.host_factory(), KnownSections(self.database_url), idle_exit_s=settings.dedicated_idle_s)
         limits = GatewayLimits(
@@ -58,10 +58,14 @@ class NodeConfig:
             settings.gateway_batch_max or settings.batch_max,
             settings.gateway_calls_max,
         )
+        return Gateway(directory, actors.call, limits), actors
+
+    def open_gateway(self) -> OpenGateway:
+        """The gateway of an API process, with the tasks that run beside it."""
         directory = self.directory()
-        gateway = Gateway(directory, actors.call, limits)
+        gateway, actors = self.connect(directory)
         closing = ExitStack()
-        sink = outbox_sink(settings, self.database_url, closing)
+        sink = outbox_sink(self.settings, self.database_url, closing)
         return OpenGateway(directory, gateway, actors, ServingTasks(self.database_url, gateway, sink, closing))
 
 

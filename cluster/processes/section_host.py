@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from allocator.actor import Host
+from allocator.turns.clock import SystemClock
 from allocator.turns.service import Limits, SectionService
 from cluster.config.logs import configure_logging
 from cluster.gateway.wire import WireCodec
@@ -13,18 +13,6 @@ from cluster.processes.memory import freeze_long_lived
 from persistence.caches.announcer import RedisAnnouncer
 from persistence.redis.lease import RedisLease
 from persistence.store.postgres import PostgresStore
-
-
-class SystemClock:
-    """Implements ``allocator.ports.Clock``."""
-
-    def now(self) -> float:
-        """Unix seconds."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)

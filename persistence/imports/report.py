@@ -15,6 +15,10 @@ class ImportFileError(Exception):
     """The file as a whole cannot be imported; nothing was changed. The message says why."""
 
 
+class SeatsNotChangedError(Exception):
+    """All of a file was imported but the seats of some sections. The same import again completes it."""
+
+
 class Refusal(NamedTuple):
     """A row that was left out. ``line`` counts from 1; it is 0 if the source has no lines."""
 
@@ -38,13 +42,17 @@ class Counts:
 
 @dataclass(slots=True)
 class ImportReport:
-    """The result of one import. ``notes`` are further figures, by name; ``remarks`` are sentences for the reader."""
+    """The result of one import. ``notes`` are further figures, by name; ``remarks`` are sentences for the reader.
+
+    ``capacities`` are the numbers of seats that sections are to get, by section id: see ``load/seat_changes.py``.
+    """
 
     semester: str
     counts: dict[str, Counts] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     remarks: list[str] = field(default_factory=list)
+    capacities: dict[int, int] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property

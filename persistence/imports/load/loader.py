@@ -17,6 +17,7 @@ import asyncpg
 from persistence.imports.load import catalogue as load_catalogue
 from persistence.imports.load import people as load_people
 from persistence.imports.load import sections as load_sections
+from persistence.imports.load.seat_changes import SendCommands, change_capacities, no_owner
 from persistence.imports.report import ImportFileError, ImportProgress, ImportReport, no_progress
 from persistence.imports.rows import Bundle
 
@@ -63,16 +64,25 @@ async def importing(database_url: str) -> AsyncIterator[Any]:
         await connection.close(timeout=5.0)
 
 
-async def load(connection: Any, bundle: Bundle, progress: ImportProgress = no_progress) -> ImportReport:
+async def load(
+    connection: Any,
+    bundle: Bundle,
+    progress: ImportProgress = no_progress,
+    send_commands: SendCommands = no_owner,
+) -> ImportReport:
     """Load ``bundle`` into the database, all of it or nothing.
+
+    Sections that are there and get another number of seats are changed by commands, after everything else is committed.
 
     Args:
         connection: an asyncpg connection outside a transaction; see ``importing``.
         bundle: the rows.
         progress: called after each step.
+        send_commands: has commands decided by the owners of their sections.
 
     Raises:
         ImportFileError: if other work on the same rows took longer than the lock timeout. Nothing was changed.
+        SeatsNotChangedError: if some sections could not get their number of seats. All else was changed.
     """
     started = time.monotonic()
     report = ImportReport(bundle.semester.code, notes=bundle.notes.copy(), remarks=list(bundle.remarks))
@@ -92,6 +102,8 @@ async def load(connection: Any, bundle: Bundle, progress: ImportProgress = no_pr
         # one that ANALYZE sees empty gets plans that read it from end to end, and keeps them while it fills up.
         await connection.execute(f"ANALYZE {', '.join(LOADED_TABLES)}")
     progress("loading", len(STEPS), len(STEPS))
+    if report.capacities:
+        await change_capacities(report.capacities, send_commands)
     report.refusals.sort()
     report.seconds = time.monotonic() - started
     return report

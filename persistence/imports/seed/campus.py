@@ -17,6 +17,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from persistence.imports.load.loader import importing, load
+from persistence.imports.load.seat_changes import SendCommands, no_owner
 from persistence.imports.report import ImportFileError, ImportProgress, ImportReport, no_progress
 from persistence.imports.rows import Bundle, PersonRow, SemesterRow
 from persistence.imports.seed.courses import WEEKS, add_courses
@@ -87,6 +88,7 @@ async def seed_campus(
     progress: ImportProgress = no_progress,
     *,
     demo_password: str | None = None,
+    send_commands: SendCommands = no_owner,
 ) -> SeedReport:
     """Load a campus into the database, or complete the one that is there.
 
@@ -95,15 +97,18 @@ async def seed_campus(
         sections, students, seed: see ``make_campus``.
         progress: called after each step.
         demo_password: makes a demo login for each role with this password; None makes none, as in production.
+        send_commands: has commands decided by the owners of their sections: another campus of the same sections may
+            have other numbers of seats.
 
     Raises:
         ImportFileError: if a number is out of range.
+        SeatsNotChangedError: see ``load``.
     """
     progress("drawing the campus", 0, 0)
     hashed = HASHER.hash(demo_password) if demo_password is not None else None
     bundle = make_campus(sections, students, seed, demo_password_hash=hashed)
     async with importing(database_url) as connection:
-        report = await load(connection, bundle, progress)
+        report = await load(connection, bundle, progress, send_commands)
         if demo_password is not None and hashed is not None:
             await _reset_demo_passwords(connection, demo_password, hashed)
     return SeedReport(report, dict(DEMO_LOGINS) if demo_password is not None else {})

@@ -22,6 +22,7 @@ from persistence.names import ENROLLMENT_ID_BLOCK
 from persistence.queries.known_sections import KnownSections
 from tests.drain_loop import enroll, make_service
 from tests.sample_campus import MemoryWorld
+from tests.unit.cluster.test_gateway import came_to
 
 CODEC = WireCodec()
 FACTORY = HostFactory("postgresql://none", "redis://none", 5000, Limits(), "INFO")
@@ -44,8 +45,8 @@ async def test_an_idle_actor_whose_exit_fails_goes_on_serving(monkeypatch: pytes
     async with asyncio.timeout(3):
         for student_id in students:
             packed = CODEC.encode_commands([(enroll(student_id, section_id), 2.0)])
-            (outcome,) = CODEC.decode_outcomes(await actor.submit(packed))
-            assert outcome.code is Code.ENROLLED
+            (reply,) = CODEC.decode_replies(await actor.submit(packed))
+            assert came_to(reply) is Code.ENROLLED
             exited = len(exits)
             while len(exits) == exited:
                 await asyncio.sleep(0.01)
@@ -100,8 +101,8 @@ class Catalogue:
 async def test_no_process_is_started_for_what_is_no_section() -> None:
     made_up = Handle(b"started")
     actors = actors_with({"section-100": made_up})
-    (outcome,) = CODEC.decode_outcomes(await actors.call("section-100", CODEC.encode_commands([(enroll(1, 100), 1.0)])))
-    assert (outcome.code, made_up.submit.calls) == (Code.NOT_FOUND, 0)
+    (reply,) = CODEC.decode_replies(await actors.call("section-100", CODEC.encode_commands([(enroll(1, 100), 1.0)])))
+    assert (came_to(reply), made_up.submit.calls) == (Code.NOT_FOUND, 0)
     actors.close()
 
 

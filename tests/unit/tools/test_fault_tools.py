@@ -105,13 +105,13 @@ async def test_a_trap_springs_once_before_the_bytes_go_on(proxy: TcpProxy) -> No
 
 
 def enrolled(student: int, enrollment: int | None) -> tuple[Command, Outcome | None]:
-    command = Enroll(SECTION, student, True, f"k{student}-{enrollment}", True, True)
+    command = Enroll(SECTION, student, True)
     return command, None if enrollment is None else Outcome(Code.ENROLLED, SECTION, enrollment)
 
 
 def dropped(student: int, enrollment: int, *, answered: bool = True) -> tuple[Command, Outcome | None]:
     outcome = Outcome(Code.DROPPED, SECTION) if answered else None
-    return Drop(SECTION, student, enrollment, f"d{enrollment}", True, True), outcome
+    return Drop(SECTION, student, enrollment), outcome
 
 
 def history(*steps: tuple[Command, Outcome | None]) -> dict[int, list[Operation]]:

@@ -18,7 +18,7 @@ SECTION = 1
 
 
 def enroll(student: int, *, join_waitlist: bool = True) -> Enroll:
-    return Enroll(SECTION, student, join_waitlist, f"k{student}", True, False)
+    return Enroll(SECTION, student, join_waitlist)
 
 
 def seat(student: int) -> Outcome:
@@ -30,7 +30,7 @@ def place(student: int, number: int) -> Outcome:
 
 
 def drop(student: int) -> Drop:
-    return Drop(SECTION, student, student * 10, f"d{student}", True, False)
+    return Drop(SECTION, student, student * 10)
 
 
 DROPPED = Outcome(Code.DROPPED, SECTION)
