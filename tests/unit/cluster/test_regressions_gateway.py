@@ -16,7 +16,7 @@ from tests.drain_loop import capacity, enroll
 from tests.unit.cluster.test_gateway import CODEC, ScriptedActors, came_to, enrolled, gateway
 
 
-@pytest.mark.parametrize("reply", [UNAVAILABLE, OVERLOADED], ids=lambda reply: reply.label)
+@pytest.mark.parametrize("reply", [UNAVAILABLE, OVERLOADED], ids=lambda reply: reply.code.value)
 async def test_that_a_second_try_had_no_effect_says_nothing_of_the_first(reply: Reply) -> None:
     actors = ScriptedActors(enrolled)
 
