@@ -12,25 +12,31 @@ from hypothesis import strategies as st
 
 from allocator.actor import Host, SectionActor
 from allocator.model.commands import ChangeCapacity, CloseSection, Command, Drop, Enroll, OpenSection, RecheckHead
+from allocator.model.delivery import Envelope, Reply, Undecided
 from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode
 from cluster.gateway.wire import WireCodec, WireError
 from tests.drain_loop import enroll, make_service
 from tests.sample_campus import MemoryWorld
+from tests.unit.cluster.test_gateway import came_to
 
 codec = WireCodec()
 
 ids = st.integers(1, 2**63 - 1)
 keys = st.text(string.ascii_letters + string.digits, min_size=1, max_size=64)
 budgets_s = st.floats(0, 60)
-commands: st.SearchStrategy[Command] = st.one_of(
-    st.builds(Enroll, ids, ids, st.booleans(), keys, st.booleans(), st.booleans()),
-    st.builds(Drop, ids, ids, ids, keys, st.booleans(), st.booleans()),
-    st.builds(ChangeCapacity, ids, st.integers(0, 1_000_000), ids),
-    st.builds(CloseSection, ids, ids),
-    st.builds(OpenSection, ids, ids),
+student_commands: st.SearchStrategy[Command] = st.one_of(
+    st.builds(Enroll, ids, ids, st.booleans()), st.builds(Drop, ids, ids, ids)
+)
+other_commands: st.SearchStrategy[Command] = st.one_of(
+    st.builds(ChangeCapacity, ids, st.integers(0, 1_000_000), st.none() | ids),
+    st.builds(CloseSection, ids, st.none() | ids),
+    st.builds(OpenSection, ids, st.none() | ids),
     st.builds(RecheckHead, ids, ids),
 )
-batches = st.lists(st.tuples(commands, budgets_s), max_size=5)
+envelopes = st.one_of(
+    st.builds(Envelope, student_commands, keys, st.booleans(), st.booleans()), other_commands.map(Envelope)
+)
+batches = st.lists(st.tuples(envelopes, budgets_s), max_size=5)
 reasons = st.builds(Reason, st.sampled_from(ReasonCode), st.text(max_size=20), st.none() | ids)
 outcomes = st.builds(
     Outcome,
@@ -40,9 +46,12 @@ outcomes = st.builds(
     st.none() | ids,
     st.none() | ids,
     st.lists(reasons, max_size=3).map(tuple),
-    st.none() | keys,
-    st.lists(ids, max_size=3).map(tuple),
-    st.booleans(),
+)
+routes = st.none() | keys
+rechecks = st.lists(ids, max_size=3).map(tuple)
+replies = st.one_of(
+    st.builds(Reply, outcomes, st.none(), routes, st.booleans(), rechecks),
+    st.builds(Reply, st.none(), st.sampled_from(Undecided), routes, st.booleans(), rechecks),
 )
 
 
@@ -80,18 +89,21 @@ def check_commands(packed: bytes) -> None:
         decoded = codec.decode_commands(packed)
     except WireError:
         return
-    assert all(type(command) in COMMANDS and math.isfinite(budget_s) for command, budget_s in decoded)
+    assert all(type(envelope) is Envelope and math.isfinite(budget_s) for envelope, budget_s in decoded)
+    assert all(type(envelope.command) in COMMANDS for envelope, _ in decoded)
     assert codec.decode_commands(codec.encode_commands(decoded)) == decoded
 
 
 @given(batches)
-def test_commands_arrive_as_they_were_sent(batch: list[tuple[Command, float]]) -> None:
+def test_commands_arrive_as_they_were_sent(batch: list[tuple[Envelope, float]]) -> None:
     assert codec.decode_commands(codec.encode_commands(batch)) == batch
 
 
-@given(st.lists(outcomes, max_size=4))
-def test_outcomes_arrive_as_they_were_sent(batch: list[Outcome]) -> None:
-    assert codec.decode_outcomes(codec.encode_outcomes(batch)) == batch
+@given(st.lists(replies, max_size=4))
+def test_replies_arrive_as_they_were_sent(batch: list[Reply]) -> None:
+    decoded = codec.decode_replies(codec.encode_replies(batch))
+    assert decoded == batch
+    assert all(type(reply) is Reply and type(reply.outcome) in {Outcome, type(None)} for reply in decoded)
 
 
 @settings(max_examples=500)
@@ -110,14 +122,14 @@ def test_any_bytes_are_a_batch_of_sane_commands_or_an_error_of_their_own(packed:
 
 
 @settings(max_examples=300)
-@given(st.binary(max_size=300) | mutated(st.lists(outcomes, max_size=4).map(codec.encode_outcomes)))
+@given(st.binary(max_size=300) | mutated(st.lists(replies, max_size=4).map(codec.encode_replies)))
 @example(b"\x91" * 100_000)
-def test_any_bytes_are_outcomes_or_an_error_of_their_own(packed: bytes) -> None:
+def test_any_bytes_are_replies_or_an_error_of_their_own(packed: bytes) -> None:
     try:
-        decoded = codec.decode_outcomes(packed)
+        decoded = codec.decode_replies(packed)
     except WireError:
         return
-    assert codec.decode_outcomes(codec.encode_outcomes(decoded)) == decoded
+    assert codec.decode_replies(codec.encode_replies(decoded)) == decoded
 
 
 async def actor_of(world: MemoryWorld) -> SectionActor:
@@ -140,7 +152,7 @@ async def test_an_actor_answers_after_bytes_that_are_no_batch() -> None:
                 await actor.submit(packed)
 
         good = codec.encode_commands([(enroll(student_id, section_id), 5.0)])
-        (outcome,) = codec.decode_outcomes(await actor.submit(good))
+        (reply,) = codec.decode_replies(await actor.submit(good))
     finally:
         await actor.stop()
-    assert outcome.code is Code.ENROLLED
+    assert came_to(reply) is Code.ENROLLED
