@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.contestants.testbed import open_testbed
+from bench.contestants.sandbox import open_sandbox
 from bench.demand.workloads import WORKLOADS
 from bench.measuring.options import Connections, NoPeers, Options, ResultAsJson, Rounds, Seconds, Sections, Seed
 from bench.measuring.variants import Variant, compare_variants
@@ -60,10 +60,10 @@ def ablation(
 
 async def measure_ablation(names: list[str], workloads: list[str], options: Options) -> dict[str, Any]:
     """Run all variants and keep the result."""
-    async with open_testbed() as testbed:
+    async with open_sandbox() as sandbox:
         with progress_bars() as progress:
             found = await compare_variants(
-                testbed,
+                sandbox,
                 [VARIANTS[name] for name in names],
                 [WORKLOADS[name] for name in workloads],
                 options,

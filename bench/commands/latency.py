@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.contestants.contestant import SEATLINE, Contestant
-from bench.contestants.testbed import open_testbed
+from bench.contestants.sandbox import open_sandbox
 from bench.demand.workloads import WORKLOADS
 from bench.load.measured import merged, percentiles_ms
 from bench.measuring.latency_floors import batches, commit_latency, ray_latency
@@ -74,9 +74,9 @@ async def measure_latency(names: list[str], shares: tuple[float, ...], options: 
     turns = options.rounds * (len(shares) + 2)
     drawing = replace(options, rounds=turns)
     rows: list[RoundRow] = []
-    async with open_testbed() as testbed:
+    async with open_sandbox() as sandbox:
         with progress_bars() as progress:
-            async with open_contest(testbed, names, [UNIFORM], drawing, progress) as contest:
+            async with open_contest(sandbox, names, [UNIFORM], drawing, progress) as contest:
                 await contest.warm_up()
                 await contest.find_paces(UNIFORM, list(contest.contestants.values()), progress)
                 for turn in range(options.rounds):
@@ -85,7 +85,7 @@ async def measure_latency(names: list[str], shares: tuple[float, ...], options: 
                 assert home is not None  # noqa: S101  (a Seatline has one)
                 floor = {
                     "ray_round_trip_ms": await ray_latency(home),
-                    "postgres_commit_ms": await commit_latency(testbed.services.database_url),
+                    "postgres_commit_ms": await commit_latency(sandbox.services.database_url),
                 }
                 err.print("verifying ...")
                 verified = await contest.verify()
@@ -106,7 +106,7 @@ async def _round(
     peaks: dict[str, float] = {}
     for contestant in everybody:
         quick = contest.at_pace(contestant, UNIFORM, replace(options, seconds=min(PEAK_SECONDS, options.seconds)))
-        row = await measure(contest.testbed, contestant, contest.source(contestant, UNIFORM, first), quick)
+        row = await measure(contest.sandbox, contestant, contest.source(contestant, UNIFORM, first), quick)
         peaks[contestant.name] = row["enrolled_per_s"]
         rows.append({"kind": "peak", "share": None, "round": turn, **row})
     for number, share in enumerate(shares, start=1):
@@ -115,7 +115,7 @@ async def _round(
             source = contest.source(contestant, UNIFORM, first + number)
             rate = max(1.0, share * peaks[contestant.name])
             before = await _batches(contestant)
-            row = await measure(contest.testbed, contestant, source, options, rate=rate)
+            row = await measure(contest.sandbox, contestant, source, options, rate=rate)
             after = await _batches(contestant)
             turns = after[1] - before[1]
             mean = round((after[0] - before[0]) / turns, 2) if turns else None
@@ -123,7 +123,7 @@ async def _round(
     alone = replace(options, connections=1, seconds=min(IDLE_SECONDS, options.seconds))
     for contestant in everybody:
         source = contest.source(contestant, UNIFORM, first + len(shares) + 1)
-        row = await measure(contest.testbed, contestant, source, alone)
+        row = await measure(contest.sandbox, contestant, source, alone)
         rows.append({"kind": "idle", "share": None, "round": turn, **row})
     return rows
 

@@ -12,7 +12,7 @@ import typer
 
 from bench.contestants.contestant import SEATLINE, Contestant, free_port, run_command, start_seatline
 from bench.contestants.ray_nodes import start_ray_nodes
-from bench.contestants.testbed import Testbed, open_testbed
+from bench.contestants.sandbox import Sandbox, open_sandbox
 from bench.demand.bench_term import TokenBook, fill_term, read_term
 from bench.demand.workloads import WARM_UP, WORKLOADS, DemandPlan, Requests
 from bench.load.measured import merged, percentiles_ms
@@ -60,19 +60,19 @@ async def measure_nodes(nodes_max: int, options: Options) -> dict[str, Any]:
     """Run rounds on one Seatline whose nodes are drained and taken back in between."""
     turns = options.rounds * nodes_max
     plan = DemandPlan([UNIFORM], turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
-    async with open_testbed() as testbed:
+    async with open_sandbox() as sandbox:
         with progress_bars() as progress:
-            await testbed.make_template(
+            await sandbox.make_template(
                 TEMPLATE, lambda url: fill_term(url, plan.capacities(), plan.students, progress)
             )
-            term = await read_term(testbed.database_url(TEMPLATE))
-            requests = Requests(plan, term, TokenBook(testbed.jwt_secret, term.students))
-            async with start_ray_nodes(testbed.home / "ray", nodes_max) as ray:
+            term = await read_term(sandbox.database_url(TEMPLATE))
+            requests = Requests(plan, term, TokenBook(sandbox.jwt_secret, term.students))
+            async with start_ray_nodes(sandbox.home / "ray", nodes_max) as ray:
                 settings = {**ray.settings, "PORT": str(free_port()), "SEATLINE_DRAIN_S": "1"}
-                url = testbed.database_url(TEMPLATE)
-                async with start_seatline(testbed, url, settings=settings, command=("serve",)) as seatline:
+                url = sandbox.database_url(TEMPLATE)
+                async with start_seatline(sandbox, url, settings=settings, command=("serve",)) as seatline:
                     seatline.processes.extend(ray.processes)
-                    rows = await _take_turns(testbed, seatline, requests, options, nodes_max, progress)
+                    rows = await _take_turns(sandbox, seatline, requests, options, nodes_max, progress)
                     err.print("verifying ...")
                     verified = {SEATLINE: await verify_contestant(seatline)}
     options_used = {**options.as_json(), "nodes": nodes_max}
@@ -82,7 +82,7 @@ async def measure_nodes(nodes_max: int, options: Options) -> dict[str, Any]:
 
 
 async def _take_turns(
-    testbed: Testbed,
+    sandbox: Sandbox,
     seatline: Contestant,
     requests: Requests,
     options: Options,
@@ -93,13 +93,13 @@ async def _take_turns(
     rows: list[RoundRow] = []
     serving = ServingNodes(seatline, await _labels(seatline))
     warm_up = requests.prepared(WARM_UP, 0)
-    await measure(testbed, seatline, warm_up, options)
+    await measure(sandbox, seatline, warm_up, options)
     for turn in range(options.rounds):
         counts = range(1, nodes_max + 1)
         for count in counts if turn % 2 == 0 else reversed(counts):
             progress("rounds", len(rows), options.rounds * nodes_max)
             await serving.become(count)
-            row = await measure(testbed, seatline, requests.prepared(UNIFORM, len(rows)), options)
+            row = await measure(sandbox, seatline, requests.prepared(UNIFORM, len(rows)), options)
             rows.append({"workload": f"on {count}", "round": turn, "nodes": count, **row})
             show_round(rows[-1])
     progress("rounds", 1, 1)

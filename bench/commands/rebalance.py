@@ -13,7 +13,7 @@ from allocator.model.commands import Enroll
 from allocator.model.delivery import Envelope
 from allocator.model.outcomes import Code
 from allocator.model.section import SectionState
-from bench.contestants.testbed import Testbed, open_testbed
+from bench.contestants.sandbox import Sandbox, open_sandbox
 from bench.demand.bench_term import BenchTerm, fill_term, read_term
 from bench.demand.draw import SLOTS, Demand, Pair, pairs_of
 from bench.load.measured import histogram, percentiles_ms
@@ -59,17 +59,17 @@ async def measure_rebalance(sections: int, rate: int, seconds: float, seed: int)
     """Start services, a local Ray and two actors, then a third, under load."""
     demand = Demand(seed)
     asks = demand.draw(range(sections), int(rate * (2 * seconds + 60)))
-    async with open_testbed() as testbed:
+    async with open_sandbox() as sandbox:
         with progress_bars() as progress:
             seats = [len(asks) * SLOTS // sections + 100] * sections
-            await testbed.make_template("rebalance", lambda url: fill_term(url, seats, demand.students, progress))
-        url = testbed.database_url("rebalance")
+            await sandbox.make_template("rebalance", lambda url: fill_term(url, seats, demand.students, progress))
+        url = sandbox.database_url("rebalance")
         term = await read_term(url)
-        settings = Settings(home=testbed.home / "rebalance", placement=Placement.AUTO)
+        settings = Settings(home=sandbox.home / "rebalance", placement=Placement.AUTO)
         await deployment.start_local_ray(str(ray_token_path(settings)), report_step)
         try:
             load = GatewayLoad(term, pairs_of(asks, demand.students), rate)
-            result = await _measure(testbed, settings, url, load, seconds)
+            result = await _measure(sandbox, settings, url, load, seconds)
         finally:
             await deployment.stop_ray()
     result = {"options": {"sections": sections, "rate": rate, "seconds": seconds, "seed": seed}, **result}
@@ -121,10 +121,10 @@ class GatewayLoad:
         return percentiles_ms(histogram(wait for due, wait in self.waits if start <= due < end))
 
 
-async def _measure(testbed: Testbed, settings: Settings, url: str, load: GatewayLoad, seconds: float) -> dict[str, Any]:
+async def _measure(sandbox: Sandbox, settings: Settings, url: str, load: GatewayLoad, seconds: float) -> dict[str, Any]:
     two = DirectoryView(1, Placement.AUTO, ACTORS[:2])
     three = DirectoryView(2, Placement.AUTO, ACTORS)
-    config = NodeConfig(settings, url, testbed.redis_url(), testbed.jwt_secret, two.pooled)
+    config = NodeConfig(settings, url, sandbox.redis_url(), sandbox.jwt_secret, two.pooled)
     handles = [await _start_actor(config, name) for name in two.pooled]
     opened = config.open_gateway()
     loop = asyncio.get_running_loop()

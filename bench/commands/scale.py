@@ -12,7 +12,7 @@ import typer
 
 from bench.contestants.contestant import Contestant, same_host, start_seatline
 from bench.contestants.process_usage import tree_memory_bytes
-from bench.contestants.testbed import Testbed, open_testbed
+from bench.contestants.sandbox import Sandbox, open_sandbox
 from bench.demand.bench_term import BenchTerm, TokenBook, fill_term, read_term
 from bench.demand.draw import SLOTS, Ask, Demand, pairs_of
 from bench.demand.workloads import ENROLLMENTS
@@ -71,13 +71,13 @@ async def measure_scale(largest: int, students: int, options: Options) -> dict[s
     """Measure every size with a Seatline of its own, in turn."""
     sizes = (*SIZES, Size("largest", largest, students))
     rows: list[RoundRow] = []
-    async with open_testbed() as testbed, contextlib.AsyncExitStack() as stack:
+    async with open_sandbox() as sandbox, contextlib.AsyncExitStack() as stack:
         with progress_bars() as progress:
-            runs = [await _start(testbed, stack, size, options, progress) for size in sizes]
+            runs = [await _start(sandbox, stack, size, options, progress) for size in sizes]
             for turn in range(options.rounds):
                 for run in runs[turn % len(runs) :] + runs[: turn % len(runs)]:
                     requests = run.requests(turn)
-                    row = await measure(testbed, run.contestant, requests, options)
+                    row = await measure(sandbox, run.contestant, requests, options)
                     rows.append({"workload": "uniform", "round": turn, "size": run.size.name, **row})
                     show_round(rows[-1])
             verified = {run.size.name: await verify_contestant(run.contestant) for run in runs}
@@ -112,7 +112,7 @@ class Run:
 
 
 async def _start(
-    testbed: Testbed, stack: contextlib.AsyncExitStack, size: Size, options: Options, progress: ImportProgress
+    sandbox: Sandbox, stack: contextlib.AsyncExitStack, size: Size, options: Options, progress: ImportProgress
 ) -> Run:
     demand = Demand(options.seed)
     asks = [demand.draw(range(size.sections), options.per_round) for _ in range(options.rounds)]
@@ -120,12 +120,12 @@ async def _start(
     students = max(size.students, demand.students)
     name = f"scale_{size.name.replace(' ', '_')}"
     seats = [options.per_round * options.rounds * SLOTS // size.sections + 100] * size.sections
-    await testbed.make_template(name, lambda url: fill_term(url, seats, students, progress))
-    url = testbed.database_url(name)
+    await sandbox.make_template(name, lambda url: fill_term(url, seats, students, progress))
+    url = sandbox.database_url(name)
     term = await read_term(url)
-    run = Run(size, asks, students, term, TokenBook(testbed.jwt_secret, term.students))
+    run = Run(size, asks, students, term, TokenBook(sandbox.jwt_secret, term.students))
     started = time.perf_counter()
-    run.contestant = await stack.enter_async_context(start_seatline(testbed, url, size.name))
+    run.contestant = await stack.enter_async_context(start_seatline(sandbox, url, size.name))
     run.seen["start_s"] = round(time.perf_counter() - started, 2)
     await _first_touch(run, options.connections)
     return run

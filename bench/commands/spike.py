@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.contestants.contestant import SEATLINE, Contestant, start_peer, start_seatline
-from bench.contestants.testbed import Testbed, open_testbed
+from bench.contestants.sandbox import Sandbox, open_sandbox
 from bench.demand.bench_term import TokenBook, fill_term, read_term
 from bench.demand.rush import Rush
 from bench.measuring.options import (
@@ -59,21 +59,21 @@ async def measure_spike(names: list[str], students: int, options: Options) -> di
     """Run the same rush on each contestant in turn."""
     rush = Rush(students, options.rounds, options.seed)
     rows: list[RoundRow] = []
-    async with open_testbed() as testbed, contextlib.AsyncExitStack() as stack:
+    async with open_sandbox() as sandbox, contextlib.AsyncExitStack() as stack:
         with progress_bars() as progress:
-            await testbed.make_template(
+            await sandbox.make_template(
                 TEMPLATE, lambda url: fill_term(url, rush.capacities(), rush.students * rush.rounds, progress)
             )
-            term = await read_term(testbed.database_url(TEMPLATE))
-            tokens = TokenBook(testbed.jwt_secret, term.students)
-            running = [await stack.enter_async_context(await _start(testbed, name)) for name in names]
+            term = await read_term(sandbox.database_url(TEMPLATE))
+            tokens = TokenBook(sandbox.jwt_secret, term.students)
+            running = [await stack.enter_async_context(await _start(sandbox, name)) for name in names]
             for turn in range(rush.rounds):
                 first = turn % len(running)
                 for done, contestant in enumerate(running[first:] + running[:first]):
                     progress("spikes", turn * len(running) + done, rush.rounds * len(running))
                     source = rush.source(turn, term, tokens, contestant.target)
                     at_once = replace(options, warmup_s=0.0)
-                    row = await measure(testbed, contestant, source, at_once, arrivals=[0.0] * students)
+                    row = await measure(sandbox, contestant, source, at_once, arrivals=[0.0] * students)
                     rows.append({"round": turn, **row, "drain_s": row["seconds"], "fairness": source.fairness()})
             progress("spikes", 1, 1)
         err.print("verifying ...")
@@ -86,9 +86,9 @@ async def measure_spike(names: list[str], students: int, options: Options) -> di
     return result
 
 
-async def _start(testbed: Testbed, name: str) -> contextlib.AbstractAsyncContextManager[Contestant]:
-    url = await testbed.clone(f"of_{name}", TEMPLATE)
-    return start_seatline(testbed, url) if name == SEATLINE else start_peer(testbed, PEERS[name], url)
+async def _start(sandbox: Sandbox, name: str) -> contextlib.AbstractAsyncContextManager[Contestant]:
+    url = await sandbox.clone(f"of_{name}", TEMPLATE)
+    return start_seatline(sandbox, url) if name == SEATLINE else start_peer(sandbox, PEERS[name], url)
 
 
 def _summary(rows: list[RoundRow]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.contestants.testbed import open_testbed
+from bench.contestants.sandbox import open_sandbox
 from bench.demand.workloads import WORKLOADS, Workload
 from bench.live.throughput_run import measure_running
 from bench.measuring.options import (
@@ -90,13 +90,13 @@ async def compare(
         limits: whether to measure the limit of Postgres, too.
         sync: whether to measure the sync rate of the disk, too.
     """
-    async with open_testbed() as testbed:
+    async with open_sandbox() as sandbox:
         extras: dict[str, Any] = {}
         if sync:
             err.print("pg_test_fsync ...")
-            extras["pg_test_fsync"] = await sync_rates(testbed.home)
+            extras["pg_test_fsync"] = await sync_rates(sandbox.home)
         with progress_bars() as progress:
-            async with open_contest(testbed, names, workloads, options, progress) as contest:
+            async with open_contest(sandbox, names, workloads, options, progress) as contest:
                 await contest.warm_up()
                 for workload in workloads:
                     await contest.run(workload, progress, show_round)
@@ -104,7 +104,7 @@ async def compare(
                 verified = await contest.verify()
                 rows, probes = contest.rows, contest.probes()
         if limits:
-            extras["limits"] = {"postgres_batches": await measure_batches(testbed, LIMIT_SECONDS)}
+            extras["limits"] = {"postgres_batches": await measure_batches(sandbox, LIMIT_SECONDS)}
     by_workload, by_peer = medians(rows, workloads), ratios(rows, workloads)
     result = {
         "options": options.as_json(), "medians": by_workload, "rounds": rows, "probes": probes, "verify": verified,

@@ -17,7 +17,7 @@ import asyncpg
 import orjson
 
 from bench.contestants.process_usage import tree_cpu_s
-from bench.contestants.testbed import Testbed
+from bench.contestants.sandbox import Sandbox
 from bench.peers.environment import PeerEnvironment
 from bench.peers.registry import Peer
 from cluster import embedded
@@ -99,7 +99,7 @@ def same_host(port: int) -> Target:
 
 @contextlib.asynccontextmanager
 async def start_peer(
-    testbed: Testbed, peer: Peer, database_url: str, sections: Sequence[int] = ()
+    sandbox: Sandbox, peer: Peer, database_url: str, sections: Sequence[int] = ()
 ) -> AsyncIterator[Contestant]:
     """Run a peer on a database of its own."""
     connection = await asyncpg.connect(database_url)
@@ -109,12 +109,12 @@ async def start_peer(
     finally:
         await connection.close()
     port = free_port()
-    settings = PeerEnvironment(database_url, testbed.redis_url(), testbed.jwt_secret, port, tuple(sections))
+    settings = PeerEnvironment(database_url, sandbox.redis_url(), sandbox.jwt_secret, port, tuple(sections))
     environment = {**os.environ, **peer.environment, **settings.variables()}
-    log = testbed.home / f"{peer.name}.log"
+    log = sandbox.home / f"{peer.name}.log"
     processes = [await launch(peer.command_line(port), environment, log) for _ in range(peer.processes)]
     try:
-        contestant = Contestant(peer.name, same_host(port), database_url, processes, testbed.services.pids, peer=peer)
+        contestant = Contestant(peer.name, same_host(port), database_url, processes, sandbox.services.pids, peer=peer)
         await _wait_until_up(contestant.target, processes, log)
         yield contestant
     finally:
@@ -123,7 +123,7 @@ async def start_peer(
 
 @contextlib.asynccontextmanager
 async def start_seatline(
-    testbed: Testbed,
+    sandbox: Sandbox,
     database_url: str,
     name: str = SEATLINE,
     settings: Mapping[str, str] | None = None,
@@ -131,14 +131,14 @@ async def start_seatline(
     command: Sequence[str] = UP,
 ) -> AsyncIterator[Contestant]:
     """Run ``seatline up``, or another command that keeps running, with these settings on a database of its own."""
-    home = testbed.home / f"home-{name.replace(' ', '-')}"
+    home = sandbox.home / f"home-{name.replace(' ', '-')}"
     home.mkdir()
     environment = {
         **os.environ,
         "SEATLINE_HOME": str(home),
         "DATABASE_URL": database_url,
-        "REDIS_URL": testbed.redis_url(),
-        "SEATLINE_JWT_SECRET": testbed.jwt_secret,
+        "REDIS_URL": sandbox.redis_url(),
+        "SEATLINE_JWT_SECRET": sandbox.jwt_secret,
         "LOG_LEVEL": "WARNING",
         **(settings or {}),
     }
@@ -151,7 +151,7 @@ async def start_seatline(
                 await asyncio.sleep(0.1)
         port = Target.of(run.url).port
         yield Contestant(
-            name, same_host(port), database_url, [process], testbed.services.pids, home=home, environment=environment
+            name, same_host(port), database_url, [process], sandbox.services.pids, home=home, environment=environment
         )
     finally:
         await stop([process])

@@ -14,7 +14,7 @@ from allocator.model.outcomes import Code, Outcome
 from allocator.model.record import RecordKey
 from allocator.model.section import SectionState
 from allocator.ports import Changes, SeatWrite, StoredAnswer
-from bench.contestants.testbed import Testbed
+from bench.contestants.sandbox import Sandbox
 from bench.demand.bench_term import CREDIT_LIMIT, BenchTerm, fill_term, read_term
 from persistence.imports.report import no_progress
 from persistence.store.postgres import PostgresStore
@@ -27,22 +27,22 @@ SHAPES = ((1, 50), (1, 200), (2, 200), (2, 500))
 """Pairs of connections, and enrolments in a transaction."""
 
 
-async def measure_batches(testbed: Testbed, seconds: float) -> list[dict[str, Any]]:
+async def measure_batches(sandbox: Sandbox, seconds: float) -> list[dict[str, Any]]:
     """Enrolments a second by number of connections and size of batch, each on a new database."""
-    await testbed.make_template(
+    await sandbox.make_template(
         f"{DATABASE}_template", lambda url: fill_term(url, [CAPACITY] * SECTIONS, STUDENTS, no_progress)
     )
     found = []
     for connections, batch in SHAPES:
-        url = await testbed.clone(DATABASE, f"{DATABASE}_template")
+        url = await sandbox.clone(DATABASE, f"{DATABASE}_template")
         term = await read_term(url)
-        await testbed.settle()
+        await sandbox.settle()
         writers = [_Writer(url, term, number, connections, batch) for number in range(connections)]
         deadline = time.perf_counter() + seconds
         written = await asyncio.gather(*(writer.run(deadline) for writer in writers))
         found.append({"connections": connections, "batch": batch, "per_s": round(sum(written) / seconds, 1)})
-        await testbed.drop(DATABASE)
-    await testbed.drop(f"{DATABASE}_template")
+        await sandbox.drop(DATABASE)
+    await sandbox.drop(f"{DATABASE}_template")
     return found
 
 

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from bench.contestants.contestant import SEATLINE, Contestant, run_command, start_peer, start_seatline
-from bench.contestants.testbed import Testbed
+from bench.contestants.sandbox import Sandbox
 from bench.demand.bench_term import TokenBook, fill_term, read_term
 from bench.demand.workloads import WARM_UP, DemandPlan, Requests, Workload
 from bench.load.generator import LoadGenerator
@@ -33,7 +33,7 @@ ReportRound = Callable[[RoundRow], None]
 class Contest:
     """All contestants, running, each with a clone of one database."""
 
-    testbed: Testbed
+    sandbox: Sandbox
     options: Options
     plan: DemandPlan
     requests: Requests
@@ -61,7 +61,7 @@ class Contest:
                 progress(workload.name, turn * len(able) + done, self.options.rounds * len(able))
                 source = self.source(contestant, workload, turn)
                 at_pace = self.at_pace(contestant, workload, self.options)
-                row = await measure(self.testbed, contestant, source, at_pace)
+                row = await measure(self.sandbox, contestant, source, at_pace)
                 self.rows.append({"workload": workload.name, "round": turn, **row})
                 report(self.rows[-1])
         progress(workload.name, 1, 1)
@@ -130,14 +130,14 @@ def abilities(contestant: Contestant) -> frozenset[str]:
 
 
 async def measure(
-    testbed: Testbed, contestant: Contestant, source: Sequence[bytes] | Source, options: Options, **shape: Any
+    sandbox: Sandbox, contestant: Contestant, source: Sequence[bytes] | Source, options: Options, **shape: Any
 ) -> RoundRow:
     """Run one round on one contestant: its figures, and the CPU time of all its processes.
 
     Args:
         shape: ``rate`` or ``arrivals`` of an open loop, see ``LoadGenerator``.
     """
-    await testbed.settle()
+    await sandbox.settle()
     before = contestant.cpu_s()
     load = LoadGenerator(
         contestant.target, source, connections=options.connections, warmup_s=options.warmup_s, seconds=options.seconds,
@@ -178,32 +178,32 @@ async def verify_contestant(contestant: Contestant) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def open_contest(
-    testbed: Testbed, names: Sequence[str], workloads: Sequence[Workload], options: Options, progress: ImportProgress
+    sandbox: Sandbox, names: Sequence[str], workloads: Sequence[Workload], options: Options, progress: ImportProgress
 ) -> AsyncIterator[Contest]:
     """Draw the demand, create the databases, start all contestants."""
     turns = options.rounds + (1 if options.at_its_best else 0)  # the last one for probes
     plan = DemandPlan(workloads, turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
     async with contextlib.AsyncExitStack() as stack:
-        await testbed.make_template(
+        await sandbox.make_template(
             TEMPLATE,
             lambda url: fill_term(url, plan.capacities(), plan.students + plan.churn_students, progress),
         )
-        stack.push_async_callback(testbed.drop, TEMPLATE)
-        term = await read_term(testbed.database_url(TEMPLATE))
+        stack.push_async_callback(sandbox.drop, TEMPLATE)
+        term = await read_term(sandbox.database_url(TEMPLATE))
         running: dict[str, Contestant] = {}
         for done, name in enumerate(names):
             progress("starting", done, len(names))
-            url = await testbed.clone(f"of_{name}", TEMPLATE)
-            stack.push_async_callback(testbed.drop, f"of_{name}")
+            url = await sandbox.clone(f"of_{name}", TEMPLATE)
+            stack.push_async_callback(sandbox.drop, f"of_{name}")
             starting = (
-                start_seatline(testbed, url)
+                start_seatline(sandbox, url)
                 if name == SEATLINE
-                else start_peer(testbed, PEERS[name], url, term.section_ids[:RAY_SECTIONS])
+                else start_peer(sandbox, PEERS[name], url, term.section_ids[:RAY_SECTIONS])
             )
             running[name] = await stack.enter_async_context(starting)
         progress("starting", 1, 1)
-        requests = Requests(plan, term, TokenBook(testbed.jwt_secret, term.students))
-        yield Contest(testbed, options, plan, requests, running)
+        requests = Requests(plan, term, TokenBook(sandbox.jwt_secret, term.students))
+        yield Contest(sandbox, options, plan, requests, running)
 
 
 def medians(rows: Sequence[RoundRow], workloads: Sequence[Workload]) -> dict[str, dict[str, RoundRow]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import uvloop
 
-from bench.contestants.testbed import Testbed, open_testbed
+from bench.contestants.sandbox import Sandbox, open_sandbox
 
 
 @pytest.fixture(scope="session")
@@ -19,8 +19,8 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture(scope="session")
-def testbed(runner: asyncio.Runner) -> Iterator[Testbed]:
+def sandbox(runner: asyncio.Runner) -> Iterator[Sandbox]:
     """Postgres and Valkey."""
-    opened = open_testbed()
+    opened = open_sandbox()
     yield runner.run(opened.__aenter__())
     runner.run(opened.__aexit__(None, None, None))

@@ -15,7 +15,7 @@ from allocator.model.record import RecordKey, RegistrationRecord
 from allocator.ports import Committed, Store
 from allocator.turns.clock import SystemClock
 from allocator.turns.service import Limits, SectionService
-from bench.contestants.testbed import Testbed
+from bench.contestants.sandbox import Sandbox
 from bench.demand.bench_term import fill_term, read_term
 from bench.micro import sample_data
 from persistence.imports.report import no_progress
@@ -55,14 +55,14 @@ def time_a_turn_of_200_in_memory(benchmark: BenchmarkFixture, runner: asyncio.Ru
     _time_turns(benchmark, runner, MemoryStore(database), list(sample_data.FACTS), list(range(1, STUDENTS + 1)))
 
 
-def time_a_turn_of_200_on_postgres(benchmark: BenchmarkFixture, runner: asyncio.Runner, testbed: Testbed) -> None:
+def time_a_turn_of_200_on_postgres(benchmark: BenchmarkFixture, runner: asyncio.Runner, sandbox: Sandbox) -> None:
     """A turn with a commit to disk."""
 
     async def make() -> tuple[str, list[int], list[int]]:
-        await testbed.make_template(
+        await sandbox.make_template(
             "micro", lambda url: fill_term(url, [sample_data.CAPACITY] * sample_data.SECTIONS, STUDENTS, no_progress)
         )
-        url = testbed.database_url("micro")
+        url = sandbox.database_url("micro")
         term = await read_term(url)
         return url, term.section_ids, [one.student_id for one in term.students]
 

@@ -1,4 +1,4 @@
-"""The testbed: Postgres and Valkey in a temporary home, with a database for each contestant."""
+"""The sandbox: Postgres and Valkey in a temporary home, with a database for each contestant."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Fill = Callable[[str], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class Testbed:
+class Sandbox:
     """Services for a comparison.
 
     Args:
@@ -60,7 +60,7 @@ class Testbed:
         await self._execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def database_url(self, name: str) -> str:
-        """The URL of a database of this testbed."""
+        """The URL of a database of this sandbox."""
         return urlunsplit(urlsplit(self.services.database_url)._replace(path=f"/{name}"))
 
     def redis_url(self) -> str:
@@ -88,7 +88,7 @@ def _make_home() -> Path:
 
 
 @contextlib.asynccontextmanager
-async def open_testbed() -> AsyncIterator[Testbed]:
+async def open_sandbox() -> AsyncIterator[Sandbox]:
     """Start the services; stop them and delete their data at the end."""
     home = await asyncio.to_thread(_make_home)
     task = asyncio.current_task()
@@ -96,6 +96,6 @@ async def open_testbed() -> AsyncIterator[Testbed]:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         async with EmbeddedServices(home / "s", report_step) as services:
-            yield Testbed(home, services, secrets.token_urlsafe(32))
+            yield Sandbox(home, services, secrets.token_urlsafe(32))
     finally:
         await asyncio.to_thread(shutil.rmtree, home, True)
