@@ -1,4 +1,4 @@
-"""The application: routes, middlewares and what they keep, from the services that it is given."""
+"""Puts the application together: its routes, its middlewares and its state, on the services that it is given."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from api.edge.proxies import make_proxy_middleware
 from api.edge.shedding import SHEDDING, LoadShedding, SheddingCollector
 from api.http.audit import AUDIT_LINES, LINES_BURST, LINES_PER_S
 from api.http.bodies import BODY_BYTES_MAX
-from api.http.middleware import HSTS, make_edge
+from api.http.middleware import HSTS, make_middleware
 from api.http.replies import EXPOSED_HEADERS
 from api.http.routing import add_route
 from api.limits import ENROLLMENT_LIMIT, FLOODERS, Flooders, LocalLimiter
@@ -29,10 +29,10 @@ from api.signin.tokens import ACCESS_TOKENS, AccessTokens
 
 
 def build_app(services: Services, *, passwords: Passwords | None = None) -> web.Application:
-    """The API on these services.
+    """The application on these services.
 
     Args:
-        services: what stands behind the API; whoever made them closes them.
+        services: what stands behind the API. Whoever made them closes them.
         passwords: how passwords are checked; tests pass a quicker one.
     """
     config = services.config
@@ -74,8 +74,8 @@ def _headers_of_all(config: ApiConfig) -> dict[str, str]:
 
 
 def _middlewares(config: ApiConfig, request_ids: RequestIds) -> list[Middleware]:
-    edge = make_edge(request_ids, is_production=config.is_production, slow_request_s=config.slow_request_s)
-    middlewares = [edge]
+    outermost = make_middleware(request_ids, is_production=config.is_production, slow_request_s=config.slow_request_s)
+    middlewares = [outermost]
     if config.trusted_proxies:
         middlewares.append(make_proxy_middleware(config.trusted_proxies))
     return middlewares

@@ -1,4 +1,5 @@
-"""All that the application is built from. Tests pass fakes, server.py passes the real things."""
+"""What the application is built from: its settings and its ports. `cluster/processes/api_server.py` passes the real
+services, tests pass fakes."""
 
 from __future__ import annotations
 
@@ -26,10 +27,10 @@ from api.ports import (
 
 @dataclass(frozen=True, slots=True)
 class ApiConfig:
-    """The settings that the API heeds.
+    """The settings of the API.
 
     Args:
-        jwt_secret: at least 32 bytes; signs access tokens.
+        jwt_secret: signs access tokens; at least 32 bytes.
         logins_per_minute, logins_burst: per address and email together.
         enrollments_per_s, enrollments_burst: writes of one student, in this process.
         in_flight_max, queue_target_s: enrolments that may be under way in this process, and how long the quickest of
@@ -60,7 +61,7 @@ class ApiConfig:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The ports, filled.
+    """An implementation of every port.
 
     ``exports`` is None where rosters cannot be exported. ``probes`` are what ``/ready`` asks, by name: ``postgres`` and
     ``actors`` are vital, all others are not.

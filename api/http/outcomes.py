@@ -52,5 +52,6 @@ def replay_header(reply: Reply) -> dict[str, str]:
 def count_reply(traffic: Traffic, reply: Reply) -> None:
     """Count the reply to a student's command, a refusal by its first reason."""
     outcome = reply.outcome
-    is_refusal = outcome is not None and outcome.code is Code.REFUSED
-    traffic.outcomes[outcome.reasons[0].code.value if outcome is not None and is_refusal else reply.code.value] += 1
+    is_refused = outcome is not None and outcome.code is Code.REFUSED
+    code = outcome.reasons[0].code if outcome is not None and is_refused else reply.code
+    traffic.outcomes[code.value] += 1

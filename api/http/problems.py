@@ -1,4 +1,4 @@
-"""Every kind of problem that the API answers with, by its stable code."""
+"""The kinds of problems that the API answers with, each with its stable code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class ProblemKind(NamedTuple):
-    """A kind of problem. Clients branch on ``code``; ``title`` is for people."""
+    """A kind of problem. Clients branch on ``code``; ``title`` is for people; ``retry_after_s`` is in seconds."""
 
     code: str
     status: int

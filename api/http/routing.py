@@ -1,4 +1,4 @@
-"""What a route declares. The application is built from it, and so is the OpenAPI document."""
+"""What a route declares. The application, the hot path and the OpenAPI document are built from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ID_PATTERN = "[0-9]{1,19}"
 
 
 class Access(enum.Enum):
-    """Whom a route answers. What is declared here is what is enforced."""
+    """Which roles a route is for. It is enforced as it is declared."""
 
     PUBLIC = frozenset[Role]()
     USER = frozenset(Role)
@@ -35,7 +35,7 @@ class Access(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One way in which a route answers when all is well. ``schema`` is None for what is not JSON."""
+    """One of the answers of a route when all is well. ``schema`` is None for an answer that is not JSON."""
 
     description: str
     schema: Any = None
@@ -45,12 +45,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Hot:
-    """What makes a route hot: a rush is made of requests to it, so the edge (`api/edge/`) knows it by its first bytes.
+    """Declares a route hot: a rush is made of requests to it, so the edge (`api/edge/`) treats them specially.
 
     Args:
         express_handler: answers its requests on the express lane.
-        needs_admission: whether its requests are refused while as many are under way as are decided soon enough, and
-            while the student who sends them floods.
+        needs_admission: whether its requests go through ``Admission``, and are refused if there is no room or if
+            their student floods.
     """
 
     express_handler: type[ExpressHandler]
@@ -59,14 +59,14 @@ class Hot:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation. Its summary and description are the docstring of its handler.
+    """One operation of the API. Its summary and description are the docstring of its handler.
 
     Args:
-        path: with ``{id}`` for the one id that it may have.
+        path: template of the path, with ``{id}`` for the one id that it may have.
         answers: by status.
-        problems: kinds of problem beside those that follow from the rest (access, body, path, query).
-        request_headers: names of headers that it heeds.
-        needs_store: whether it may be kept from answering by a database that is away.
+        problems: kinds of problems beside those that follow from access, body, path and query.
+        request_headers: names of the headers that it uses.
+        needs_store: whether it cannot answer while the database is away.
         hot: set for a hot route.
     """
 
@@ -85,12 +85,12 @@ class Route:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Method and template of the path: what metrics call the route."""
+        """Method and path, by which metrics name the route."""
         return self.method, self.path
 
     @property
     def all_problems(self) -> tuple[ProblemKind, ...]:
-        """Every kind of problem that this route may answer with."""
+        """All kinds of problems that this route may answer with."""
         kinds: list[ProblemKind] = []
         if self.access is not Access.PUBLIC:
             kinds.append(problems.UNAUTHENTICATED)
@@ -108,7 +108,7 @@ class Route:
 
 
 def add_route(app: web.Application, route: Route) -> None:
-    """Serve ``route``, to those whom it is for. What answers GET answers HEAD too."""
+    """Serve ``route`` to the roles that it is for. A route for GET also answers HEAD."""
     path = route.path.replace("{id}", f"{{id:{ID_PATTERN}}}")
     handler = _guarded(route)
     app.router.add_route(route.method, path, handler)

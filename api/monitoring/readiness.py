@@ -1,4 +1,4 @@
-"""Whether this process can serve: what ``/ready`` answers."""
+"""Readiness: whether this process can serve, which is what ``/ready`` answers."""
 
 from __future__ import annotations
 
@@ -20,24 +20,28 @@ ReadinessState = Literal["ok", "degraded", "unavailable", "draining"]
 
 
 class ReadyReply(Struct, frozen=True):
-    """``degraded``: enrolment goes on without what is away. ``checks`` says ``ok`` or ``away`` for each dependency."""
+    """``degraded``: enrolment goes on without a dependency that is away. ``checks`` has ``ok`` or ``away`` for each."""
 
     status: ReadinessState
     checks: dict[str, Literal["ok", "away"]]
 
 
 class Readiness:
-    """Asks the probes, at most once per ``REMEMBERED_S`` however many ask, so that asking cannot become a load."""
+    """Runs the probes, at most once in ``REMEMBERED_S`` seconds, so that asking for it cannot become a load.
+
+    Args:
+        probes: by the names of the dependencies.
+    """
 
     def __init__(self, probes: Mapping[str, Probe]) -> None:
         self._probes = probes
         self._asking: asyncio.Task[ReadyReply] | None = None
         self._asked_at = float("-inf")
         self.is_draining = False
-        """Set when the process is about to stop: load balancers should look elsewhere."""
+        """Set when the process is about to stop, so that load balancers go elsewhere."""
 
     async def check(self) -> ReadyReply:
-        """The state now, or as it was a moment ago."""
+        """The readiness now, or as it was a moment ago."""
         if self.is_draining:
             return ReadyReply("draining", {})
         now = time.monotonic()

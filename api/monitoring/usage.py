@@ -1,4 +1,4 @@
-"""How busy this process was lately: what the controller goes by."""
+"""How busy this process is, as the controller is told."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ P99 = 0.99
 
 
 class Usage:
-    """Compares with what it saw at the last look, at least half a second ago.
+    """Measures how busy the process was since the last measurement, which is at least half a second ago.
 
     Args:
         route: method and path of the route whose latency counts, as the metrics name it.
@@ -27,7 +27,7 @@ class Usage:
         self._last = (0.0, 0.0, 0.0)
 
     def read(self, traffic: Traffic | None) -> tuple[float, float, float]:
-        """How busy the process was since the last look.
+        """How busy the process was.
 
         Returns:
             The share of a CPU; requests a second; the 99th percentile of the route's latency in ms, 0 without any.

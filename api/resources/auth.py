@@ -1,4 +1,4 @@
-"""Logging in, staying in, logging out."""
+"""Sessions: login, refresh, logout, and who is logged in."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ LOGIN = JsonBody(LoginRequest)
 REFRESH = JsonBody(RefreshRequest)
 
 SAME_EMAIL_FACTOR = 10
-"""All addresses together may try an email this many times as often as one may: enough that its owner gets in
-while somebody else is guessing, too little to guess by."""
+"""How many times as often all addresses together may try an email as one address may: enough that its owner gets in
+while somebody else guesses, too little to guess a password."""
 
 
 async def login(request: web.Request) -> web.Response:
     """Exchange email and password for tokens.
 
-    A wrong email and a wrong password are answered alike, and as fast.
+    A wrong email and a wrong password get the same answer, after the same time.
     """
     wanted = await LOGIN.read(request)
     email = wanted.email.lower()
@@ -57,7 +57,7 @@ async def login(request: web.Request) -> web.Response:
 async def refresh(request: web.Request) -> web.Response:
     """Exchange a refresh token for new tokens. It can be used once.
 
-    Using one again shows that it was stolen or lost, so it ends every session that came from the same login.
+    A second use shows that the token was stolen or lost, so it ends every session that came from the same login.
     """
     wanted = await REFRESH.read(request)
     token = new_refresh_token()
@@ -73,14 +73,14 @@ async def refresh(request: web.Request) -> web.Response:
 
 
 async def logout(request: web.Request) -> web.Response:
-    """Give up a refresh token and all that came from the same login. An unknown one is answered alike."""
+    """Give up a refresh token and all others from the same login. An unknown token gets the same answer."""
     wanted = await REFRESH.read(request)
     await request.app[SERVICES].refresh_tokens.revoke_family(hash_of(wanted.refresh_token))
     return empty_reply()
 
 
 async def show_me(request: web.Request) -> web.Response:
-    """Whom the access token speaks for."""
+    """The user whom the access token speaks for."""
     account = await request.app[SERVICES].accounts.by_id(request[PRINCIPAL].user_id)
     if account is None or account.is_disabled:
         raise InvalidTokenError("disabled")

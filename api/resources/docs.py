@@ -1,4 +1,4 @@
-"""The documentation: the OpenAPI document and two ways to read it. Nothing of it comes from elsewhere."""
+"""The documentation: the OpenAPI document and two pages that show it. Nothing is loaded from other hosts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ASSETS = {
     "swagger-ui.css": WEB / "vendor" / "swagger-ui" / "swagger-ui.css",
     "redoc.standalone.js": WEB / "vendor" / "redoc" / "redoc.standalone.js",
 }
-"""All that is served from disk, by name: what is not listed cannot be asked for."""
+"""All files that are served, by name. No other file can be asked for."""
 
 
 async def show_document(request: web.Request) -> web.Response:
@@ -85,4 +85,4 @@ ROUTES = tuple(
         ("/api/web/{name}", show_asset),
     )
 )
-"""Not in the document: it is about what can be done with Seatline."""
+"""Not in the OpenAPI document, which is about Seatline itself."""

@@ -1,4 +1,4 @@
-"""Seats and places: taking them, giving them up, looking at them."""
+"""Enrolments: a student takes, drops and looks at seats and waitlist places."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def enroll(request: web.Request) -> web.Response:
 
 
 class ExpressEnroll(ExpressHandler):
-    """As ``enroll``, on the express lane, for requests to which the student's way is clear."""
+    """``enroll`` on the express lane."""
 
     def __init__(self, app: web.Application, method: str, path: str, replies: WireReplies) -> None:
         super().__init__(app, method, path, replies)
@@ -71,7 +71,7 @@ class ExpressEnroll(ExpressHandler):
         self._limit = app[ENROLLMENT_LIMIT]
 
     def take(self, headers: CIMultiDictProxy[str], body: bytes, path_id: int, client: ExpressClient) -> bool:
-        """Send the command, unless the token, the key, the body or the limit gives a reason to say no."""
+        """Take the request if its token, key and body are valid and its student is within the limit."""
         if headers.get(hdrs.CONTENT_TYPE) != "application/json" or hdrs.CONTENT_ENCODING in headers:
             return False
         try:
@@ -101,7 +101,7 @@ class ExpressEnroll(ExpressHandler):
 
 
 async def drop(request: web.Request) -> web.Response:
-    """Give up a seat or a place. Dropping what is dropped already is answered the same."""
+    """Give up a seat or a place. To drop it again gives the same answer."""
     deadline = Deadline(request)
     student_id = student_id_of(request)
     limit_writes(request, student_id)
@@ -137,7 +137,7 @@ async def list_mine(request: web.Request) -> web.Response:
 async def show_status(request: web.Request) -> web.Response:
     """One of the student's enrolments as it stands now.
 
-    With the position on the waitlist, and what kept the student from a seat that was free.
+    With its position on the waitlist, and the reasons that kept the student from a free seat.
     """
     view = await own_enrollment(request, student_id_of(request))
     positions = await request.app[SERVICES].enrollments.positions([view.id] if view.status == "waitlisted" else [])
@@ -145,7 +145,12 @@ async def show_status(request: web.Request) -> web.Response:
 
 
 async def own_enrollment(request: web.Request, student_id: int) -> EnrollmentView:
-    """The enrolment of the path. Another student's looks as if it had never been, but the attempt is on record."""
+    """The enrolment of the path, if it is the student's own.
+
+    Raises:
+        ApiError: 404, if there is none or it is another student's; then the attempt is on record. 429, if the student
+            writes or guesses too often.
+    """
     enrollment_id = path_id(request)
     view = await request.app[SERVICES].enrollments.find(enrollment_id)
     if view is not None and view.student_id == student_id:
@@ -157,7 +162,11 @@ async def own_enrollment(request: web.Request, student_id: int) -> EnrollmentVie
 
 
 def limit_writes(request: web.Request, student_id: int) -> None:
-    """At most so many writes a second from one student, so that a script slows only itself."""
+    """Count a write of a student, so that a script slows only itself.
+
+    Raises:
+        ApiError: 429, if the student writes too often.
+    """
     retry_after_s = request.app[ENROLLMENT_LIMIT].hit(student_id)
     if retry_after_s is not None:
         request.app[FLOODERS].add(request.headers[hdrs.AUTHORIZATION], retry_after_s)

@@ -1,4 +1,4 @@
-"""Rosters as files, for staff."""
+"""Roster exports: rosters as CSV files, for staff."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ QUERY = QueryString(ExportQuery)
 
 
 async def export_roster(request: web.Request) -> web.Response:
-    """Make a CSV file of a roster, to be had for a few minutes.
+    """Make a CSV file of a roster, which can be fetched for a few minutes.
 
-    Names that a spreadsheet would take for formulas begin with an apostrophe. Teachers export those of their own
-    sections; every export is on record.
+    Names that a spreadsheet would take for formulas begin with an apostrophe. Teachers may export the rosters of their
+    own sections; every export is on record.
     """
     wanted = QUERY.read(request)
     exports = request.app[SERVICES].exports
@@ -36,7 +36,7 @@ async def export_roster(request: web.Request) -> web.Response:
 
 
 async def show_export(request: web.Request) -> web.Response:
-    """The CSV file of an export, for whoever made it, while its time is not up."""
+    """The CSV file of an export, for the user who made it, until it expires."""
     export_id, exports = path_id(request), request.app[SERVICES].exports
     content = None if exports is None else await exports.get(export_id, request[PRINCIPAL].user_id)
     if content is None:

@@ -1,4 +1,4 @@
-"""Every route of the API but its documentation, in the order in which the documentation shows them."""
+"""All routes of the API except those of its documentation, in the order in which the documentation shows them."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _one_tag = re.compile(r'"[^",]*"').fullmatch
 
 
 async def show_section(request: web.Request) -> web.Response:
-    """One section with its seats, as they were after its last change."""
+    """One section, with its seats after its last change."""
     section_id = path_id(request)
 
     section = await request.app[SERVICES].seats.section(section_id)
@@ -36,7 +36,7 @@ async def show_section(request: web.Request) -> web.Response:
 
 
 class ShownSection:
-    """A section as it was last shown: its body and entity tag, made once for each change."""
+    """A section as it was last shown. Its body and entity tag are made once for each change."""
 
     __slots__ = ("body", "tag", "view")
 
@@ -47,7 +47,7 @@ class ShownSection:
 
 
 class ExpressShowSection(ExpressHandler):
-    """As ``show_section``, on the express lane, for sections that are in memory."""
+    """``show_section`` on the express lane, for sections in memory."""
 
     def __init__(self, app: web.Application, method: str, path: str, replies: WireReplies) -> None:
         super().__init__(app, method, path, replies)
@@ -55,7 +55,7 @@ class ExpressShowSection(ExpressHandler):
         self._shown: dict[int, ShownSection] = {}
 
     def take(self, headers: CIMultiDictProxy[str], body: bytes, path_id: int, client: ExpressClient) -> bool:
-        """Look at the section, unless it is not in memory, or the request asks for more than one entity tag."""
+        """Take the request if the section is in memory and at most one entity tag is named."""
         known = headers.get(hdrs.IF_NONE_MATCH)
         if body or (known is not None and not _one_tag(known)):
             return False
@@ -82,15 +82,15 @@ class ExpressShowSection(ExpressHandler):
 
 
 async def show_roster(request: web.Request) -> web.Response:
-    """Who is in a section and who waits for it. Teachers see those of their own sections; every look is on record."""
+    """Who is in a section and who waits for it. Teachers see their own sections; every look is on record."""
     return json_reply(RosterReply.of(await load_roster(request, "roster.read")))
 
 
 async def load_roster(request: web.Request, action: str) -> Roster:
-    """The roster of the path's section, for those who may see it; that they do is on record as ``action``.
+    """The roster of the path's section, for staff who may see it. The look is on record as ``action``.
 
     Raises:
-        ApiError: there is no such section, or another teacher teaches it.
+        ApiError: 404, if there is no such section; 403, if another teacher teaches it.
     """
     section_id = path_id(request)
     roster = await request.app[SERVICES].rosters.roster(section_id)
@@ -103,7 +103,7 @@ async def load_roster(request: web.Request, action: str) -> Roster:
 
 
 def no_such_section() -> ApiError:
-    """There is no section of the path's id."""
+    """The error for an id that no section has."""
     return ApiError(problems.NOT_FOUND, "There is no such section.")
 
 

@@ -1,4 +1,4 @@
-"""A student's own week."""
+"""A student's timetable."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 BCRYPT_PREFIXES = ("$2a$", "$2b$", "$2y$")
 BCRYPT_BYTES_MAX = 72
-"""bcrypt never looked further; the library of today refuses longer input where older ones cut it."""
+"""bcrypt uses no more. The library refuses longer input today; older ones cut it."""
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 """19 MiB, two passes, one lane: what OWASP recommends. About 50 ms."""
@@ -25,14 +25,20 @@ class PasswordsBusyError(Exception):
 
 
 class PasswordCheck(NamedTuple):
-    """Whether a password was right, and a hash to store in place of the old one if that was weaker than today's."""
+    """Whether a password is right, and a better hash to store if the old one is weaker than those of today."""
 
     is_correct: bool
     better_hash: str | None = None
 
 
 class Passwords:
-    """Checks passwords without blocking the event loop."""
+    """Checks passwords on threads of its own.
+
+    Args:
+        hasher: checks and makes argon2 hashes.
+        workers: how many threads check.
+        queue_max: checks that may wait for a thread.
+    """
 
     def __init__(self, *, hasher: PasswordHasher = HASHER, workers: int = 2, queue_max: int = 32) -> None:
         self._hasher = hasher
@@ -43,10 +49,10 @@ class Passwords:
         self._dummy = hasher.hash(secrets.token_urlsafe())
 
     async def verify(self, password_hash: str | None, password: str) -> PasswordCheck:
-        """Check ``password``. Without a hash it takes as long, and is wrong.
+        """Check ``password`` against a hash. Without a hash the check takes as long, and fails.
 
         Raises:
-            PasswordsBusyError: if too many are waiting.
+            PasswordsBusyError: if too many checks are waiting.
         """
         if self._waiting >= self._waiting_max:
             raise PasswordsBusyError
@@ -58,7 +64,7 @@ class Passwords:
             self._waiting -= 1
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Stop the threads."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _verify(self, password_hash: str | None, password: str) -> PasswordCheck:
