@@ -87,7 +87,7 @@ def serve(
 ) -> None:
     """Deploy on the Ray cluster at RAY_ADDRESS and stay until stopped. DATABASE_URL and REDIS_URL must be set.
 
-    Where an older version of code or settings serves already, its actors are replaced without refusing a request.
+    If another version of code or settings is running, its actors are replaced without refusing a request.
 
     Example:
 
@@ -240,8 +240,8 @@ def read_settings_or_exit(**overrides: object) -> Settings:
 def db_upgrade(revision: Annotated[str, typer.Argument()] = "head") -> None:
     """Bring the schema up to a revision, the newest by default.
 
-    Runs as SEATLINE_OWNER_DATABASE_URL if that is set; the role of DATABASE_URL then gets the rights to serve requests,
-    and loses all others.
+    Runs as SEATLINE_OWNER_DATABASE_URL if that is set. The role of DATABASE_URL then gets the rights that serving
+    requests needs, and no others.
     """
 
     async def work() -> None:
@@ -296,7 +296,7 @@ def config_show(as_json: Annotated[bool, typer.Option("--json")] = False) -> Non
 
 
 def bench(context: typer.Context) -> None:
-    """Measure Seatline beside what else one could build: `seatline bench --help` shows what, and how."""
+    """Benchmark Seatline against alternatives. `seatline bench --help` lists the benchmarks."""
     # A process of its own: the product may not import the benchmarks, which import all of it.
     os.execv(sys.executable, [sys.executable, "-m", "bench", *context.args])  # noqa: S606
 
