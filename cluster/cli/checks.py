@@ -154,8 +154,8 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _doctor_table(rows: Iterable[Any]) -> Table:
-    table = Table(title="How Seatline is", title_justify="left")
-    for column in ("", "what", "how it is", "what to mend"):
+    table = Table(title="Checks", title_justify="left")
+    for column in ("", "check", "result", "what to do"):
         table.add_column(column, overflow="fold")
     marks = {"ok": Text("ok", "green"), "warn": Text("warn", "yellow"), "bad": Text("bad", "bold red")}
     for row in rows:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.live import Live
 
-from cluster.cli.common import AsJson, CommandError, Exit, err, out, print_json, run_async
-from cluster.cli.run import read_settings_or_exit
+from cluster.cli.common import AsJson, CommandError, Exit, err, out, print_json, read_settings_or_exit, run_async
 from cluster.cli.status_view import status_view
 from cluster.config.runfile import read_run_file, remove_run_file
 from cluster.config.settings import Settings, read_settings
