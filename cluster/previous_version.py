@@ -1,17 +1,18 @@
-"""Lets processes of this version talk to those of the version before, while one replaces the other.
+"""Lets processes of this version read what those of the version before send, while one replaces the other.
 
-Ray sends objects pickled, and a pickle names the module and class of an object. In the version before (commit ecf8900)
-these had other names. During an upgrade, or a return to the version before, this goes between the versions:
+Ray pickles objects and classes of actors by their names, and in the version before (commit ecf8900) many had other
+names. During an upgrade:
 
-* The controller asks the older section actors for their heat. They answer with a class of `allocator.heat`.
-* The controller sends directory views to older API servers. They compare its placement with their own enum.
-* `seatline verify` and `seatline rebalance` may ask older actors and an older controller.
+* The controller calls the older section actors and API servers. Section actors answer with a class of `allocator.heat`,
+  and a handle only knows the parameters of its methods if the class of the actor can be imported.
+* `seatline verify`, `rebalance` and `drain` may call older actors and an older controller.
 * Ray restarts an older section actor or controller that has died, and by then the new code is installed. The arguments
   of its constructor were pickled by the version before.
 
-What this version sends is made of plain values, apart from the placement. To read what the version before sends, its
-names are made importable: see ``MOVED``. In the version after this one, delete this module, its import in
-`cluster/__init__.py` and the uses of ``named``.
+So the old names are made importable: see ``MOVED``. Nothing is done for the other direction: API servers of the version
+before cannot call the new controller, and use their last directory view until they are replaced, a moment later.
+
+In the version after this one, delete this module and its import in `cluster/__init__.py`.
 """
 
 from __future__ import annotations
@@ -19,17 +20,16 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
 
 MOVED: dict[str, dict[str, str]] = {
     "allocator.heat": {"ActorHeat": "allocator.turns.heat.ActorHeat"},
     "allocator.section": {"SectionState": "allocator.model.section.SectionState"},
     "allocator.service": {"Limits": "allocator.turns.service.Limits"},
     "allocator.waitlist": {"Waiting": "allocator.model.waitlist.Waiting"},
+    "cluster.api_process": {"ApiServer": "cluster.processes.api_process.ApiServerActor"},
     "cluster.control.actor": {
         "ControllerActor": "cluster.processes.controller_process.ControllerActor",
         "ControllerSeed": "cluster.processes.controller_process.ControllerSeed",
@@ -60,29 +60,6 @@ class _Finder(MetaPathFinder, Loader):
         for name, path in MOVED[module.__name__].items():
             new_module, _, new_name = path.rpartition(".")
             setattr(module, name, getattr(importlib.import_module(new_module), new_name))
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """Pickled as a call that is made by the process that unpickles it."""
-
-    function: Any
-    arguments: tuple[Any, ...]
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return self.function, self.arguments
-
-    def __call__(self) -> None:
-        """Only there because ``pickle`` wants a function to be callable."""
-
-
-def named(module: str, name: str, *arguments: object) -> object:
-    """Unpickled as the result of calling ``module.name(*arguments)`` with the names of the version before.
-
-    It can be unpickled by both versions.
-    """
-    function = _Call(getattr, (_Call(importlib.import_module, (module,)), name))
-    return _Call(function, arguments)
 
 
 def install() -> None:

@@ -26,16 +26,17 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     live: Annotated[
-        bool, typer.Option("--live", help="Requests are being served: leave out what holds only once all is quiet.")
+        bool,
+        typer.Option("--live", help="While requests are served: skip checks that hold only when none is under way."),
     ] = False,
     memory: Annotated[
         bool, typer.Option("--memory/--no-memory", help="Also ask running section actors what they hold in memory.")
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Check every promise that the database and a running Seatline can show. Changes nothing.
+    """Check all promises on the database, and on the memory of a running Seatline. Changes nothing.
 
-    Exits with 0 if all hold, 5 if one is broken (with the rows that show it), 4 if the database cannot be reached.
+    Exits with 0 if all hold, 5 if one is broken (and shows the rows), 4 if the database cannot be reached.
 
     Examples:
 
@@ -128,9 +129,9 @@ def _show_findings(findings: list[Finding]) -> None:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Look at what is configured, installed and reachable, and say what to mend. Changes and starts nothing.
+    """Check what is configured, installed and reachable, and say what to correct. Changes and starts nothing.
 
-    Exits with 0 if nothing is bad, 3 if a setting is wrong, 4 if something needed cannot be used.
+    Exits with 0 if nothing is bad, 3 if a setting is wrong, 4 if something that is needed cannot be used.
 
     Examples:
 
@@ -153,8 +154,8 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _doctor_table(rows: Iterable[Any]) -> Table:
-    table = Table(title="How Seatline is", title_justify="left")
-    for column in ("", "what", "how it is", "what to mend"):
+    table = Table(title="Checks", title_justify="left")
+    for column in ("", "check", "result", "what to do"):
         table.add_column(column, overflow="fold")
     marks = {"ok": Text("ok", "green"), "warn": Text("warn", "yellow"), "bad": Text("bad", "bold red")}
     for row in rows:

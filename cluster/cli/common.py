@@ -15,7 +15,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from cluster.config.settings import ConfigurationError, Settings, role_of
+from cluster.config.settings import ConfigurationError, Settings, read_settings, role_of
 from cluster.embedded import EmbeddedServices, EmbeddedUrls, ServicesAlreadyRunning, ServiceStartError
 
 T = TypeVar("T")
@@ -127,6 +127,15 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
             fail(str(error), Exit.USAGE)
         fail(f"a service does not answer: {error}. Try `seatline doctor`.", Exit.UNAVAILABLE)
+
+
+def read_settings_or_exit(**overrides: object) -> Settings:
+    """The settings. If they are wrong, print what is wrong and exit with code 3."""
+
+    async def read() -> Settings:
+        return read_settings(**overrides)
+
+    return run_async(read())
 
 
 def fail(message: str, code: Exit) -> NoReturn:

@@ -37,11 +37,12 @@ def seed(
     students: Annotated[int, typer.Option(min=0, max=STUDENTS_MAX, help="How many students.")] = 5_000,
     number: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same campus.")] = 1,
     demo_logins: Annotated[
-        bool | None, typer.Option(help="Logins for the three roles. Default: yes, but never in production.")
+        bool | None,
+        typer.Option(help="Make a login for each of the three roles. Default: yes, but never in production."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Make a believable campus: courses, sections, teachers, students with a past. Doing it again changes nothing.
+    """Generate a believable campus: courses, sections, teachers, students with a history. Repeating it changes nothing.
 
     Examples:
 
@@ -114,10 +115,12 @@ async def seed_if_empty(settings: Settings, urls: Urls, sections: int, students:
 
 def token(
     student: Annotated[str | None, typer.Option(help="Student number.")] = None,
-    everybody: Annotated[bool, typer.Option("--all", help="All students, to the file of --out.")] = False,
+    everybody: Annotated[bool, typer.Option("--all", help="All students; needs --out.")] = False,
     semester: Annotated[str | None, typer.Option(help="With --all: only those registered in this semester.")] = None,
-    file: Annotated[Path | None, typer.Option("--out", help="One JSON object a line; readable by you alone.")] = None,
-    ttl_s: Annotated[int, typer.Option(min=30, help="For how long, in seconds.")] = TOKEN_TTL_S,
+    file: Annotated[
+        Path | None, typer.Option("--out", help="File for one JSON object per line, readable only by you.")
+    ] = None,
+    ttl_s: Annotated[int, typer.Option(min=30, help="Lifetime in seconds.")] = TOKEN_TTL_S,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object with the student's id.")] = False,
 ) -> None:
     """Make access tokens without a login. For development and load tests: refused in production.

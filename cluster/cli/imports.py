@@ -1,4 +1,4 @@
-"""``seatline import ucsd`` and ``seatline import itc2019``."""
+"""``seatline import``: reads files of other systems into the database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from persistence.imports.load.loader import importing, load
 from persistence.imports.report import ImportProgress, ImportReport
 from persistence.imports.rows import Bundle
 
-imports = typer.Typer(help="Bring a catalogue, and students, in from files. Doing it again changes nothing.")
+imports = typer.Typer(help="Import a catalogue and students from files. Repeating an import changes nothing.")
 
 REFUSALS_SHOWN = 20
 

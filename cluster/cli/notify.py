@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def notify() -> None:
-    """Mail notifications from the SQS queue until stopped. Several may run; each mail goes out once.
+    """Mail notifications from the SQS queue until stopped. Several workers may run; each mail is sent once.
 
     Mails go through SES as SEATLINE_AWS_MAIL_SENDER, or, outside production and without it, to files under
     SEATLINE_HOME/mail. Without a queue none of this is needed: `seatline up` then writes those files itself.

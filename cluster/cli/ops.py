@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.live import Live
 
-from cluster.cli.common import AsJson, CommandError, Exit, err, out, print_json, run_async
-from cluster.cli.run import read_settings_or_exit
+from cluster.cli.common import AsJson, CommandError, Exit, err, out, print_json, read_settings_or_exit, run_async
 from cluster.cli.status_view import status_view
 from cluster.config.runfile import read_run_file, remove_run_file
 from cluster.config.settings import Settings, read_settings
@@ -34,12 +33,10 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Stay, and show it anew every second. Ctrl-C ends it.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every second until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show nodes, actors, sections, what is hot, what waits, and what the controller decided lately.
+    """Show nodes, actors, the busiest sections, what waits, and the latest decisions of the controller.
 
     Examples:
 
@@ -77,10 +74,10 @@ def drain(
     wait: Annotated[float, typer.Option(help="Seconds to wait until nothing of Seatline is left on the node.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
-    """Have everything leave a node, without refusing a request: API servers say so and close, sections move.
+    """Drain a node without refusing a request: its API servers leave the load balancer and end, its sections move.
 
-    Exits with 0 once nothing of Seatline is on it, 1 if that takes too long (it goes on all the same). As a hook of
-    a service that stops a node: `seatline drain --this-node`.
+    Exits with 0 once nothing of Seatline is left on it, 1 if that takes too long (draining then goes on). As a hook
+    before a node is stopped: `seatline drain --this-node`.
 
     Examples:
 
@@ -109,7 +106,7 @@ def drain(
     elif not done["left"]:
         out.print(f"nothing of Seatline is on node {done['node']} any more")
     if done["left"]:
-        err.print(f"still on node {done['node']} after {wait:.0f} s: {', '.join(done['left'])}. It goes on leaving.")
+        err.print(f"still on node {done['node']} after {wait:.0f} s: {', '.join(done['left'])}. Draining goes on.")
         raise typer.Exit(int(Exit.FAILURE))
 
 
@@ -137,7 +134,7 @@ async def _until_left(controller: AttachedController, label: str, wait_s: float)
 
 
 def rebalance(as_json: AsJson = False) -> None:
-    """Look now for sections that are active elsewhere than they should be, and move them.
+    """Search now for sections that are active in the wrong actor, and move them.
 
     The controller does so by itself every few seconds, and at once when actors come or go.
     """
@@ -165,11 +162,11 @@ def rebalance(as_json: AsJson = False) -> None:
 
 
 def down() -> None:
-    """Stop a Seatline that `seatline serve --detach` left running: requests under way are finished first.
+    """Stop a Seatline that `seatline serve --detach` left running. Requests under way are finished first.
 
-    The load balancer is told before, and has SEATLINE_DRAIN_S to notice.
+    Its targets are deregistered from the load balancer, which has SEATLINE_DRAIN_S to notice.
 
-    One that cannot be reached any more is forgotten.
+    A Seatline that cannot be reached any more is taken for ended.
     """
 
     async def work(controller: AttachedController) -> None:

@@ -41,12 +41,12 @@ def replay_itc2019(
     ] = None,
     *,
     solution: Annotated[Path, typer.Option(help="The solution, with its students.", exists=True, dir_okay=False)],
-    url: Annotated[str | None, typer.Option(help="The API; by default the one that `seatline up` runs.")] = None,
+    url: Annotated[str | None, typer.Option(help="URL of the API. Default: that of the running `seatline up`.")] = None,
     connections: Annotated[int, typer.Option(min=1, max=10_000, help="Requests under way at once.")] = 64,
-    seed: Annotated[int, typer.Option(help="Of the order in which requests are sent.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the order in which requests are sent.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Let every student of a solution ask for every class that it gives them. Import the files first.
+    """Request every class of every student of a solution. Import the files first.
 
     Ends with `verify`. Exits 5 if an invariant is broken, 1 if a request got no decision, 4 if nothing answers.
 

@@ -13,7 +13,7 @@ from cluster.cli.databases import open_database
 from cluster.cli.section_report import SectionReport, read_section
 from cluster.config.settings import read_settings
 
-section = typer.Typer(help="One section.", no_args_is_help=True)
+section = typer.Typer(help="Show a section.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:

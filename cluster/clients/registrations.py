@@ -143,7 +143,7 @@ async def _send(
             if reply.status not in RETRIED:
                 break
             pause_s = reply.retry_after_s or pause_s
-        pause_s *= random.uniform(1.0, 1.4)  # noqa: S311  (never sooner than told; not all at once)
+        pause_s *= random.uniform(1.0, 1.4)  # noqa: S311  (never sooner than asked for; not all at once)
         await asyncio.sleep(max(pause_s, budget.retry()))
     report.outcomes[outcome] += 1
     report.latencies_s.append(time.perf_counter() - started)

@@ -22,8 +22,8 @@ PAUSE_MAX_S = 30.0
 class BackgroundTasks:
     """Tasks by key.
 
-    Whoever needs one calls ``begin`` at every pass. That does nothing while the task runs, and for a pause after it
-    has failed; the pause doubles with each failure in a row.
+    ``begin`` is called at every pass while a task is needed. It does nothing while the task runs, and for a pause after
+    it has failed; the pause doubles with each failure in a row.
 
     Args:
         monotonic: seconds that never go back.

@@ -33,7 +33,7 @@ from cluster.control.ports import Cluster, LoadBalancer, StateStore
 from cluster.control.publication import DirectoryPublisher
 from cluster.control.section_actors import SectionActors
 from cluster.control.sizing import Sizing
-from cluster.control.status import figures_of, is_complete, status_of
+from cluster.control.status import is_complete, stats_of, status_of
 from cluster.control.targets import Targets
 from cluster.gateway.directory import DirectoryView
 
@@ -241,7 +241,7 @@ class Controller:
 
     def stats(self) -> dict[str, Any]:
         """Figures for ``/metrics``, in the form of the section actors' figures."""
-        return figures_of(
+        return stats_of(
             self._observed,
             self.view,
             draining=self._nodes.draining,

@@ -42,7 +42,7 @@ class Publication:
         return self._view.version if self._view is not None else 0
 
     def saw(self, version: int) -> None:
-        """Somebody goes by a view of this version already: the next one will be newer."""
+        """Note that a view of this version is in use. The next one will have a higher version."""
         self._floor = max(self._floor, version)
         if self._view is not None and version > self._view.version:
             self.publish(self._view.pooled, self._view.pins)
@@ -128,7 +128,7 @@ class DirectoryPublisher:
             self._publish(found.names, pins, found.reason or "pins changed")
 
     def is_known_to_all(self, observed: ObservedState) -> bool:
-        """Whether every API server that listens goes by the newest view."""
+        """Whether every API server that listens uses the newest view."""
         return all(observed.pulses[name].view_version >= self.version for name in observed.listening())
 
     def members_on(self, node: Node) -> list[str]:

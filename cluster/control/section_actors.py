@@ -55,7 +55,7 @@ class SectionActors:
     ) -> None:
         """End the actors that own no sections any more.
 
-        Call it only once every API server goes by ``view``: until then requests are still sent to those actors.
+        Call it only once every API server uses ``view``: until then requests are still sent to those actors.
 
         Args:
             is_coming: whether an actor for this one section is being started: it will be in a later view.

@@ -126,7 +126,7 @@ def _hottest(observed: ObservedState | None) -> list[dict[str, Any]]:
     ]
 
 
-def figures_of(
+def stats_of(
     observed: ObservedState | None,
     view: DirectoryView | None,
     *,

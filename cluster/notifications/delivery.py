@@ -139,7 +139,7 @@ class Delivery:
                 mail, event_id=event_id, sender=self._sender, name=facts.name, address=facts.email, at=facts.at
             )
         except BadAddressError as error:
-            # It would fail for ever, and nobody but the registrar can mend it.
+            # It would fail again each time, and only the registrar can correct the address.
             log.warning("notifications: %s %s: the student has no usable address: %s", topic, event_id, error)
             return
         await self._mailer.send(message, facts.email, event_id)

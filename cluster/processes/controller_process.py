@@ -19,7 +19,6 @@ from cluster.control.names import placed
 from cluster.control.ports import ClusterAwayError
 from cluster.control.redis_state import RedisState
 from cluster.gateway.directory import DEDICATED_PREFIX, POOLED_PREFIX
-from cluster.previous_version import named
 from cluster.processes.balancer import open_balancer
 from cluster.processes.node import NodeConfig
 from cluster.processes.ray_cluster import RayCluster
@@ -79,8 +78,9 @@ class ControllerActor:
         view = await self._controller.watch(version, timeout_s)
         if view is None:
             return None
-        placement = named("cluster.settings", "Placement", view.placement.value)
-        return SimpleNamespace(version=view.version, placement=placement, pooled=view.pooled, pins=dict(view.pins))
+        return SimpleNamespace(
+            version=view.version, placement=view.placement.value, pooled=view.pooled, pins=dict(view.pins)
+        )
 
     async def serving_port(self, timeout_s: float) -> int | None:
         """Where the API listens, as soon as everything that should run does; None if it does not in time."""

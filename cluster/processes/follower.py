@@ -68,7 +68,7 @@ class DirectoryFollower:
         try:
             handle = self._handle or await self._find()
             async with asyncio.timeout(MARGIN_S):
-                if await handle.drain.remote(node_id, reason) is None:
+                if await handle.drain.remote(node=node_id, reason=reason) is None:
                     raise TimeoutError("no other node could serve instead")
         except AWAY as error:
             raise TimeoutError(f"the controller cannot drain this node: {error}") from error
@@ -97,7 +97,7 @@ class DirectoryFollower:
         handle = self._handle or await self._find()
         version = self._opened.directory.view.version
         async with asyncio.timeout(POLL_S + MARGIN_S):
-            view = await handle.watch.remote(version, POLL_S)
+            view = await handle.watch.remote(version=version, timeout_s=POLL_S)
         if view is not None:
             self._opened.update_directory(
                 DirectoryView(view.version, Placement(view.placement), tuple(view.pooled), dict(view.pins))

@@ -1,4 +1,8 @@
-"""The Ray cluster as the controller observes and changes it. All blocking calls of Ray are made in threads."""
+"""The Ray cluster as the controller observes and changes it. All blocking calls of Ray are made in threads.
+
+Actors are called with keyword arguments only: if the class of an actor of another version cannot be imported here, its
+handle accepts no others.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +85,9 @@ class RayCluster:
         if found is not None and found.is_api:
             report: Mapping[str, Any] = await self._call(name, lambda actor: actor.pulse.remote(), PULSE_TIMEOUT_S)
             return Pulse(**report)
-        return Pulse.of_section_actor(await self._call(name, lambda actor: actor.heat.remote(HOTTEST), PULSE_TIMEOUT_S))
+        return Pulse.of_section_actor(
+            await self._call(name, lambda actor: actor.heat.remote(top=HOTTEST), PULSE_TIMEOUT_S)
+        )
 
     async def active_sections(self, name: str) -> list[int]:
         """See ``Cluster``."""
@@ -107,7 +113,7 @@ class RayCluster:
         """See ``Cluster``."""
         create = partial(self._create_api_server, name, node)
         handle = await self._in_thread(self._changing, create, START_TIMEOUT_S)
-        listening: int = await self._started(name, handle, lambda: handle.start.remote(port))
+        listening: int = await self._started(name, handle, lambda: handle.start.remote(port=port))
         return listening
 
     def _create_section_actor(self, name: str, node: Node | None) -> Any:
@@ -131,21 +137,23 @@ class RayCluster:
 
     async def hand_over(self, name: str, moves: Mapping[int, str]) -> int:
         """See ``Cluster``."""
-        handed: int = await self._call(name, lambda actor: actor.hand_over.remote(dict(moves)), CALL_TIMEOUT_S)
+        handed: int = await self._call(name, lambda actor: actor.hand_over.remote(moves=dict(moves)), CALL_TIMEOUT_S)
         return handed
 
     async def take(self, name: str, section_ids: Sequence[int]) -> int:
         """See ``Cluster``."""
-        taken: int = await self._call(name, lambda actor: actor.take.remote(list(section_ids)), CALL_TIMEOUT_S)
+        taken: int = await self._call(
+            name, lambda actor: actor.take.remote(section_ids=list(section_ids)), CALL_TIMEOUT_S
+        )
         return taken
 
     async def stop(self, name: str, drain_s: float = 0.0) -> None:
         """See ``Cluster``."""
         found = placed(name)
-        arguments = (drain_s,) if found is not None and found.is_api else ()
+        arguments = {"drain_s": drain_s} if found is not None and found.is_api else {}
         timeout_s = drain_s + self._config.settings.request_deadline_s + STOP_MARGIN_S
         with suppress(ActorLostError):
-            await self._call(name, lambda actor: actor.stop.remote(*arguments), timeout_s)
+            await self._call(name, lambda actor: actor.stop.remote(**arguments), timeout_s)
         await self._kill(name)
 
     async def request_nodes(self, count: int, leaving: Collection[str]) -> None:

@@ -1,12 +1,10 @@
-"""Objects of the version before (ecf8900) are read, and what is sent to it can be read there."""
+"""What processes of the version before (ecf8900) send is read."""
 
 from __future__ import annotations
 
 import base64
 import importlib
 import pickle
-import sys
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +15,7 @@ from allocator.turns.service import Limits
 from cluster.config.settings import Placement
 from cluster.control.misplaced import MovedSections
 from cluster.gateway.directory import DirectoryView
-from cluster.previous_version import MOVED, named
+from cluster.previous_version import MOVED
 from cluster.processes.section_host import HostFactory
 
 SENT: list[tuple[object, str]] = [
@@ -61,12 +59,3 @@ def test_what_the_version_before_sends_is_read(expected: object, sent: str) -> N
 def test_every_old_name_leads_somewhere(module: str) -> None:
     for name in MOVED[module]:
         assert isinstance(getattr(importlib.import_module(module), name), type)
-
-
-def test_a_placement_that_is_sent_is_one_of_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    packed = pickle.dumps(SimpleNamespace(placement=named("cluster.settings", "Placement", "dedicated")))
-    assert read(packed).placement is Placement.DEDICATED
-    old: Any = ModuleType("cluster.settings")
-    old.Placement = lambda value: f"the old {value}"
-    monkeypatch.setitem(sys.modules, "cluster.settings", old)
-    assert read(packed).placement == "the old dedicated"
