@@ -1,8 +1,8 @@
 """Checks the packages of requirements.lock for known vulnerabilities.
 
-Fails if there is one. If no database of vulnerabilities can be reached, as on a machine without the internet, it says so
-and passes, unless with `--strict`: a check that did not run must not look like one that passed, and a build must not
-need the internet.
+Fails if there is one. If no database of vulnerabilities can be reached, as on a machine without the internet, it says
+so and passes, unless with `--strict`: a check that did not run must not look like one that passed, and a build must
+not need the internet.
 All other arguments go to pip-audit: `--ignore-vuln ID`, `-s osv`.
 """
 
