@@ -1,7 +1,8 @@
-"""Look for known vulnerabilities in what requirements.lock pins.
+"""Checks the packages of requirements.lock for known vulnerabilities.
 
-Fails if there is one. If nobody can be asked, as on a machine without the internet, it says so and passes, unless
-`--strict`: silence must not look like a clean bill of health, and a build must not need the internet to be tried.
+Fails if there is one. If no database of vulnerabilities can be reached, as on a machine without the internet, it says
+so and passes, unless with `--strict`: a check that did not run must not look like one that passed, and a build must
+not need the internet.
 All other arguments go to pip-audit: `--ignore-vuln ID`, `-s osv`.
 """
 

@@ -2,8 +2,8 @@
 """Make .venv from requirements.lock, with nothing but an interpreter and its pip. Standard library only.
 
 pip fetches uv into .tools (which Debian's externally managed Python allows), uv makes the environment. Both
-check every file against the hashes in the lock files. A stamp says what .venv was made from, so that the
-second time costs nothing.
+check every file against the hashes in the lock files. A stamp records what .venv was made from, so that a
+second run does nothing.
 """
 
 from __future__ import annotations

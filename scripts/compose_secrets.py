@@ -1,7 +1,7 @@
-"""Make the secrets of docker-compose.yml, each once: ``python3 scripts/compose_secrets.py``. Standard library only.
+"""Creates the missing secrets of docker-compose.yml: ``python3 scripts/compose_secrets.py``. Standard library only.
 
-They are files in .secrets, which nobody else on this machine may enter. The files themselves can be read by everybody,
-since Compose gives them to containers as they are and those run as other users.
+They are files in .secrets, a directory that only its owner may enter. The files themselves are readable by all, since
+Compose mounts them unchanged in containers, which run as other users.
 """
 
 from __future__ import annotations
