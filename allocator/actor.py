@@ -7,13 +7,13 @@ import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Protocol
 
 import ray
 
 from allocator.model.delivery import MOVED, Envelope, Reply
 from allocator.model.section import SectionState
-from allocator.turns.heat import ActorHeat
 from allocator.turns.service import SectionService
 
 
@@ -137,9 +137,9 @@ class SectionActor:
         """Ids of the sections in memory."""
         return [] if self._is_stopped else (await self._ready()).service.active_sections()
 
-    async def heat(self, top: int) -> ActorHeat:
-        """What there is to do, and the sections that ask for most of it."""
-        return (await self._ready()).service.heat(top)
+    async def heat(self, top: int) -> SimpleNamespace:
+        """The fields of ``ActorHeat``. A controller of another version may know no such class."""
+        return SimpleNamespace(**(await self._ready()).service.heat(top)._asdict())
 
     async def stop(self) -> None:
         """Finish the turn at work, release all sections and close what is open. Later calls are sent elsewhere."""

@@ -1,1 +1,1 @@
-"""The HTTP front end: one module per resource, schemas, authentication, errors, and its composition root."""
+"""The HTTP API. `app.py` puts it together, `resources/` has one module for each resource, `edge/` has the hot path."""

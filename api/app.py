@@ -1,4 +1,4 @@
-"""The application: routes, middlewares and what they keep, from the services that it is given."""
+"""Puts the application together: its routes, its middlewares and its state, on the services that it is given."""
 
 from __future__ import annotations
 
@@ -8,45 +8,31 @@ import aiohttp_cors
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from api.background import Background
 from api.edge.admission import Admission
-from api.edge.express import Express
+from api.edge.express_lane import ExpressLane
 from api.edge.proxies import make_proxy_middleware
-from api.edge.shedding import Shedder
-from api.http.audit import LINES_BURST, LINES_PER_S
+from api.edge.shedding import SHEDDING, LoadShedding, SheddingCollector
+from api.http.audit import AUDIT_LINES, LINES_BURST, LINES_PER_S
 from api.http.bodies import BODY_BYTES_MAX
-from api.http.middleware import HSTS, make_edge
+from api.http.middleware import HSTS, make_middleware
+from api.http.replies import EXPOSED_HEADERS
 from api.http.routing import add_route
-from api.limits import LocalLimiter
-from api.monitoring.answered import RequestIds
-from api.monitoring.metrics import Metrics
-from api.monitoring.readiness import Readiness
+from api.limits import ENROLLMENT_LIMIT, FLOODERS, Flooders, LocalLimiter
+from api.monitoring.answered import REQUEST_IDS, RequestIds
+from api.monitoring.metrics import METRICS, Metrics
+from api.monitoring.readiness import READINESS, Readiness
 from api.resources import docs
 from api.resources.routes import API_ROUTES
-from api.services import ApiConfig, Services
-from api.signin.passwords import Passwords
-from api.signin.tokens import AccessTokens
-from api.state import (
-    ACCESS_TOKENS,
-    AUDIT_LINES,
-    BACKGROUND,
-    ENROLLMENT_LIMIT,
-    METRICS,
-    PASSWORDS,
-    READINESS,
-    REQUEST_IDS,
-    SERVICES,
-    SHEDDER,
-)
-
-BACKGROUND_CLOSE_S = 2.0
+from api.services import SERVICES, ApiConfig, Services
+from api.signin.passwords import PASSWORDS, Passwords
+from api.signin.tokens import ACCESS_TOKENS, AccessTokens
 
 
 def build_app(services: Services, *, passwords: Passwords | None = None) -> web.Application:
-    """The API on these services.
+    """The application on these services.
 
     Args:
-        services: what stands behind the API; whoever made them closes them.
+        services: what stands behind the API. Whoever made them closes them.
         passwords: how passwords are checked; tests pass a quicker one.
     """
     config = services.config
@@ -61,9 +47,14 @@ def build_app(services: Services, *, passwords: Passwords | None = None) -> web.
     app[METRICS] = Metrics()
     app[AUDIT_LINES] = LocalLimiter(LINES_PER_S, LINES_BURST)
     app[ENROLLMENT_LIMIT] = LocalLimiter(config.enrollments_per_s, config.enrollments_burst)
-    app[SHEDDER] = _make_shedder(config)
-    app[METRICS].registry.register(app[SHEDDER])
-    app[BACKGROUND] = Background()
+    app[FLOODERS] = Flooders()
+    app[SHEDDING] = LoadShedding(
+        Admission(config.in_flight_max, config.queue_target_s),
+        app[FLOODERS],
+        _headers_of_all(config),
+        config.cors_origins,
+    )
+    app[METRICS].registry.register(SheddingCollector(app[SHEDDING]))
     app[READINESS] = Readiness(services.probes)
     app.cleanup_ctx.append(_close_what_is_ours)
     for route in (*API_ROUTES, *docs.ROUTES):
@@ -73,23 +64,18 @@ def build_app(services: Services, *, passwords: Passwords | None = None) -> web.
     return app
 
 
-def make_express(app: web.Application) -> Express:
-    """The express lane of an application."""
-    return Express(app, _headers_of_all(app[SERVICES].config))
+def make_express_lane(app: web.Application) -> ExpressLane:
+    """The express lane of an application, for its hot routes."""
+    return ExpressLane(app, API_ROUTES, _headers_of_all(app[SERVICES].config))
 
 
 def _headers_of_all(config: ApiConfig) -> dict[str, str]:
     return {"Strict-Transport-Security": HSTS} if config.is_production else {}
 
 
-def _make_shedder(config: ApiConfig) -> Shedder:
-    admission = Admission(config.in_flight_max, config.queue_target_s)
-    return Shedder(admission, headers=_headers_of_all(config), cors_origins=config.cors_origins)
-
-
 def _middlewares(config: ApiConfig, request_ids: RequestIds) -> list[Middleware]:
-    edge = make_edge(request_ids, is_production=config.is_production, slow_request_s=config.slow_request_s)
-    middlewares = [edge]
+    outermost = make_middleware(request_ids, is_production=config.is_production, slow_request_s=config.slow_request_s)
+    middlewares = [outermost]
     if config.trusted_proxies:
         middlewares.append(make_proxy_middleware(config.trusted_proxies))
     return middlewares
@@ -97,7 +83,6 @@ def _middlewares(config: ApiConfig, request_ids: RequestIds) -> list[Middleware]
 
 async def _close_what_is_ours(app: web.Application) -> AsyncIterator[None]:
     yield
-    await app[BACKGROUND].close(BACKGROUND_CLOSE_S)
     app[PASSWORDS].close()
 
 
@@ -106,7 +91,7 @@ def _allow_origins(app: web.Application, origins: tuple[str, ...]) -> None:
     options = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]
         allow_credentials=False,
         allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "X-Request-Id"),
-        expose_headers=("ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-Id"),
+        expose_headers=EXPOSED_HEADERS,
         max_age=3600,
     )
     cors = aiohttp_cors.setup(app, defaults=dict.fromkeys(origins, options))

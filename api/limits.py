@@ -1,18 +1,23 @@
-"""A rate limit within this process, for paths where a round trip to Redis would cost more than the work."""
+"""Rate limits within this process, for paths where a round trip to Redis would cost more than the work."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
 
+from aiohttp import web
+
+FLOODERS_MAX = 10_000
+
 
 class LocalLimiter:
-    """GCRA: one number per key, the time at which a steady sender would be due again.
+    """A rate limiter by GCRA: for each key it keeps one number, the time at which a steady sender would be due again.
 
     Args:
         rate_per_s: calls that each key may make in the long run.
         burst: calls that it may make at once after a rest.
-        keys_max: keys remembered; beyond it those at rest are forgotten, which changes nothing for them.
+        keys_max: keys that are kept; beyond it, keys at rest are forgotten, which changes nothing for them.
+        now: a monotonic clock.
     """
 
     def __init__(
@@ -30,7 +35,11 @@ class LocalLimiter:
         self._due_at: dict[Hashable, float] = {}
 
     def hit(self, key: Hashable) -> float | None:
-        """Count one call of ``key``. None if it is allowed, else the seconds after which to try again."""
+        """Count one call of ``key``.
+
+        Returns:
+            None if the call is allowed, else the seconds after which to try again.
+        """
         now = self._now()
         due_at = max(self._due_at.get(key, now), now) + self._interval_s
         excess_s = due_at - now - self._tolerance_s
@@ -47,3 +56,39 @@ class LocalLimiter:
         if len(self._due_at) >= self._keys_max:
             # Everybody is busy: forget the oldest half rather than scan at every call.
             self._due_at = dict(list(self._due_at.items())[self._keys_max // 2 :])
+
+
+class Flooders:
+    """Access tokens whose students have used up their limit, and until when. The edge refuses their requests unread.
+
+    Args:
+        now: a monotonic clock.
+    """
+
+    def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self.due_at: dict[bytes, float] = {}
+        """When each is due again, by the Authorization header as it is sent."""
+
+    def add(self, authorization: str, retry_after_s: float) -> None:
+        """Refuse this Authorization header for ``retry_after_s`` seconds. At most `FLOODERS_MAX` headers are kept."""
+        if len(self.due_at) >= FLOODERS_MAX:
+            now = self._now()
+            self.due_at = {key: due_at for key, due_at in self.due_at.items() if due_at > now}
+        if len(self.due_at) < FLOODERS_MAX:
+            self.due_at[authorization.encode("utf-8", "surrogateescape")] = self._now() + retry_after_s
+
+    def wait_s(self, authorization: bytes) -> float | None:
+        """The seconds for which this Authorization header is still to be refused; None if it is not."""
+        due_at = self.due_at.get(authorization)
+        if due_at is None:
+            return None
+        wait_s = due_at - self._now()
+        if wait_s > 0:
+            return wait_s
+        del self.due_at[authorization]
+        return None
+
+
+FLOODERS = web.AppKey("FLOODERS", Flooders)
+ENROLLMENT_LIMIT = web.AppKey("ENROLLMENT_LIMIT", LocalLimiter)

@@ -1,7 +1,8 @@
-"""What the API needs of the world, beside ``allocator.ports.CommandGateway``.
+"""The ports of the API: what it needs of other parts, beside ``allocator.ports.CommandGateway``.
 
-Implemented in persistence/, wired in server.py. Unless it says that it never raises, a call here may raise
-``StoreUnavailableError`` or ``StoreBusyError`` of allocator.ports: the error map answers them.
+Implemented in `persistence/`, passed in by `cluster/processes/api_server.py`. Unless its docstring says that it never
+raises, a call may raise ``StoreUnavailableError`` or ``StoreBusyError`` of allocator.ports, which `api/http/errors.py`
+turns into answers.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class CatalogueReader(Protocol):
         after_code: str | None,
         limit: int,
     ) -> Sequence[CourseSummary]:
-        """Courses in the order of their codes, beginning after ``after_code``. Every None leaves a condition out."""
+        """Courses in the order of their codes, beginning after ``after_code``. A condition that is None is left out."""
 
     async def course(self, course_id: int) -> Course | None:
         """One course."""
@@ -51,16 +52,21 @@ class CatalogueReader(Protocol):
         """One section, as it is at this moment."""
 
 
-class SeatBoard(Protocol):
-    """Sections with their seats, as they are now: no reader sees less than what was acknowledged before it came."""
+class LiveSections(Protocol):
+    """Sections with their seats, kept in memory. A reader sees at least what was acknowledged before it asked."""
 
     async def section(self, section_id: int) -> SectionView | None:
         """The section; None if there is none."""
 
     def look(self, section_id: int, tell: Callable[[SectionView | None], None]) -> bool:
-        """The same without a coroutine, if the section is at hand; False if it is not.
+        """Look at a section in memory, without a coroutine.
 
-        ``tell`` is called once, later, with None if the section is not at hand any more.
+        Args:
+            section_id: of the section.
+            tell: called once, later, with the section, or with None if it is not in memory any more.
+
+        Returns:
+            Whether the section is in memory. If not, ``tell`` is never called.
         """
 
 
@@ -68,13 +74,13 @@ class EnrollmentReader(Protocol):
     """Enrolments of students."""
 
     async def find(self, enrollment_id: int) -> EnrollmentView | None:
-        """One enrolment, whosever it is, dropped ones too."""
+        """An enrolment of any student, dropped ones included."""
 
     async def held_by(self, student_id: int) -> Sequence[EnrollmentView]:
         """The seats and places that the student holds now."""
 
     async def positions(self, enrollment_ids: Sequence[int]) -> Mapping[int, int]:
-        """Where on their waitlists these stand, 1 being next. Those that do not wait are left out."""
+        """The positions of these enrolments on their waitlists, 1 being next. Those that do not wait are left out."""
 
     async def schedule(self, student_id: int, semester_id: int | None) -> Sequence[ScheduledSection]:
         """The sections in which the student holds a seat."""
@@ -84,74 +90,74 @@ class RosterReader(Protocol):
     """Who is in a section."""
 
     async def teacher_user_id(self, section_id: int) -> int | None:
-        """The user who teaches the section, if anyone does."""
+        """The user who teaches the section; None if nobody does."""
 
     async def roster(self, section_id: int) -> Roster | None:
         """The students of a section; None if there is no such section."""
 
 
 class RosterExports(Protocol):
-    """Rosters as files, for a few minutes."""
+    """Rosters as files that are kept for a few minutes."""
 
     async def put(self, roster: Roster, *, user_id: int, with_bom: bool) -> ExportLink:
-        """Keep a roster as CSV for the user who asks, with a byte order mark if wanted."""
+        """Keep a roster as a CSV file for one user, with a byte order mark if ``with_bom``."""
 
     async def get(self, export_id: int, user_id: int) -> bytes | None:
-        """An export that this API hands out itself; None if there is none of that id and user, or no more."""
+        """A file that this API hands out itself; None if the user has none of that id, or it has expired."""
 
 
 class Accounts(Protocol):
     """Users and their passwords."""
 
     async def by_email(self, email: str) -> Account | None:
-        """The user of that address; case does not matter."""
+        """The user with that email address, whatever its case."""
 
     async def by_id(self, user_id: int) -> Account | None:
-        """The user of that id."""
+        """The user with that id."""
 
     async def replace_password_hash(self, user_id: int, old_hash: str, new_hash: str) -> None:
         """Store a better hash of the same password, unless the password was changed meanwhile."""
 
 
 class TokenStore(Protocol):
-    """Refresh tokens, known by their hashes. The tokens that follow from one login are a family."""
+    """Refresh tokens, identified by their hashes. All tokens that descend from one login are a family."""
 
     async def open_family(self, user_id: int, token_hash: bytes, expires_at: datetime) -> None:
         """Store the first token of a login."""
 
     async def rotate(self, token_hash: bytes, new_hash: bytes, expires_at: datetime) -> Account | RefusedRefresh:
-        """Exchange a token for its successor. One that was exchanged before revokes its whole family."""
+        """Exchange a token for its successor. If it was exchanged before, its whole family is revoked."""
 
     async def revoke_family(self, token_hash: bytes) -> None:
-        """Revoke every token that follows from the login of this one. An unknown token changes nothing."""
+        """Revoke the whole family of this token. An unknown token changes nothing."""
 
     async def owner_of(self, token_hash: bytes) -> int | None:
-        """The user of a token, whatever became of it; None if nobody knows it."""
+        """The user of a token, valid or not; None if it is unknown."""
 
 
 class AuditLog(Protocol):
-    """Who looked at, or reached for, what is not their own."""
+    """A record of what staff do, and of who tries to reach what belongs to others."""
 
     async def record(self, user_id: int, action: str, subject: str, request_id: str) -> None:
         """Add an entry."""
 
 
 class Cache(Protocol):
-    """Read-through cache. A hint: with its server away every call loads."""
+    """A read-through cache. While its server is away, every call loads."""
 
     async def get_or_load(self, key: str, ttl_s: float, load: Callable[[], Awaitable[bytes]]) -> bytes:
-        """The cached bytes, or those that ``load`` gives; at once for all who ask at once."""
+        """The cached bytes, else those that ``load`` returns. Calls at the same time share one ``load``."""
 
 
 class RateLimiter(Protocol):
-    """Rates shared by all API processes. Never raises: with its server away it falls back to a local count."""
+    """Rate limits shared by all API processes. Never raises: while its server is away it counts locally."""
 
     async def hit(self, key: str, rate_per_s: float, burst: int) -> float | None:
         """Count one call. None if it is allowed, else the seconds after which to try again."""
 
 
 CollectActorStats = Callable[[], Awaitable[Sequence[Mapping[str, object]]]]
-"""Figures of the section actors, one mapping each: see api/monitoring/actor_metrics.py for its form."""
+"""Returns the figures of the section actors, one mapping for each; its form is in `api/monitoring/actor_metrics.py`."""
 
 Probe = Callable[[], Awaitable[object]]
-"""Raises, or takes too long, if what it probes is not well."""
+"""Raises, or takes too long, if the dependency that it probes is not well."""

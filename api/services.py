@@ -1,9 +1,12 @@
-"""All that the application is built from. Tests pass fakes, server.py passes the real things."""
+"""What the application is built from: its settings and its ports. `cluster/processes/api_server.py` passes the real
+services, tests pass fakes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from aiohttp import web
 
 from allocator.ports import CommandGateway
 from api.ports import (
@@ -13,21 +16,21 @@ from api.ports import (
     CatalogueReader,
     CollectActorStats,
     EnrollmentReader,
+    LiveSections,
     Probe,
     RateLimiter,
     RosterExports,
     RosterReader,
-    SeatBoard,
     TokenStore,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ApiConfig:
-    """The settings that the API heeds.
+    """The settings of the API.
 
     Args:
-        jwt_secret: at least 32 bytes; signs access tokens.
+        jwt_secret: signs access tokens; at least 32 bytes.
         logins_per_minute, logins_burst: per address and email together.
         enrollments_per_s, enrollments_burst: writes of one student, in this process.
         in_flight_max, queue_target_s: enrolments that may be under way in this process, and how long the quickest of
@@ -58,7 +61,7 @@ class ApiConfig:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The ports, filled.
+    """An implementation of every port.
 
     ``exports`` is None where rosters cannot be exported. ``probes`` are what ``/ready`` asks, by name: ``postgres`` and
     ``actors`` are vital, all others are not.
@@ -67,7 +70,7 @@ class Services:
     config: ApiConfig
     gateway: CommandGateway
     catalogue: CatalogueReader
-    seats: SeatBoard
+    seats: LiveSections
     enrollments: EnrollmentReader
     rosters: RosterReader
     accounts: Accounts
@@ -78,3 +81,6 @@ class Services:
     collect_actor_stats: CollectActorStats
     probes: Mapping[str, Probe]
     exports: RosterExports | None = None
+
+
+SERVICES = web.AppKey("SERVICES", Services)

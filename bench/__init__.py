@@ -1,1 +1,1 @@
-"""Workloads and the load generator. May import anything; nothing imports it."""
+"""The benchmark suite: Seatline against its peers. It may import everything; the product does not import it."""

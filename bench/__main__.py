@@ -18,7 +18,7 @@ from bench.commands.spike import spike
 from bench.commands.throughput import throughput
 
 app = typer.Typer(
-    help="How fast it is, and beside what else one could build. Every command starts its own services.",
+    help="How fast Seatline is, also against other designs. Every command starts its own services.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -1,1 +1,1 @@
-"""What outlives a process: tables, the batch store, caches, the lease, the outbox, importers."""
+"""Everything that outlives a process: tables, the batch store, caches, leases, the outbox, importers."""

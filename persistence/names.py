@@ -1,4 +1,4 @@
-"""Names and sizes that modules share which have no other reason to import each other."""
+"""Names and sizes that are shared by modules with no other reason to import each other."""
 
 APPLICATION_NAME = "seatline"
 """How our connections show in pg_stat_activity."""

@@ -1,4 +1,4 @@
-"""Files that nobody else may read, not even for the moment before their mode is set."""
+"""Files that only their owner may read, from the moment they exist."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_private_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file with mode 0600, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -20,5 +20,5 @@ def write_private_file(path: Path, content: bytes) -> None:
 
 
 def make_private_directory(path: Path) -> None:
-    """Make a directory, and those above it, unless it is there."""
+    """Make a directory with mode 0700, and its parents, unless it exists."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""One set of real services for the whole run; each module gets a database of its own, cut from a migrated template."""
+"""Real services, shared by the whole run; each module gets a database of its own, cloned from a migrated template."""
 
 from __future__ import annotations
 

@@ -34,12 +34,12 @@ RAY = {
     "allocator/actor.py": "the shell around a section actor",
     "cluster/gateway/ray_actors.py": "calls to section actors",
     "cluster/processes/api_process.py": "the shell around an API server",
-    "cluster/processes/asking.py": "asks an actor again until it is heard",
+    "cluster/processes/calls.py": "repeats a call until it is answered",
     "cluster/processes/controller_process.py": "the shell around the controller",
     "cluster/processes/deployment.py": "connects to Ray, starts and finds the controller",
     "cluster/processes/ray_cluster.py": "what the controller sees of Ray and does with it",
-    "cluster/processes/sigterm.py": "hears SIGTERM in a process of Ray",
-    "cluster/processes/subscription.py": "asks the controller for directory views",
+    "cluster/processes/sigterm.py": "handles SIGTERM in a process of Ray",
+    "cluster/processes/follower.py": "asks the controller for directory views",
 }
 """The only files of the product that know Ray."""
 

@@ -6,7 +6,7 @@ import enum
 from typing import NamedTuple
 
 from allocator.model.commands import Command
-from allocator.model.outcomes import Outcome
+from allocator.model.outcomes import Code, Outcome
 
 
 class Envelope(NamedTuple):
@@ -50,11 +50,9 @@ class Reply(NamedTuple):
     recheck: tuple[int, ...] = ()
 
     @property
-    def label(self) -> str:
-        """The outcome's code, or why there is none: for counters."""
-        if self.outcome is not None:
-            return self.outcome.code.value
-        return "" if self.undecided is None else self.undecided.value
+    def code(self) -> Code | Undecided:
+        """How it ended: the outcome's code, or why there is none."""
+        return self.outcome.code if self.outcome is not None else self.undecided or Undecided.UNKNOWN
 
 
 OVERLOADED = Reply(None, Undecided.OVERLOADED)

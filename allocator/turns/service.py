@@ -105,7 +105,7 @@ class SectionService:
         call = self._inbox.add([(envelope, now + budget_s) for envelope, budget_s in envelopes])
         await call.done
         replies = [reply for reply in call.replies if reply is not None]
-        self.stats.outcomes.update(reply.label for reply in replies)
+        self.stats.outcomes.update(reply.code.value for reply in replies)
         return replies
 
     # Which sections are here

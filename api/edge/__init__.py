@@ -1,1 +1,1 @@
-"""From a connection to a request: framing, the express lane, load shedding."""
+"""The edge: connections, framing, load shedding and the express lane. Here every request is seen first, as bytes."""

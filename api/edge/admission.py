@@ -1,4 +1,4 @@
-"""How many enrolments may be under way in this process: as many as are decided soon enough.
+"""Admission: how many enrolments may be under way in this process, namely as many as are decided soon enough.
 
 A rush is let in up to a fixed bound, since a queue that drains is what queues are for. A queue that stands only makes
 everybody wait: if even the quickest answer of a while took longer than the target, the bound comes down in proportion,
@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 WINDOW_S = 0.25
 LIMIT_FLOOR = 64
-"""Never fewer: what is away may be back, and only answers can tell."""
+"""Never fewer: a dependency that was away may be back, and only answers can tell."""
 GROWTH = 1.5
 
 
 class Admission:
-    """Counts what is under way, and says whether there is room for more.
+    """Counts the requests under way, and says whether there is room for one more.
 
     Args:
         limit_max: the most that may ever be under way.
@@ -50,19 +50,28 @@ class Admission:
         self.limit = limit_max
 
     def has_room(self) -> bool:
-        """Whether one more may enter. Whoever asks and hears no is turned away."""
+        """Whether one more request may enter. The caller must turn it away if not."""
         if self.in_flight < self.limit:
             return True
         self._turned_away = True
         return False
 
     def enter(self) -> float:
-        """Take in one request. Gives the time, which `leave` wants to know."""
+        """Count one more request as under way.
+
+        Returns:
+            The time, which is to be passed to `leave`.
+        """
         self.in_flight += 1
         return self._now()
 
     def leave(self, entered_at: float, *, was_decided: bool) -> None:
-        """One request is answered. Only how long a decision took, or its failure, says something of the queue."""
+        """One request is answered.
+
+        Args:
+            entered_at: what `enter` returned.
+            was_decided: whether the answer waited for a decision, so that its time says how long the queue is.
+        """
         self.in_flight -= 1
         now = self._now()
         if was_decided:

@@ -1,4 +1,4 @@
-"""Where a request ends, for requests as nearly every client sends them; for all others, that we cannot say.
+"""Finds where a request ends, for requests as nearly every client sends them. Of all others it says nothing.
 
 The parser of aiohttp decides what a request is. This is only a shortcut past it, so it gives up at the first oddity:
 whatever could be read in two ways must be read by the parser.
@@ -24,7 +24,7 @@ class Frame(NamedTuple):
 
 
 def read_frame(data: bytes) -> Frame | None:
-    """The one request that ``data`` begins with, if its end is beyond doubt. Its body may not be there yet."""
+    """The request that ``data`` begins with, perhaps without all of its body; None if its end is not beyond doubt."""
     end = data.find(_END, 0, HEAD_BYTES_MAX)
     if end < 0 or not data[:1].isalpha():
         return None
@@ -51,7 +51,7 @@ def _body_length(head: bytes) -> int | None:
 
 
 def header_value(data: bytes, head: bytes, name: bytes) -> bytes | None:
-    """The value of a header as it was sent.
+    """The value of a header as it was sent; None if the request does not have it.
 
     Args:
         data: the request.

@@ -1,4 +1,4 @@
-"""Believing X-Forwarded-For, but only from those who are trusted to set it."""
+"""X-Forwarded-For, believed only from proxies that are trusted to set it."""
 
 from __future__ import annotations
 

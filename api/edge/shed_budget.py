@@ -1,8 +1,8 @@
-"""How many answers may be spent on turning away: in proportion to the decisions that are made meanwhile.
+"""The budget for refusals: how many may be written, in proportion to the decisions that are made meanwhile.
 
-Turning away costs about a tenth of deciding, most of it in the kernel. So at ten times the load that fits it would
-take all the time there is, however cheap it is made. Beyond this budget answers wait a moment instead, and with them
-the clients that would ask again at once. The proportion is one of costs, so it holds on fast and slow machines alike.
+A refusal costs about a tenth of a decision, most of it in the kernel. So at ten times the load that fits, refusals
+would take all the time there is, however cheap they are. Beyond this budget a refusal waits for a moment instead, and
+with it a client that would ask again at once. The proportion is one of costs, so it holds on fast and slow machines.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Callable
 
 PER_DECISION = 0.5
 PER_S = 5_000.0
-"""At least, however little is decided: while Postgres is away nothing is, and there is time to say so."""
+"""The least, however little is decided: while Postgres is away nothing is, and there is time to refuse."""
 WINDOW_S = 0.1
-"""After so long it no longer counts that more than enough was decided."""
+"""For how long it counts that more was decided than `PER_S` stands for."""
 BURST = 2_000.0
 """A crowd that comes at one moment is turned away at that moment."""
 
 
 class ShedBudget:
-    """A token bucket that is filled by decisions, or by time where these are few.
+    """A token bucket that is filled by decisions, and by time while these are few.
 
     Args:
         now: a monotonic clock.
@@ -40,7 +40,7 @@ class ShedBudget:
         self._for_decisions += PER_DECISION
 
     def take(self) -> bool:
-        """Whether one more answer may be given now; if so, it is counted."""
+        """Whether one more refusal may be written now. If so, it is counted."""
         if self._tokens < 1.0:
             self._fill()
             if self._tokens < 1.0:

@@ -1,1 +1,1 @@
-"""What every route shares: routing, bodies, replies, errors, the OpenAPI document."""
+"""What all routes share: routing, bodies, replies, problems, the middleware, the OpenAPI document."""

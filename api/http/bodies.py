@@ -1,4 +1,4 @@
-"""Reading what a request carries: JSON bodies, query strings, ids in paths, the Idempotency-Key."""
+"""Reads what a request carries: its JSON body, its query string, the id in its path, its Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ BODY_TIMEOUT_S = 10.0
 BODY_BYTES_MAX = 64 * 1024
 ID_MAX = 2**63 - 1
 IDEMPOTENCY_KEY = istr("Idempotency-Key")
-"""Such a name is folded once; a plain text would be at each request."""
+"""An ``istr`` is lower-cased once; a plain string would be at each request."""
 
 _fit_for_a_key = re.compile(r"[!#-&(-~]{1,128}").fullmatch
-"""Visible ASCII, but for both kinds of quote: those would have to be escaped somewhere."""
+"""Visible ASCII without quotes of either kind, which would have to be escaped somewhere."""
 
 
 class JsonBody(Generic[T]):
-    """A body of one type. Routes name it for the documentation, handlers read by it: the two cannot differ."""
+    """A JSON body of one type. Handlers read by it and routes document it, so the two cannot differ.
+
+    Args:
+        schema: the type.
+        keywords: JSON Schema for what the type cannot say and the handler checks.
+    """
 
     def __init__(self, schema: type[T], **keywords: Any) -> None:
-        """Args:
-        schema: what the body must be.
-        keywords: JSON Schema for what the type cannot say and the handler checks.
-        """
         self.schema = schema
         self.keywords = keywords
         self.decode: Callable[[bytes], T] = msgspec.json.Decoder(schema).decode
@@ -59,13 +60,13 @@ class JsonBody(Generic[T]):
 
 
 class QueryString(Generic[T]):
-    """Query parameters of one type. Parameters that it does not know are ignored, as everywhere on the web."""
+    """A query string of one type. Unknown parameters are ignored, as everywhere on the web."""
 
     def __init__(self, schema: type[T]) -> None:
         self.schema = schema
 
     def read(self, request: web.Request) -> T:
-        """The query of ``request``; of a repeated parameter the first counts.
+        """The query string of ``request``. If a parameter is repeated, the first counts.
 
         Raises:
             ApiError: 422, with what is wrong and where.
@@ -78,17 +79,20 @@ class QueryString(Generic[T]):
 
 
 class RequestKey(NamedTuple):
-    """By what a repeat of a request is known. ``is_clients`` if the client chose it, so may repeat it."""
+    """The key by which a repeated request is recognised.
+
+    ``is_clients`` says that the client chose it, and so may repeat the request.
+    """
 
     value: str
     is_clients: bool
 
 
 def read_request_key(headers: CIMultiDictProxy[str]) -> RequestKey:
-    """The Idempotency-Key; without one, a key that was never used.
+    """The Idempotency-Key of a request; if it has none, a key that was never used.
 
     Raises:
-        ApiError: 400, if it is there and cannot be used.
+        ApiError: 400, if the request has one that cannot be used.
     """
     given = headers.getall(IDEMPOTENCY_KEY, None)
     if given is None:
@@ -100,7 +104,11 @@ def read_request_key(headers: CIMultiDictProxy[str]) -> RequestKey:
 
 
 def path_id(request: web.Request) -> int:
-    """The ``{id}`` of the path. One that no row can have is not found rather than invalid."""
+    """The ``{id}`` of the path.
+
+    Raises:
+        ApiError: 404, if no row can have this id.
+    """
     number = int(request.match_info["id"])
     if not 1 <= number <= ID_MAX:
         raise ApiError(problems.NOT_FOUND)

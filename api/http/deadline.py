@@ -1,4 +1,4 @@
-"""By when a request must be answered, however many things it waits for, one after the other."""
+"""The deadline of a request, however many things it waits for one after the other."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from allocator.ports import StoreUnavailableError
-from api.state import SERVICES
+from api.services import SERVICES
 
 
 class Deadline:
-    """Begins when it is made: once the whole request is here."""
+    """The deadline of one request. Its time runs from when it is made, which is when the whole request is here."""
 
     def __init__(self, request: web.Request) -> None:
         self._loop = asyncio.get_running_loop()
@@ -21,15 +21,15 @@ class Deadline:
 
     @property
     def left_s(self) -> float:
-        """Seconds that are left, 0 if it has passed."""
+        """The seconds that are left, 0 if the deadline has passed."""
         return max(0.0, self._at - self._loop.time())
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
-        """Give up at the deadline what is awaited here and changes no seats.
+        """A context that gives up at the deadline. Only for work that changes no seats.
 
         Raises:
-            StoreUnavailableError: if it was given up.
+            StoreUnavailableError: if the work was given up.
         """
         try:
             async with asyncio.timeout_at(self._at):

@@ -1,4 +1,4 @@
-"""The one map from everything that can go wrong to what the client is told."""
+"""The error map: from everything that can go wrong to what the client is told."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from msgspec import UNSET
 from allocator.model.outcomes import Reason
 from allocator.ports import StoreBusyError, StoreUnavailableError
 from api.http import problems
-from api.http.problems import Kind
+from api.http.problems import ProblemKind
 from api.http.replies import problem_reply
+from api.monitoring.answered import REQUEST_ID
+from api.monitoring.metrics import METRICS
 from api.schemas.problem import ProblemReply, ReasonReply
 from api.signin.passwords import PasswordsBusyError
 from api.signin.tokens import InvalidTokenError
-from api.state import METRICS, REQUEST_ID
 
 log = structlog.get_logger(__name__)
 
@@ -31,11 +32,11 @@ _BY_STATUS = {
 
 
 class ApiError(Exception):
-    """Ends a request with a problem of ``kind``."""
+    """Ends a request with a problem document of ``kind``."""
 
     def __init__(
         self,
-        kind: Kind,
+        kind: ProblemKind,
         detail: str | None = None,
         *,
         reasons: Sequence[Reason] = (),
@@ -49,7 +50,7 @@ class ApiError(Exception):
 
 
 def rate_limited(request: web.Request, limit: str, retry_after_s: float) -> ApiError:
-    """The error for one call too many; counted."""
+    """The error for a call beyond the limit of that name. It is counted."""
     request.app[METRICS].rate_limited.labels(limit).inc()
     return ApiError(problems.RATE_LIMITED, headers={"Retry-After": str(max(1, math.ceil(retry_after_s)))})
 
@@ -66,7 +67,7 @@ def reply_with(error: ApiError, request: web.Request) -> web.Response:
 
 
 def problem_of(error: ApiError, request_id: str) -> ProblemReply:
-    """What the client is told of ``error``."""
+    """The content of the problem document of ``error``."""
     kind = error.kind
     return ProblemReply(
         type=f"urn:seatline:problem:{kind.code}",

@@ -1,4 +1,4 @@
-"""The one middleware: names the request, maps its errors, counts it."""
+"""The middleware around every handler: gives the request an id, turns errors into answers, counts the request."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from api.http.errors import reply_to
-from api.monitoring.answered import REQUEST_ID_HEADER, RequestIds, note_answer
-from api.state import METRICS, READINESS, REQUEST_ID
+from api.monitoring.answered import REQUEST_ID, REQUEST_ID_HEADER, RequestIds, note_answer
+from api.monitoring.metrics import METRICS
+from api.monitoring.readiness import READINESS
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"})
 HSTS = "max-age=63072000; includeSubDomains"
 
 
-def make_edge(request_ids: RequestIds, *, is_production: bool, slow_request_s: float) -> Middleware:
-    """The middleware, with its settings bound: it runs for every request."""
+def make_middleware(request_ids: RequestIds, *, is_production: bool, slow_request_s: float) -> Middleware:
+    """The middleware. Its settings are bound to it, since it runs for every request.
+
+    Args:
+        request_ids: gives each request its id.
+        is_production: whether to promise HTTPS for ever.
+        slow_request_s: how long a request may take without a warning in the log.
+    """
 
     @web.middleware
-    async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
         started_at = time.perf_counter()
         request_id = request_ids.of(request.headers)
         request[REQUEST_ID] = request_id
@@ -37,7 +44,7 @@ def make_edge(request_ids: RequestIds, *, is_production: bool, slow_request_s: f
         _account_for(request, response, time.perf_counter() - started_at, slow_request_s)
         return response
 
-    return edge
+    return around
 
 
 def _account_for(request: web.Request, response: web.StreamResponse, seconds: float, slow_s: float) -> None:

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made of the routes and of the very types that validate requests and encode replies."""
+"""The OpenAPI 3.1 document, made from the routes and from the types that validate requests and encode replies."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 
 import msgspec
 
-from api.http.problems import Kind
+from api.http.problems import ProblemKind
 from api.http.routing import Access, Answer, Route
-from api.resources.routes import API_ROUTES
 from api.schemas.problem import ProblemReply
 
 VERSION = "1.0.0"
-"""Of the contract, not of the program."""
+"""The version of the contract, not of the program."""
 
 TITLE = "Seatline"
 DESCRIPTION = """\
@@ -30,16 +29,16 @@ TAGS = {
     "Catalogue": "Semesters, courses and sections with their seats.",
     "Enrolments": "A student's seats, places and timetable.",
     "Staff": "For teachers and administrators.",
-    "Operations": "For those who run it.",
+    "Operations": "For operators: liveness, readiness, metrics.",
 }
 
 HEADERS = {
-    "Location": "Where to ask how it stands.",
-    "ETag": "Names this very answer; send it back as If-None-Match.",
+    "Location": "The address of its status.",
+    "ETag": "Identifies this answer. Send it back as If-None-Match.",
     "Idempotent-Replayed": "`true` if this is the stored answer of an earlier request with the same key.",
     "Retry-After": "Seconds after which to try again.",
     "WWW-Authenticate": "How to authenticate.",
-    "X-Request-Id": "Names this request in the logs.",
+    "X-Request-Id": "The id of this request in the logs.",
 }
 
 REQUEST_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -47,17 +46,17 @@ REQUEST_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
         "Choose one per intent, for instance a UUID, and repeat the request with it if the answer was lost.",
         {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!#-&(-~]+$"},
     ),
-    "If-None-Match": ("The ETag of the answer at hand.", {"type": "string"}),
+    "If-None-Match": ("The ETag of an earlier answer.", {"type": "string"}),
 }
 
 REF = "#/components/schemas/{name}"
 
 
-def openapi_document() -> dict[str, Any]:
-    """The document of every route of the API."""
-    schemas, components = _schemas(API_ROUTES)
+def openapi_document(routes: Sequence[Route]) -> dict[str, Any]:
+    """The document of these routes, in their order."""
+    schemas, components = _schemas(routes)
     paths: dict[str, dict[str, Any]] = {}
-    for route in API_ROUTES:
+    for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
     return {
         "openapi": "3.1.0",
@@ -77,7 +76,7 @@ def openapi_document() -> dict[str, Any]:
 
 
 def _schemas(routes: Sequence[Route]) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """References to every type in use, and the components that they refer to."""
+    """A reference for every type in use, and the components that the references point to."""
     types: dict[Any, None] = {ProblemReply: None}
     for route in routes:
         if route.body is not None:
@@ -146,13 +145,13 @@ def _answer(answer: Answer, schemas: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _problem_answers(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
-    by_status: dict[int, list[Kind]] = {}
+    by_status: dict[int, list[ProblemKind]] = {}
     for kind in route.all_problems:
         by_status.setdefault(kind.status, []).append(kind)
     return {str(status): _problem(kinds, schemas) for status, kinds in sorted(by_status.items())}
 
 
-def _problem(kinds: list[Kind], schemas: dict[Any, Any]) -> dict[str, Any]:
+def _problem(kinds: list[ProblemKind], schemas: dict[Any, Any]) -> dict[str, Any]:
     names = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
     header = names.get(kinds[0].status)
     return {

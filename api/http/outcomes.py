@@ -8,10 +8,10 @@ from allocator.model.delivery import Reply, Undecided
 from allocator.model.outcomes import Code, Outcome
 from api.http import problems
 from api.http.errors import ApiError
-from api.http.problems import Kind
+from api.http.problems import ProblemKind
 from api.monitoring.metrics import Traffic
 
-_UNDECIDED: dict[Undecided, Kind] = {
+_UNDECIDED: dict[Undecided, ProblemKind] = {
     Undecided.OVERLOADED: problems.OVERLOADED,
     Undecided.UNAVAILABLE: problems.UNAVAILABLE,
     Undecided.UNKNOWN: problems.OUTCOME_UNKNOWN,
@@ -34,7 +34,7 @@ def require_done(reply: Reply, *, not_found: str) -> Outcome:
             return outcome
         case Code.REFUSED:
             first = outcome.reasons[0]
-            kind = Kind(first.code.value, problems.REFUSED.status, problems.REFUSED.title)
+            kind = ProblemKind(first.code.value, problems.REFUSED.status, problems.REFUSED.title)
             raise ApiError(kind, first.detail, reasons=outcome.reasons, headers=headers)
         case Code.NOT_FOUND:
             raise ApiError(problems.NOT_FOUND, not_found, headers=headers)
@@ -52,5 +52,6 @@ def replay_header(reply: Reply) -> dict[str, str]:
 def count_reply(traffic: Traffic, reply: Reply) -> None:
     """Count the reply to a student's command, a refusal by its first reason."""
     outcome = reply.outcome
-    is_refusal = outcome is not None and outcome.code is Code.REFUSED
-    traffic.outcomes[outcome.reasons[0].code.value if outcome is not None and is_refusal else reply.label] += 1
+    is_refused = outcome is not None and outcome.code is Code.REFUSED
+    code = outcome.reasons[0].code if outcome is not None and is_refused else reply.code
+    traffic.outcomes[code.value] += 1

@@ -1,4 +1,4 @@
-"""Reading through the cache, with its hits counted."""
+"""Reads through the cache, and counts hits and misses."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from api.state import METRICS, SERVICES
+from api.monitoring.metrics import METRICS
+from api.services import SERVICES
 
 
 async def read_through(
     request: web.Request, family: str, key: str, ttl_s: float, load: Callable[[], Awaitable[bytes]]
 ) -> bytes:
-    """What is cached under ``key``, else what ``load`` gives.
+    """The cached value, else the loaded one.
 
-    ``family`` is the key without its ids: what the metrics are by.
+    Args:
+        request: the request that needs it.
+        family: the key without its ids, as the metrics name it.
+        key: of the cached value.
+        ttl_s: for how many seconds a loaded value is cached.
+        load: loads the value.
     """
     result = "hit"
 

@@ -1,4 +1,4 @@
-"""How replies are made: encoded by msgspec, with headers that were made once."""
+"""Makes replies: bodies encoded by msgspec, headers built once."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ SECURITY_HEADERS = {
 }
 API_HEADERS = {**SECURITY_HEADERS, "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
 
+EXPOSED_HEADERS = ("ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-Id")
+"""What pages of an allowed origin may read beside the headers that any page may read."""
+
 _JSON_HEADERS = CIMultiDict({"Content-Type": "application/json", "Cache-Control": "no-store", **API_HEADERS})
 _CATALOGUE_HEADERS = CIMultiDict({"Content-Type": "application/json", "Cache-Control": "no-cache", **API_HEADERS})
 _PROBLEM_HEADERS = CIMultiDict({"Content-Type": "application/problem+json", "Cache-Control": "no-store", **API_HEADERS})
@@ -33,22 +36,22 @@ def encode(value: object) -> bytes:
 
 
 def json_reply(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """A reply that nobody may store: it is about one user, or true for this moment only."""
+    """A reply that must not be stored, since it is about one user, or true for this moment only."""
     return _reply(_encode(value), status, _JSON_HEADERS, headers)
 
 
 def problem_reply(value: object, *, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
-    """An error, as problem+json."""
+    """A problem document (RFC 9457)."""
     return _reply(_encode(value), status, _PROBLEM_HEADERS, headers)
 
 
 def empty_reply() -> web.Response:
-    """Done, and nothing to say."""
+    """204: done, without a body."""
     return web.Response(status=204, headers=_EMPTY_HEADERS.copy())
 
 
 def tagged_reply(request: web.Request, body: bytes) -> web.Response:
-    """A reply that may be stored but must be asked about again; 304 if the client has this very one."""
+    """A reply that may be stored and must be revalidated; 304 if the client has it already."""
     tag = tag_of(body)
     known = request.if_none_match or ()
     if any(one.value in {tag.strip('"'), "*"} for one in known):
@@ -57,12 +60,12 @@ def tagged_reply(request: web.Request, body: bytes) -> web.Response:
 
 
 def tag_of(body: bytes) -> str:
-    """The entity tag of a body, in its quotes."""
+    """The entity tag of a body, in quotes."""
     return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
 
 
 def file_reply(body: bytes, media_type: str, name: str) -> web.Response:
-    """A file to be saved, which nobody else may store."""
+    """A file to be saved under ``name``. Caches must not store it."""
     headers = {**API_HEADERS, "Content-Type": media_type, "Content-Disposition": f'attachment; filename="{name}"'}
     return web.Response(body=body, headers={**headers, "Cache-Control": "no-store"})
 
@@ -75,7 +78,7 @@ def _reply(body: bytes | None, status: int, base: CIMultiDict[str], more: Mappin
 
 
 class WireReplies:
-    """Whole answers as bytes, for what is answered without aiohttp's response (`api/edge/express.py`).
+    """Makes whole answers as bytes, for express handlers (`api/http/express.py`), which do without aiohttp's response.
 
     Args:
         headers: what every answer has beside its own.
@@ -86,14 +89,14 @@ class WireReplies:
         self._beginnings: dict[tuple[int, int], bytes] = {}
 
     def json(self, value: object, status: int, request_id: str, headers: Mapping[str, str]) -> bytes:
-        """As ``json_reply``, or as ``problem_reply`` where the status says that it is one."""
+        """As ``json_reply``; as ``problem_reply`` from status 400 on."""
         lines = "".join([f"{name}: {text}\r\n" for name, text in headers.items()])
         return self._whole(
             status, _JSON_HEADERS if status < 400 else _PROBLEM_HEADERS, request_id, lines, _encode(value)
         )
 
     def tagged(self, body: bytes | None, tag: str, request_id: str) -> bytes:
-        """As ``tagged_reply``; 304 without a body."""
+        """As ``tagged_reply``: 304 if ``body`` is None."""
         return self._whole(304 if body is None else 200, _CATALOGUE_HEADERS, request_id, f"ETag: {tag}\r\n", body)
 
     def _whole(self, status: int, base: CIMultiDict[str], request_id: str, lines: str, body: bytes | None) -> bytes:

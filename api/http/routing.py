@@ -1,4 +1,4 @@
-"""What a route declares. The application is built from it, and so is the OpenAPI document."""
+"""What a route declares. The application, the hot path and the OpenAPI document are built from it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from api.http import problems
 from api.http.audit import note
 from api.http.bodies import JsonBody, QueryString
 from api.http.errors import ApiError
-from api.http.problems import Kind
-from api.state import ACCESS_TOKENS, PRINCIPAL
+from api.http.express import ExpressHandler
+from api.http.problems import ProblemKind
+from api.signin.principals import PRINCIPAL
+from api.signin.tokens import ACCESS_TOKENS
 
 ID_PATTERN = "[0-9]{1,19}"
 
 
 class Access(enum.Enum):
-    """Whom a route answers. What is declared here is what is enforced."""
+    """Which roles a route is for. It is enforced as it is declared."""
 
     PUBLIC = frozenset[Role]()
     USER = frozenset(Role)
@@ -33,7 +35,7 @@ class Access(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One way in which a route answers when all is well. ``schema`` is None for what is not JSON."""
+    """One of the answers of a route when all is well. ``schema`` is None for an answer that is not JSON."""
 
     description: str
     schema: Any = None
@@ -42,15 +44,30 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """One operation. Its summary and description are the docstring of its handler.
+class Hot:
+    """Declares a route hot: a rush is made of requests to it, so the edge (`api/edge/`) treats them specially.
 
     Args:
-        path: with ``{id}`` for the one id that it may have.
+        express_handler: answers its requests on the express lane.
+        needs_admission: whether its requests go through ``Admission``, and are refused if there is no room or if
+            their student floods.
+    """
+
+    express_handler: type[ExpressHandler]
+    needs_admission: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation of the API. Its summary and description are the docstring of its handler.
+
+    Args:
+        path: template of the path, with ``{id}`` for the one id that it may have.
         answers: by status.
-        problems: kinds of problem beside those that follow from the rest (access, body, path, query).
-        request_headers: names of headers that it heeds.
-        needs_store: whether it may be kept from answering by a database that is away.
+        problems: kinds of problems beside those that follow from access, body, path and query.
+        request_headers: names of the headers that it uses.
+        needs_store: whether it cannot answer while the database is away.
+        hot: set for a hot route.
     """
 
     method: str
@@ -59,16 +76,22 @@ class Route:
     tag: str
     access: Access
     answers: Mapping[int, Answer]
-    problems: tuple[Kind, ...] = ()
+    problems: tuple[ProblemKind, ...] = ()
     body: JsonBody[Any] | None = None
     query: QueryString[Any] | None = None
     request_headers: tuple[str, ...] = ()
     needs_store: bool = field(default=True, kw_only=True)
+    hot: Hot | None = field(default=None, kw_only=True)
 
     @property
-    def all_problems(self) -> tuple[Kind, ...]:
-        """Every kind of problem that this route may answer with."""
-        kinds: list[Kind] = []
+    def key(self) -> tuple[str, str]:
+        """Method and path, by which metrics name the route."""
+        return self.method, self.path
+
+    @property
+    def all_problems(self) -> tuple[ProblemKind, ...]:
+        """All kinds of problems that this route may answer with."""
+        kinds: list[ProblemKind] = []
         if self.access is not Access.PUBLIC:
             kinds.append(problems.UNAUTHENTICATED)
             if self.access is not Access.USER:
@@ -85,7 +108,7 @@ class Route:
 
 
 def add_route(app: web.Application, route: Route) -> None:
-    """Serve ``route``, to those whom it is for. What answers GET answers HEAD too."""
+    """Serve ``route`` to the roles that it is for. A route for GET also answers HEAD."""
     path = route.path.replace("{id}", f"{{id:{ID_PATTERN}}}")
     handler = _guarded(route)
     app.router.add_route(route.method, path, handler)

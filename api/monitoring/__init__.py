@@ -1,1 +1,1 @@
-"""What a process says of itself: metrics, readiness, request log."""
+"""What a process reports about itself: metrics, readiness, its log of requests."""

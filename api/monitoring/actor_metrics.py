@@ -1,4 +1,4 @@
-"""Figures of the section actors, as Prometheus reads them.
+"""The metrics of the section actors.
 
 Each actor gives one mapping (see allocator/turns/stats.py). ``actor`` is its name. A number is a gauge, or a counter
 if its name ends with ``_total``. A mapping with ``bounds``, ``counts`` (not cumulative, one more than bounds) and
@@ -19,13 +19,13 @@ PREFIX = "seatline_actor_"
 
 
 class ActorCollector(Collector):
-    """Made anew for each scrape, from what the actors said."""
+    """The metrics of one scrape, from the figures that the actors gave for it."""
 
     def __init__(self, stats: Sequence[Mapping[str, Any]]) -> None:
         self._stats = stats
 
     def collect(self) -> Iterable[Metric]:
-        """One family per figure, one sample per actor."""
+        """One family for each figure, one sample for each actor."""
         families: dict[str, Metric] = {}
         for one in self._stats:
             actor = str(one["actor"])

@@ -1,4 +1,4 @@
-"""What is kept of a request that was answered: its name, its figures, and a line in the log if it was odd."""
+"""Accounts for requests: an id for each, and its metrics and perhaps a line in the log once it is answered."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 import structlog
+from aiohttp import web
 from multidict import istr
 
 from api.monitoring.metrics import Traffic
@@ -22,27 +23,31 @@ _is_sane = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
 
 
 class RequestIds:
-    """Names for requests. A client's own name is kept if it is sane; all others are told apart by a number."""
+    """Gives out request ids. A client's own id is kept if it is sane; all others are numbered."""
 
     def __init__(self) -> None:
         self._prefix = os.urandom(6).hex()
         self._numbers = itertools.count(1)
 
     def of(self, headers: Mapping[str, str]) -> str:
-        """The name of the request with these headers."""
+        """The id of the request with these headers."""
         given = headers.get(REQUEST_ID_HEADER)
         return given if given and _is_sane(given) else f"{self._prefix}-{next(self._numbers)}"
+
+
+REQUEST_IDS = web.AppKey("REQUEST_IDS", RequestIds)
+REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 
 
 def note_answer(
     traffic: Traffic, method: str, route: str, status: int, seconds: float, request_id: str, slow_s: float
 ) -> None:
-    """Count an answer, and say aloud what is odd about it.
+    """Count an answer, and log it if it was slow or a failure.
 
     Args:
         route: the template of the path.
-        seconds: that the answer took.
-        slow_s: from which on that is odd.
+        seconds: how long the answer took.
+        slow_s: how long it may take without a warning.
     """
     traffic.observe(method, route, status, seconds)
     # One line per request would cost more than deciding it.

@@ -1,4 +1,4 @@
-"""What Prometheus reads of this process."""
+"""The metrics of this process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 from itertools import accumulate
 
+from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -21,10 +22,10 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series fo
 
 
 class Traffic(Collector):
-    """What is counted for every request, in plain dicts.
+    """The figures that are counted for every request, in plain dicts.
 
-    All of it happens in one thread, so it needs none of the locks of ``prometheus_client``, which would cost as much
-    as reading a body.
+    They are counted in one thread, so they need none of the locks of ``prometheus_client``, which would cost as much as
+    reading a body.
     """
 
     def __init__(self) -> None:
@@ -33,12 +34,12 @@ class Traffic(Collector):
         self.outcomes: Tally[str] = Tally()
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answered request. ``route`` is the template, never the path: its values are bounded."""
+        """Count an answered request. ``route`` is the template of the path, so that its values are bounded."""
         self.requests[method, route, status] += 1
         self.latencies[method, route].observe(seconds)
 
     def collect(self) -> Iterable[Metric]:
-        """The counts as they are now."""
+        """The figures as they are now."""
         requests = CounterMetricFamily(
             "seatline_http_requests", "Requests answered.", labels=["method", "route", "status"]
         )
@@ -62,7 +63,7 @@ class Traffic(Collector):
 
 
 class Metrics:
-    """The figures of one application. Each has a registry of its own, so that tests can make many."""
+    """The metrics of one application, in a registry of their own, so that tests can make many."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -81,3 +82,6 @@ class Metrics:
         self.cache_reads = Counter(
             "seatline_cache_reads", "Reads through the cache.", ["family", "result"], registry=self.registry
         )
+
+
+METRICS = web.AppKey("METRICS", Metrics)

@@ -1,4 +1,4 @@
-"""What is not worth a line in the log."""
+"""Keeps out of the log what is not worth a line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 def quiet_bad_requests() -> None:
     """Keep aiohttp from logging a stack trace for each request that is not HTTP.
 
-    They are answered 400 whatever is logged. Anybody can send them, as fast as they like, with anything in them.
+    Such requests are answered 400 all the same. Anybody can send them, fast, with anything in them.
     """
     logging.getLogger("aiohttp.server").addFilter(_is_ours)
 

@@ -1,4 +1,4 @@
-"""Whether this process can serve: what ``/ready`` answers."""
+"""Readiness: whether this process can serve, which is what ``/ready`` answers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Literal
 
+from aiohttp import web
 from msgspec import Struct
 
 from api.ports import Probe
@@ -15,28 +16,32 @@ VITAL = frozenset({"postgres", "actors"})
 PROBE_TIMEOUT_S = 1.5
 REMEMBERED_S = 0.5
 
-State = Literal["ok", "degraded", "unavailable", "draining"]
+ReadinessState = Literal["ok", "degraded", "unavailable", "draining"]
 
 
 class ReadyReply(Struct, frozen=True):
-    """``degraded``: enrolment goes on without what is away. ``checks`` says ``ok`` or ``away`` for each dependency."""
+    """``degraded``: enrolment goes on without a dependency that is away. ``checks`` has ``ok`` or ``away`` for each."""
 
-    status: State
+    status: ReadinessState
     checks: dict[str, Literal["ok", "away"]]
 
 
 class Readiness:
-    """Asks the probes, at most once per ``REMEMBERED_S`` however many ask, so that asking cannot become a load."""
+    """Runs the probes, at most once in ``REMEMBERED_S`` seconds, so that asking for it cannot become a load.
+
+    Args:
+        probes: by the names of the dependencies.
+    """
 
     def __init__(self, probes: Mapping[str, Probe]) -> None:
         self._probes = probes
         self._asking: asyncio.Task[ReadyReply] | None = None
         self._asked_at = float("-inf")
         self.is_draining = False
-        """Set when the process is about to stop: load balancers should look elsewhere."""
+        """Set when the process is about to stop, so that load balancers go elsewhere."""
 
     async def check(self) -> ReadyReply:
-        """The state now, or as it was a moment ago."""
+        """The readiness now, or as it was a moment ago."""
         if self.is_draining:
             return ReadyReply("draining", {})
         now = time.monotonic()
@@ -49,8 +54,11 @@ class Readiness:
         names = list(self._probes)
         well = await asyncio.gather(*(_is_well(self._probes[name]) for name in names))
         away = {name for name, is_well in zip(names, well, strict=True) if not is_well}
-        status: State = "unavailable" if away & VITAL else "degraded" if away else "ok"
+        status: ReadinessState = "unavailable" if away & VITAL else "degraded" if away else "ok"
         return ReadyReply(status, {name: "away" if name in away else "ok" for name in names})
+
+
+READINESS = web.AppKey("READINESS", Readiness)
 
 
 async def _is_well(probe: Probe) -> bool:

@@ -1,4 +1,4 @@
-"""How busy this process was lately: what the controller goes by."""
+"""How busy this process is, as the controller is told."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from itertools import accumulate
 from api.monitoring.metrics import LATENCY_BUCKETS_S, Traffic
 
 WINDOW_S = 0.5
-ENROLLMENTS = ("POST", "/api/enrollments")
 P99 = 0.99
 
 
 class Usage:
-    """Compares with what it saw at the last look, at least half a second ago."""
+    """Measures how busy the process was since the last measurement, which is at least half a second ago.
 
-    def __init__(self) -> None:
+    Args:
+        route: method and path of the route whose latency counts, as the metrics name it.
+    """
+
+    def __init__(self, route: tuple[str, str]) -> None:
+        self._route = route
         self._at = time.monotonic()
         self._cpu_s = time.process_time()
         self._requests = 0
@@ -23,13 +27,17 @@ class Usage:
         self._last = (0.0, 0.0, 0.0)
 
     def read(self, traffic: Traffic | None) -> tuple[float, float, float]:
-        """The share of a CPU, requests a second, and the 99th percentile of enrolments in ms (0 if there were none)."""
+        """How busy the process was.
+
+        Returns:
+            The share of a CPU; requests a second; the 99th percentile of the route's latency in ms, 0 without any.
+        """
         now, cpu_s = time.monotonic(), time.process_time()
         passed_s = now - self._at
         if passed_s < WINDOW_S or traffic is None:
             return self._last
         requests = traffic.requests.total()
-        counts = list(traffic.latencies[ENROLLMENTS].counts)
+        counts = list(traffic.latencies[self._route].counts)
         p99_ms = quantile_ms([new - old for new, old in zip(counts, self._latencies, strict=True)], P99)
         self._last = (min((cpu_s - self._cpu_s) / passed_s, 1.0), (requests - self._requests) / passed_s, p99_ms)
         self._at, self._cpu_s, self._requests, self._latencies = now, cpu_s, requests, counts

@@ -1,1 +1,1 @@
-"""The resources of the API, one module each."""
+"""The resources of the API, one module for each: its handlers and its routes."""

@@ -1,6 +1,8 @@
-"""What administrators change."""
+"""What administrators change of a section."""
 
 from __future__ import annotations
+
+from typing import assert_never
 
 from aiohttp import web
 from msgspec import UNSET
@@ -18,14 +20,8 @@ from api.http.routing import Access, Answer, Route
 from api.resources.sections import no_such_section
 from api.schemas.catalogue import SectionReply
 from api.schemas.staff import SectionChange
-from api.state import PRINCIPAL, SERVICES
-
-ACTIONS: dict[type[StaffCommand], str] = {
-    ChangeCapacity: "section.change_capacity",
-    CloseSection: "section.close",
-    OpenSection: "section.open",
-}
-"""How the audit log calls the commands. It has what was tried; what came of it is in the section's history."""
+from api.services import SERVICES
+from api.signin.principals import PRINCIPAL
 
 CHANGE = JsonBody(SectionChange, minProperties=1)
 
@@ -42,7 +38,7 @@ async def change_section(request: web.Request) -> web.Response:
     services, user_id = request.app[SERVICES], request[PRINCIPAL].user_id
     for command in commands_for(wanted, section_id, user_id):
         async with deadline.kept():
-            await record(request, ACTIONS[type(command)], f"section:{section_id}")
+            await record(request, action_of(command), f"section:{section_id}")
         reply = await services.gateway.submit(Envelope(command), deadline.left_s)
         require_done(reply, not_found="There is no such section.")
     async with deadline.kept():
@@ -52,9 +48,24 @@ async def change_section(request: web.Request) -> web.Response:
     return json_reply(SectionReply.of(section))
 
 
+def action_of(command: StaffCommand) -> str:
+    """The command's name in the audit log, which has what was tried; what came of it is in the section's history."""
+    match command:
+        case ChangeCapacity():
+            return "section.change_capacity"
+        case CloseSection():
+            return "section.close"
+        case OpenSection():
+            return "section.open"
+        case _:
+            assert_never(command)
+
+
 def commands_for(wanted: SectionChange, section_id: int, user_id: int) -> list[StaffCommand]:
-    """The commands that make the change. A section closes before its capacity changes, and opens after:
-    so nobody gets a seat in between whom the section as it will be would not have taken.
+    """The commands that make the change.
+
+    A section closes before its capacity changes and opens after it, so that nobody gets a seat in between who would
+    not get one in the section as it will be.
 
     Raises:
         ApiError: if nothing is to be changed.

@@ -16,7 +16,7 @@ from api.http.replies import encode, tagged_reply
 from api.http.routing import Access, Answer, Route
 from api.resources.semesters import find_semester
 from api.schemas.catalogue import CourseItem, CourseList, CourseQuery, CourseReply, SectionList, SemesterQuery
-from api.state import SERVICES
+from api.services import SERVICES
 
 LIST_TTL_S = 300.0
 CODE_BYTES_MAX = 200
@@ -28,7 +28,7 @@ SEMESTER = QueryString(SemesterQuery)
 async def list_courses(request: web.Request) -> web.Response:
     """Courses in the order of their codes, a page at a time.
 
-    A semester keeps those that have a section in it. Counts of seats are with the sections.
+    With a semester, only those that have a section in it. Counts of seats are with the sections.
     """
     query = COURSES.read(request)
     after_code = None if query.cursor is None else read_cursor(query.cursor)
@@ -57,7 +57,7 @@ async def list_courses(request: web.Request) -> web.Response:
 
 
 async def show_course(request: web.Request) -> web.Response:
-    """One course, with what it asks for."""
+    """One course, with its requisites."""
     course = await request.app[SERVICES].catalogue.course(path_id(request))
     if course is None:
         raise ApiError(problems.NOT_FOUND, "There is no such course.")
@@ -79,15 +79,15 @@ async def list_sections(request: web.Request) -> web.Response:
 
 
 def make_cursor(code: str) -> str:
-    """Where the next page begins: after the course of that code."""
+    """The cursor of the page that begins after the course of that code."""
     return base64.urlsafe_b64encode(code.encode()).decode().rstrip("=")
 
 
 def read_cursor(cursor: str) -> str:
-    """The code in a cursor.
+    """The course code in a cursor.
 
     Raises:
-        ApiError: if the cursor is none of ours.
+        ApiError: 422, if no page gave this cursor.
     """
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)

@@ -1,4 +1,4 @@
-"""The documentation: the OpenAPI document and two ways to read it. Nothing of it comes from elsewhere."""
+"""The documentation: the OpenAPI document and two pages that show it. Nothing is loaded from other hosts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aiohttp import web
 from api.http.openapi import openapi_document
 from api.http.replies import SECURITY_HEADERS, tagged_reply
 from api.http.routing import Access, Route
+from api.resources.routes import API_ROUTES
 
 WEB = Path(__file__).parents[1] / "web"
 
@@ -43,7 +44,7 @@ ASSETS = {
     "swagger-ui.css": WEB / "vendor" / "swagger-ui" / "swagger-ui.css",
     "redoc.standalone.js": WEB / "vendor" / "redoc" / "redoc.standalone.js",
 }
-"""All that is served from disk, by name: what is not listed cannot be asked for."""
+"""All files that are served, by name. No other file can be asked for."""
 
 
 async def show_document(request: web.Request) -> web.Response:
@@ -72,7 +73,7 @@ async def show_asset(request: web.Request) -> web.FileResponse:
 @functools.cache
 def document_json() -> bytes:
     """The OpenAPI document, encoded once."""
-    return orjson.dumps(openapi_document())
+    return orjson.dumps(openapi_document(API_ROUTES))
 
 
 ROUTES = tuple(
@@ -84,4 +85,4 @@ ROUTES = tuple(
         ("/api/web/{name}", show_asset),
     )
 )
-"""Not in the document: it is about what can be done with Seatline."""
+"""Not in the OpenAPI document, which is about Seatline itself."""

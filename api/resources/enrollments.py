@@ -1,4 +1,4 @@
-"""Seats and places: taking them, giving them up, looking at them."""
+"""Enrolments: a student takes, drops and looks at seats and waitlist places."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import cast
 
 import msgspec
 from aiohttp import hdrs, web
+from multidict import CIMultiDictProxy
 
 from allocator.model.commands import Drop, Enroll
 from allocator.model.delivery import Envelope, Reply
@@ -14,11 +15,14 @@ from api.http import problems
 from api.http.audit import record
 from api.http.bodies import JsonBody, QueryString, RequestKey, path_id, read_request_key
 from api.http.deadline import Deadline
-from api.http.errors import ApiError, rate_limited
+from api.http.errors import ApiError, headers_of, problem_of, rate_limited
+from api.http.express import ExpressClient, ExpressHandler, PendingRequest
 from api.http.outcomes import count_reply, replay_header, require_done
 from api.http.read_through import read_through
-from api.http.replies import encode, json_reply
-from api.http.routing import Access, Answer, Route
+from api.http.replies import WireReplies, encode, json_reply
+from api.http.routing import Access, Answer, Hot, Route
+from api.limits import ENROLLMENT_LIMIT, FLOODERS
+from api.monitoring.metrics import METRICS
 from api.schemas.catalogue import SemesterQuery
 from api.schemas.enrollments import (
     DroppedReply,
@@ -27,9 +31,12 @@ from api.schemas.enrollments import (
     EnrollmentReply,
     EnrollRequest,
 )
-from api.signin.access import student_id_of
-from api.state import ENROLLMENT_LIMIT, METRICS, SERVICES, SHEDDER
+from api.schemas.problem import ProblemReply
+from api.services import SERVICES
+from api.signin.principals import student_id_of
+from api.signin.tokens import ACCESS_TOKENS, InvalidTokenError
 
+PATH = "/api/enrollments"
 MY_TTL_S = 60.0
 
 ENROLL = JsonBody(EnrollRequest)
@@ -54,8 +61,47 @@ async def enroll(request: web.Request) -> web.Response:
     return json_reply(body, status=201, headers=headers)
 
 
+class ExpressEnroll(ExpressHandler):
+    """``enroll`` on the express lane."""
+
+    def __init__(self, app: web.Application, method: str, path: str, replies: WireReplies) -> None:
+        super().__init__(app, method, path, replies)
+        self._gateway = app[SERVICES].gateway
+        self._tokens = app[ACCESS_TOKENS]
+        self._limit = app[ENROLLMENT_LIMIT]
+
+    def take(self, headers: CIMultiDictProxy[str], body: bytes, path_id: int, client: ExpressClient) -> bool:
+        """Take the request if its token, key and body are valid and its student is within the limit."""
+        if headers.get(hdrs.CONTENT_TYPE) != "application/json" or hdrs.CONTENT_ENCODING in headers:
+            return False
+        try:
+            student_id = self._tokens.principal(headers.get(hdrs.AUTHORIZATION)).student_id
+            key = read_request_key(headers)
+            wanted = ENROLL.decode(body)
+        except (InvalidTokenError, ApiError, msgspec.DecodeError, UnicodeDecodeError):
+            return False
+        if student_id is None or self._limit.hit(student_id) is not None:
+            return False
+        pending = self._pending(headers)
+        envelope = enroll_envelope(wanted, student_id, key)
+        self._gateway.send(envelope, lambda reply: self._answer(reply, client, pending))
+        return True
+
+    def _answer(self, reply: Reply, client: ExpressClient, pending: PendingRequest) -> None:
+        count_reply(self._traffic, reply)
+        body: EnrolledReply | ProblemReply
+        try:
+            body, headers = enrolled(reply)
+            status = 201
+        except ApiError as error:
+            body, headers = problem_of(error, pending.request_id), headers_of(error)
+            status = body.status
+        client.answer_express(status, self._replies.json(body, status, pending.request_id, headers))
+        pending.answered(status)
+
+
 async def drop(request: web.Request) -> web.Response:
-    """Give up a seat or a place. Dropping what is dropped already is answered the same."""
+    """Give up a seat or a place. To drop it again gives the same answer."""
     deadline = Deadline(request)
     student_id = student_id_of(request)
     limit_writes(request, student_id)
@@ -91,7 +137,7 @@ async def list_mine(request: web.Request) -> web.Response:
 async def show_status(request: web.Request) -> web.Response:
     """One of the student's enrolments as it stands now.
 
-    With the position on the waitlist, and what kept the student from a seat that was free.
+    With its position on the waitlist, and the reasons that kept the student from a free seat.
     """
     view = await own_enrollment(request, student_id_of(request))
     positions = await request.app[SERVICES].enrollments.positions([view.id] if view.status == "waitlisted" else [])
@@ -99,7 +145,12 @@ async def show_status(request: web.Request) -> web.Response:
 
 
 async def own_enrollment(request: web.Request, student_id: int) -> EnrollmentView:
-    """The enrolment of the path. Another student's looks as if it had never been, but the attempt is on record."""
+    """The enrolment of the path, if it is the student's own.
+
+    Raises:
+        ApiError: 404, if there is none or it is another student's; then the attempt is on record. 429, if the student
+            writes or guesses too often.
+    """
     enrollment_id = path_id(request)
     view = await request.app[SERVICES].enrollments.find(enrollment_id)
     if view is not None and view.student_id == student_id:
@@ -111,10 +162,14 @@ async def own_enrollment(request: web.Request, student_id: int) -> EnrollmentVie
 
 
 def limit_writes(request: web.Request, student_id: int) -> None:
-    """At most so many writes a second from one student, so that a script slows only itself."""
+    """Count a write of a student, so that a script slows only itself.
+
+    Raises:
+        ApiError: 429, if the student writes too often.
+    """
     retry_after_s = request.app[ENROLLMENT_LIMIT].hit(student_id)
     if retry_after_s is not None:
-        request.app[SHEDDER].refuse_until(request.headers[hdrs.AUTHORIZATION], retry_after_s)
+        request.app[FLOODERS].add(request.headers[hdrs.AUTHORIZATION], retry_after_s)
         raise rate_limited(request, "enrollments", retry_after_s)
 
 
@@ -132,7 +187,7 @@ def enrolled(reply: Reply) -> tuple[EnrolledReply, dict[str, str]]:
     """
     outcome = require_done(reply, not_found="There is no such section.")
     enrollment_id = cast(int, outcome.enrollment_id)
-    headers = {"Location": f"/api/enrollments/{enrollment_id}/status", **replay_header(reply)}
+    headers = {"Location": f"{PATH}/{enrollment_id}/status", **replay_header(reply)}
     return EnrolledReply.of(outcome, enrollment_id), headers
 
 
@@ -142,27 +197,30 @@ def _drop_envelope(view: EnrollmentView, key: RequestKey) -> Envelope:
 
 _TRANSIENT = (problems.RATE_LIMITED, problems.OUTCOME_UNKNOWN)
 
-ROUTES = (
-    Route(
-        "POST",
-        "/api/enrollments",
-        enroll,
-        "Enrolments",
-        Access.STUDENT,
-        {201: Answer("A seat or a place.", EnrolledReply, headers=("Location", "Idempotent-Replayed"))},
-        problems=(
-            problems.BAD_IDEMPOTENCY_KEY,
-            problems.NOT_FOUND,
-            problems.REFUSED,
-            problems.KEY_REUSED,
-            *_TRANSIENT,
-        ),
-        body=ENROLL,
-        request_headers=("Idempotency-Key",),
+ENROLL_ROUTE = Route(
+    "POST",
+    PATH,
+    enroll,
+    "Enrolments",
+    Access.STUDENT,
+    {201: Answer("A seat or a place.", EnrolledReply, headers=("Location", "Idempotent-Replayed"))},
+    problems=(
+        problems.BAD_IDEMPOTENCY_KEY,
+        problems.NOT_FOUND,
+        problems.REFUSED,
+        problems.KEY_REUSED,
+        *_TRANSIENT,
     ),
+    body=ENROLL,
+    request_headers=("Idempotency-Key",),
+    hot=Hot(ExpressEnroll, needs_admission=True),
+)
+
+ROUTES = (
+    ENROLL_ROUTE,
     Route(
         "DELETE",
-        "/api/enrollments/{id}",
+        f"{PATH}/{{id}}",
         drop,
         "Enrolments",
         Access.STUDENT,
@@ -172,7 +230,7 @@ ROUTES = (
     ),
     Route(
         "GET",
-        "/api/enrollments/my",
+        f"{PATH}/my",
         list_mine,
         "Enrolments",
         Access.STUDENT,
@@ -181,7 +239,7 @@ ROUTES = (
     ),
     Route(
         "GET",
-        "/api/enrollments/{id}/status",
+        f"{PATH}/{{id}}/status",
         show_status,
         "Enrolments",
         Access.STUDENT,

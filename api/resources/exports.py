@@ -1,4 +1,4 @@
-"""Rosters as files, for staff."""
+"""Roster exports: rosters as CSV files, for staff."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from api.http.replies import file_reply, json_reply
 from api.http.routing import Access, Answer, Route
 from api.resources.sections import load_roster
 from api.schemas.staff import ExportQuery, ExportReply
-from api.state import PRINCIPAL, SERVICES
+from api.services import SERVICES
+from api.signin.principals import PRINCIPAL
 
 CSV = "text/csv; charset=utf-8"
 
@@ -20,10 +21,10 @@ QUERY = QueryString(ExportQuery)
 
 
 async def export_roster(request: web.Request) -> web.Response:
-    """Make a CSV file of a roster, to be had for a few minutes.
+    """Make a CSV file of a roster, which can be fetched for a few minutes.
 
-    Names that a spreadsheet would take for formulas begin with an apostrophe. Teachers export those of their own
-    sections; every export is on record.
+    Names that a spreadsheet would take for formulas begin with an apostrophe. Teachers may export the rosters of their
+    own sections; every export is on record.
     """
     wanted = QUERY.read(request)
     exports = request.app[SERVICES].exports
@@ -35,7 +36,7 @@ async def export_roster(request: web.Request) -> web.Response:
 
 
 async def show_export(request: web.Request) -> web.Response:
-    """The CSV file of an export, for whoever made it, while its time is not up."""
+    """The CSV file of an export, for the user who made it, until it expires."""
     export_id, exports = path_id(request), request.app[SERVICES].exports
     content = None if exports is None else await exports.get(export_id, request[PRINCIPAL].user_id)
     if content is None:

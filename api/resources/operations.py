@@ -1,4 +1,4 @@
-"""For those who run it: is it alive, can it serve, what has it done."""
+"""For operators: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from api.http.replies import SECURITY_HEADERS, json_reply
 from api.http.routing import Access, Answer, Route
 from api.monitoring.actor_metrics import ActorCollector
-from api.monitoring.readiness import ReadyReply
-from api.state import METRICS, READINESS, SERVICES
+from api.monitoring.metrics import METRICS
+from api.monitoring.readiness import READINESS, ReadyReply
+from api.services import SERVICES
 
 STATS_TIMEOUT_S = 1.0
 
@@ -29,18 +30,18 @@ class HealthReply(Struct, frozen=True):
 
 
 async def show_health(_request: web.Request) -> web.Response:
-    """Alive. Asks nobody else, so that a database that is away does not make a load balancer kill what serves."""
+    """Liveness. It probes nothing, so that no load balancer ends a process because the database is away."""
     return json_reply(HealthReply())
 
 
 async def show_readiness(request: web.Request) -> web.Response:
-    """Whether enrolments can be taken now. ``degraded`` is 200: they can, with something else away."""
+    """Readiness: whether enrolments can be taken now. ``degraded`` is 200: they can, while something else is away."""
     ready = await request.app[READINESS].check()
     return json_reply(ready, status=200 if ready.status in {"ok", "degraded"} else 503)
 
 
 async def show_metrics(request: web.Request) -> web.Response:
-    """Figures of this process and of the section actors, as Prometheus text."""
+    """Metrics of this process and of the section actors, as Prometheus text."""
     actors = CollectorRegistry()
     actors.register(ActorCollector(await _actor_stats(request)))
     body = generate_latest(request.app[METRICS].registry) + generate_latest(actors)
@@ -50,7 +51,7 @@ async def show_metrics(request: web.Request) -> web.Response:
 
 
 async def _actor_stats(request: web.Request) -> Sequence[Mapping[str, object]]:
-    """What the actors say in time. Our own figures matter most when theirs cannot be had."""
+    """The figures that the actors give in time; none if they fail, since our own matter most just then."""
     try:
         async with asyncio.timeout(STATS_TIMEOUT_S):
             return await request.app[SERVICES].collect_actor_stats()

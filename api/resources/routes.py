@@ -1,10 +1,9 @@
-"""Every route of the API but its documentation, in the order in which the documentation shows them."""
+"""All routes of the API except those of its documentation, in the order in which the documentation shows them."""
 
 from __future__ import annotations
 
 from api.http.routing import Route
-from api.resources import admin, courses, enrollments, exports, operations, sections, semesters, students
-from api.signin import auth
+from api.resources import admin, auth, courses, enrollments, exports, operations, sections, semesters, students
 
 API_ROUTES: tuple[Route, ...] = (
     *auth.ROUTES,

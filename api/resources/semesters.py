@@ -9,7 +9,7 @@ from api.http.read_through import read_through
 from api.http.replies import encode, tagged_reply
 from api.http.routing import Access, Answer, Route
 from api.schemas.catalogue import SemesterList, SemesterReply
-from api.state import SERVICES
+from api.services import SERVICES
 
 TTL_S = 300.0
 
@@ -22,7 +22,7 @@ async def list_semesters(request: web.Request) -> web.Response:
 
 
 async def find_semester(request: web.Request, wanted: str) -> SemesterReply | None:
-    """The semester that a query names, by code or by id; the code goes first."""
+    """The semester that a query names by code or else by id; None if there is none."""
     items = _decode(await _cached(request)).items
     by_code = next((one for one in items if one.code == wanted), None)
     return by_code or next((one for one in items if str(one.id) == wanted), None)

@@ -1,4 +1,4 @@
-"""A student's own week."""
+"""A student's timetable."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from api.http.routing import Access, Answer, Route
 from api.resources.semesters import find_semester
 from api.schemas.catalogue import SemesterQuery
 from api.schemas.enrollments import TimetableReply, timetable_of
-from api.signin.access import student_id_of
-from api.state import SERVICES
+from api.services import SERVICES
+from api.signin.principals import student_id_of
 
 SEMESTER = QueryString(SemesterQuery)
 

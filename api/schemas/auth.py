@@ -1,4 +1,4 @@
-"""Logging in and out."""
+"""Requests and replies of sessions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class LoginRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RefreshRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """A refresh token, to be exchanged or given up."""
+    """A refresh token, to exchange or to give up."""
 
     refresh_token: RefreshToken
 
 
 class TokenReply(Struct, frozen=True):
-    """An access token for the next ``expires_in`` seconds, and what to get the next one with, once."""
+    """An access token for ``expires_in`` seconds, and the refresh token that gets the next one, once."""
 
     access_token: str
     refresh_token: str
@@ -36,7 +36,7 @@ class TokenReply(Struct, frozen=True):
 
 
 class MeReply(Struct, frozen=True):
-    """Who the token belongs to. The student's id and number are null for staff."""
+    """The user of the token. ``student_id`` and ``student_number`` are null for staff."""
 
     user_id: int
     email: str

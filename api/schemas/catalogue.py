@@ -13,7 +13,7 @@ from api.schemas.types import FilterText, TimeOfDay, time_of_day, week_numbers
 
 
 class SemesterQuery(Struct, frozen=True):
-    """Which semester, by code or id."""
+    """Which semester, by its code or its id."""
 
     semester: FilterText | None = None
 
@@ -29,7 +29,7 @@ class CourseQuery(Struct, frozen=True):
 
 
 class SemesterReply(Struct, frozen=True):
-    """A term; ``current`` until its last week is over."""
+    """A semester. It is ``current`` until its last week is over."""
 
     id: int
     code: str
@@ -79,7 +79,7 @@ class CourseList(Struct, frozen=True):
 
 
 class RequisiteReply(Struct, frozen=True):
-    """A course asked for by another. ``min_grade`` is in grade points, null if any pass will do."""
+    """A course that another requires. ``min_grade`` is in grade points, null if any passing grade is enough."""
 
     course_id: int
     code: str
@@ -119,7 +119,7 @@ class CourseReply(Struct, frozen=True):
 
 
 class MeetingReply(Struct, frozen=True):
-    """A weekly meeting, local time. ``weekday`` 0 is Monday; ``weeks`` are those of term, the first being 1."""
+    """A weekly meeting, in local time. ``weekday`` 0 is Monday; ``weeks`` are weeks of the term, the first being 1."""
 
     weekday: Annotated[int, Meta(ge=0, le=6)]
     start: TimeOfDay

@@ -1,4 +1,4 @@
-"""Enrolments and what follows from them: a student's list and timetable."""
+"""Enrolments, and a student's timetable."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Status = Literal["enrolled", "waitlisted", "dropped"]
 
 
 class EnrollRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """A seat in a section; or a place on its waitlist, unless ``join_waitlist`` is false."""
+    """Asks for a seat in a section, or for a place on its waitlist unless ``join_waitlist`` is false."""
 
     section_id: Id
     join_waitlist: bool = True
 
 
 class EnrolledReply(Struct, frozen=True):
-    """A seat or a place. ``place`` never changes; ``waitlist_position`` counts those before, plus one."""
+    """A seat or a place. ``place`` never changes; ``waitlist_position`` is 1 for the student who is next."""
 
     id: int
     section_id: int
@@ -45,7 +45,7 @@ class DroppedReply(Struct, frozen=True):
 
 
 class EnrollmentReply(Struct, frozen=True):
-    """An enrolment. ``blocked_by`` are the codes of what kept a waiting student from a free seat when last tried."""
+    """An enrolment. ``blocked_by`` has the codes of the reasons that last kept a waiting student from a free seat."""
 
     id: int
     section_id: int
@@ -123,7 +123,7 @@ class TimetableEntry(Struct, frozen=True):
 
 
 class TimetableDay(Struct, frozen=True):
-    """One day's meetings, in order. ``weekday`` 0 is Monday."""
+    """The meetings of one day, in order. ``weekday`` 0 is Monday."""
 
     weekday: int
     name: str
@@ -142,7 +142,7 @@ class UntimedSection(Struct, frozen=True):
 
 
 class TimetableReply(Struct, frozen=True):
-    """A week: always seven days, Monday first, and the sections that have no place in it."""
+    """A week of seven days, Monday first, and the sections that meet at no set time."""
 
     days: list[TimetableDay]
     untimed: list[UntimedSection]
@@ -152,7 +152,7 @@ DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday",
 
 
 def timetable_of(sections: Sequence[ScheduledSection]) -> TimetableReply:
-    """The week that these sections make."""
+    """The timetable of these sections."""
     timed = sorted(
         ((meeting, section) for section in sections for meeting in section.meetings),
         key=lambda pair: (pair[0].weekday, pair[0].start_minute, pair[0].end_minute, pair[1].section_id),

@@ -1,4 +1,4 @@
-"""Errors, as RFC 9457 has them."""
+"""Problem documents, as in RFC 9457."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from allocator.model.outcomes import Reason
 
 
 class ReasonReply(Struct, frozen=True, omit_defaults=True):
-    """One reason of a refusal. ``subject`` is the id of the section or course that it is about."""
+    """One reason of a refusal. ``subject`` is the id of the section or course that it is about, if any."""
 
     code: str
     detail: str
@@ -21,7 +21,7 @@ class ReasonReply(Struct, frozen=True, omit_defaults=True):
 
 
 class ProblemReply(Struct, frozen=True):
-    """A problem. Branch on ``code``; a refusal has all its ``reasons``."""
+    """A problem document. Branch on ``code``; a refusal has all its ``reasons``."""
 
     type: str
     title: str

@@ -1,4 +1,4 @@
-"""What staff ask for."""
+"""Requests and replies for staff."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from allocator.model.read_models import ExportLink, Roster, RosterEntry
 
 
 class SectionChange(Struct, frozen=True, forbid_unknown_fields=True):
-    """What to change of a section. A field that is left out stays as it is; at least one must be there."""
+    """What to change of a section: at least one field. A field that is left out stays as it is."""
 
     capacity: Annotated[int, Meta(ge=0, le=100_000)] | UnsetType = UNSET
     is_open: bool | UnsetType = UNSET
@@ -33,7 +33,7 @@ class RosterItem(Struct, frozen=True):
 
 
 class RosterReply(Struct, frozen=True):
-    """Who is in a section, by name, and who waits for it, the first to be promoted first."""
+    """Who is in a section, sorted by name, and who waits for it, in the order of promotion."""
 
     section_id: int
     enrolled: list[RosterItem]
@@ -50,13 +50,13 @@ class RosterReply(Struct, frozen=True):
 
 
 class ExportQuery(Struct, frozen=True):
-    """``bom``: begin with a byte order mark, by which Excel knows UTF-8."""
+    """``bom``: whether the file begins with a byte order mark, by which Excel recognises UTF-8."""
 
     bom: bool = False
 
 
 class ExportReply(Struct, frozen=True):
-    """Where the file is and until when. A ``url`` without a host is a path of this API and needs the same token."""
+    """Where the file is, and until when. A ``url`` without a host is a path of this API, and needs the same token."""
 
     url: str
     expires_at: datetime

@@ -1,1 +1,1 @@
-"""Who is asking: logins, passwords, tokens."""
+"""Sign-in: passwords, access tokens, refresh tokens, and the principal that a token speaks for."""

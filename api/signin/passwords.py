@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import bcrypt
+from aiohttp import web
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 BCRYPT_PREFIXES = ("$2a$", "$2b$", "$2y$")
 BCRYPT_BYTES_MAX = 72
-"""bcrypt never looked further; the library of today refuses longer input where older ones cut it."""
+"""bcrypt uses no more. The library refuses longer input today; older ones cut it."""
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 """19 MiB, two passes, one lane: what OWASP recommends. About 50 ms."""
@@ -23,15 +24,21 @@ class PasswordsBusyError(Exception):
     """Too many passwords wait to be checked."""
 
 
-class Verdict(NamedTuple):
-    """Whether a password was right, and a hash to store in place of the old one if that was weaker than today's."""
+class PasswordCheck(NamedTuple):
+    """Whether a password is right, and a better hash to store if the old one is weaker than those of today."""
 
     is_correct: bool
     better_hash: str | None = None
 
 
 class Passwords:
-    """Checks passwords without blocking the event loop."""
+    """Checks passwords on threads of its own.
+
+    Args:
+        hasher: checks and makes argon2 hashes.
+        workers: how many threads check.
+        queue_max: checks that may wait for a thread.
+    """
 
     def __init__(self, *, hasher: PasswordHasher = HASHER, workers: int = 2, queue_max: int = 32) -> None:
         self._hasher = hasher
@@ -41,11 +48,11 @@ class Passwords:
         # Checked in place of the hash of an unknown user, so that the answer takes as long as for a known one.
         self._dummy = hasher.hash(secrets.token_urlsafe())
 
-    async def verify(self, password_hash: str | None, password: str) -> Verdict:
-        """Check ``password``. Without a hash it takes as long, and is wrong.
+    async def verify(self, password_hash: str | None, password: str) -> PasswordCheck:
+        """Check ``password`` against a hash. Without a hash the check takes as long, and fails.
 
         Raises:
-            PasswordsBusyError: if too many are waiting.
+            PasswordsBusyError: if too many checks are waiting.
         """
         if self._waiting >= self._waiting_max:
             raise PasswordsBusyError
@@ -57,10 +64,10 @@ class Passwords:
             self._waiting -= 1
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Stop the threads."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _verify(self, password_hash: str | None, password: str) -> Verdict:
+    def _verify(self, password_hash: str | None, password: str) -> PasswordCheck:
         if password_hash is not None and password_hash.startswith(BCRYPT_PREFIXES):
             return self._verify_bcrypt(password_hash, password)
         try:
@@ -68,15 +75,18 @@ class Passwords:
         except InvalidHashError:  # a format that nobody here ever wrote
             return self._verify(None, password)
         except VerificationError:
-            return Verdict(is_correct=False)
+            return PasswordCheck(is_correct=False)
         if password_hash is None:
-            return Verdict(is_correct=False)
+            return PasswordCheck(is_correct=False)
         better = self._hasher.hash(password) if self._hasher.check_needs_rehash(password_hash) else None
-        return Verdict(is_correct=True, better_hash=better)
+        return PasswordCheck(is_correct=True, better_hash=better)
 
-    def _verify_bcrypt(self, password_hash: str, password: str) -> Verdict:
+    def _verify_bcrypt(self, password_hash: str, password: str) -> PasswordCheck:
         try:
             is_correct = bcrypt.checkpw(password.encode()[:BCRYPT_BYTES_MAX], password_hash.encode())
         except ValueError:  # a hash that is cut or mangled
             return self._verify(None, password)
-        return Verdict(is_correct, self._hasher.hash(password) if is_correct else None)
+        return PasswordCheck(is_correct, self._hasher.hash(password) if is_correct else None)
+
+
+PASSWORDS = web.AppKey("PASSWORDS", Passwords)

@@ -1,4 +1,4 @@
-"""Access tokens: JWTs signed with HS256, and who they speak for."""
+"""Access tokens: JWTs signed with HS256, each for one principal."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jwt
 import msgspec
+from aiohttp import web
 
 from allocator.model.read_models import Account, Role
+from api.signin.principals import Principal
 
 ISSUER = "seatline"
 AUDIENCE = "seatline-api"
 ALGORITHM = "HS256"
 LEEWAY_S = 5
 CACHED_TOKENS_MAX = 65_536
-"""Unless the settings say otherwise."""
+"""The default of the setting."""
 
 
 HEADER = jwt.encode({}, "any secret, since only the header is looked at", algorithm=ALGORITHM).partition(".")[0]
@@ -30,7 +31,7 @@ HEADER = jwt.encode({}, "any secret, since only the header is looked at", algori
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a token says. All of it must be there, and nothing is taken for what it is not."""
+    """The claims of a token. Each must be there and of the right type."""
 
     iss: str
     aud: str
@@ -48,23 +49,14 @@ _decode_claims = msgspec.json.Decoder(Claims).decode
 
 
 class InvalidTokenError(Exception):
-    """No token, or none that we would sign and accept today. Why is for the metrics, not for the client."""
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who makes a request. ``student_id`` is set for students only."""
-
-    user_id: int
-    role: Role
-    student_id: int | None
+    """There is no token, or it is not valid. The text says why, to the metrics and not to the client."""
 
 
 class AccessTokens:
     """Issues and checks access tokens.
 
-    A check costs tens of microseconds, so what was found is kept until the token expires, for the last
-    ``cached_max`` tokens used. A token cannot be revoked before it expires: that is why it is short-lived.
+    A check costs tens of microseconds, so its result is kept until the token expires, for the ``cached_max`` tokens
+    that were used last. A token cannot be revoked before it expires: that is why it is short-lived.
     """
 
     def __init__(
@@ -98,10 +90,10 @@ class AccessTokens:
         return jwt.encode(claims, self._secret, algorithm=ALGORITHM)
 
     def principal(self, authorization: str | None) -> Principal:
-        """Whom the value of an Authorization header speaks for.
+        """The principal of a request with this Authorization header.
 
         Raises:
-            InvalidTokenError: if it speaks for nobody.
+            InvalidTokenError: if there is no valid token in it.
         """
         if authorization is None:
             raise InvalidTokenError("missing")
@@ -128,10 +120,10 @@ class AccessTokens:
         return principal
 
     def _claims(self, token: str) -> Claims:
-        """The claims of a token that we signed and that counts now.
+        """The claims of a token that we signed and that is valid now.
 
-        By hand (RFC 7515, section 5.2), for one algorithm and one header: in a rush most tokens are seen for the first
-        time, and a library that can do all of JOSE takes a fifth of the process for it (ADR 0011).
+        Checked by hand (RFC 7515, section 5.2), for one algorithm and one header: in a rush most tokens are seen for
+        the first time, and a library that can do all of JOSE takes a fifth of the process for it (ADR 0011).
         """
         signed, _, signature = token.rpartition(".")
         header, _, payload = signed.partition(".")
@@ -153,6 +145,9 @@ class AccessTokens:
             raise InvalidTokenError("expired")
         if now + LEEWAY_S < max(claims.iat, claims.nbf):
             raise InvalidTokenError("not_yet")
+
+
+ACCESS_TOKENS = web.AppKey("ACCESS_TOKENS", AccessTokens)
 
 
 def _principal_of(claims: Claims) -> Principal:

@@ -1,4 +1,4 @@
-"""``seatline bench ablation``: what each idea is worth, by taking it away."""
+"""``seatline bench ablation``: what each optimisation is worth, by leaving it out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.contestants.testbed import open_testbed
+from bench.contestants.sandbox import open_sandbox
 from bench.demand.workloads import WORKLOADS
 from bench.measuring.options import Connections, NoPeers, Options, ResultAsJson, Rounds, Seconds, Sections, Seed
 from bench.measuring.variants import Variant, compare_variants
@@ -15,13 +15,13 @@ from bench.report.tables import show_round, show_rows, show_verified
 from cluster.cli.common import Exit, print_json, run_async
 from cluster.cli.progress import progress_bars
 
-NOTHING_GATHERED = {"SEATLINE_GATEWAY_BATCH_MAX": "1", "SEATLINE_GATEWAY_CALLS_MAX": "1000"}
+NO_GATEWAY_BATCHES = {"SEATLINE_GATEWAY_BATCH_MAX": "1", "SEATLINE_GATEWAY_CALLS_MAX": "1000"}
 VARIANTS = {
     one.name: one
     for one in (
-        Variant("no batches at the gateway", NOTHING_GATHERED),
+        Variant("no batches at the gateway", NO_GATEWAY_BATCHES),
         Variant("no batches at the actor", {"SEATLINE_BATCH_MAX": "1", "SEATLINE_GATEWAY_BATCH_MAX": "512"}),
-        Variant("no batches at all", {**NOTHING_GATHERED, "SEATLINE_BATCH_MAX": "1"}),
+        Variant("no batches at all", {**NO_GATEWAY_BATCHES, "SEATLINE_BATCH_MAX": "1"}),
         Variant("dedicated", {"SEATLINE_PLACEMENT": "dedicated"}, few=True),
         Variant("2 section actors", {"SEATLINE_ACTORS_PER_NODE": "2"}),
         Variant("4 section actors", {"SEATLINE_ACTORS_PER_NODE": "4"}),
@@ -43,7 +43,7 @@ def ablation(
     seed: Seed = 1,
     as_json: ResultAsJson = False,
 ) -> None:
-    """Seatline with one idea taken away, against Seatline as it is, in turn.
+    """Seatline without one of its optimisations, against Seatline with all of them, in turn.
 
     Example:
 
@@ -59,11 +59,11 @@ def ablation(
 
 
 async def measure_ablation(names: list[str], workloads: list[str], options: Options) -> dict[str, Any]:
-    """Run and keep."""
-    async with open_testbed() as testbed:
+    """Run all variants and keep the result."""
+    async with open_sandbox() as sandbox:
         with progress_bars() as progress:
             found = await compare_variants(
-                testbed,
+                sandbox,
                 [VARIANTS[name] for name in names],
                 [WORKLOADS[name] for name in workloads],
                 options,
@@ -76,13 +76,13 @@ async def measure_ablation(names: list[str], workloads: list[str], options: Opti
 
 
 def finish(result: dict[str, Any], *, as_json: bool) -> None:
-    """Print what was found; exit 5 if an invariant was broken."""
+    """Print the result; exit 5 if an invariant was broken."""
     if as_json:
         print_json(result)
     else:
         summary = result["variants"]
         show_rows(
-            "One thing taken away (ratio: the variant over Seatline as it is)",
+            "One optimisation left out (ratio: the variant over the default)",
             list(summary[0]), [list(one.values()) for one in summary],
         )  # fmt: skip
         show_verified(result["verify"])

@@ -1,4 +1,4 @@
-"""``seatline bench latency``: what students feel at a given load, and on an idle system."""
+"""``seatline bench latency``: latency at a given load, and on an idle system."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.contestants.contestant import SEATLINE, Contestant
-from bench.contestants.testbed import open_testbed
+from bench.contestants.sandbox import open_sandbox
 from bench.demand.workloads import WORKLOADS
 from bench.load.measured import merged, percentiles_ms
 from bench.measuring.latency_floors import batches, commit_latency, ray_latency
@@ -43,14 +43,16 @@ def latency(
     rounds: Rounds = 3,
     connections: Connections = CONNECTIONS_MAX,
     sections: Sections = 1_000,
-    shares: Annotated[str, typer.Option(help="Offered rates, as parts of each one's own peak.")] = "0.25,0.5,0.75,0.9",
+    shares: Annotated[
+        str, typer.Option(help="Offered rates, as shares of each contestant's own peak.")
+    ] = "0.25,0.5,0.75,0.9",
     rate_max: Annotated[int, typer.Option(min=100, help="Requests a second to prepare for.")] = 12_000,
     seed: Seed = 1,
     as_json: ResultAsJson = False,
 ) -> None:
-    """Latency against offered rate: open loop, counted from when a request was due, at parts of each one's own peak.
+    """Latency in an open loop at shares of each contestant's peak rate, counted from when a request was due.
 
-    And one request at a time on an idle system, beside one round trip through Ray and one Postgres commit.
+    Also one request at a time on an idle system, compared with a round trip through Ray and a Postgres commit.
 
     Example:
 
@@ -63,18 +65,18 @@ def latency(
 
 
 async def measure_latency(names: list[str], shares: tuple[float, ...], options: Options) -> dict[str, Any]:
-    """Peak, offered rates, idle: round by round, contestant by contestant.
+    """Measure peak, offered rates and idle latency, in rounds.
 
     Args:
-        shares: of each one's own peak, at which it is loaded.
-        options: its connections are those of the open loops; the peak is at each one's best.
+        shares: of each contestant's peak rate.
+        options: with the connections of the open loops; the peak is measured at each contestant's saturation.
     """
     turns = options.rounds * (len(shares) + 2)
     drawing = replace(options, rounds=turns)
     rows: list[RoundRow] = []
-    async with open_testbed() as testbed:
+    async with open_sandbox() as sandbox:
         with progress_bars() as progress:
-            async with open_contest(testbed, names, [UNIFORM], drawing, progress) as contest:
+            async with open_contest(sandbox, names, [UNIFORM], drawing, progress) as contest:
                 await contest.warm_up()
                 await contest.find_paces(UNIFORM, list(contest.contestants.values()), progress)
                 for turn in range(options.rounds):
@@ -83,7 +85,7 @@ async def measure_latency(names: list[str], shares: tuple[float, ...], options: 
                 assert home is not None  # noqa: S101  (a Seatline has one)
                 floor = {
                     "ray_round_trip_ms": await ray_latency(home),
-                    "postgres_commit_ms": await commit_latency(testbed.services.database_url),
+                    "postgres_commit_ms": await commit_latency(sandbox.services.database_url),
                 }
                 err.print("verifying ...")
                 verified = await contest.verify()
@@ -104,7 +106,7 @@ async def _round(
     peaks: dict[str, float] = {}
     for contestant in everybody:
         quick = contest.at_pace(contestant, UNIFORM, replace(options, seconds=min(PEAK_SECONDS, options.seconds)))
-        row = await measure(contest.testbed, contestant, contest.source(contestant, UNIFORM, first), quick)
+        row = await measure(contest.sandbox, contestant, contest.source(contestant, UNIFORM, first), quick)
         peaks[contestant.name] = row["enrolled_per_s"]
         rows.append({"kind": "peak", "share": None, "round": turn, **row})
     for number, share in enumerate(shares, start=1):
@@ -113,7 +115,7 @@ async def _round(
             source = contest.source(contestant, UNIFORM, first + number)
             rate = max(1.0, share * peaks[contestant.name])
             before = await _batches(contestant)
-            row = await measure(contest.testbed, contestant, source, options, rate=rate)
+            row = await measure(contest.sandbox, contestant, source, options, rate=rate)
             after = await _batches(contestant)
             turns = after[1] - before[1]
             mean = round((after[0] - before[0]) / turns, 2) if turns else None
@@ -121,7 +123,7 @@ async def _round(
     alone = replace(options, connections=1, seconds=min(IDLE_SECONDS, options.seconds))
     for contestant in everybody:
         source = contest.source(contestant, UNIFORM, first + len(shares) + 1)
-        row = await measure(contest.testbed, contestant, source, alone)
+        row = await measure(contest.sandbox, contestant, source, alone)
         rows.append({"kind": "idle", "share": None, "round": turn, **row})
     return rows
 
@@ -131,7 +133,7 @@ async def _batches(contestant: Contestant) -> tuple[float, float]:
 
 
 def _points(rows: list[RoundRow]) -> list[dict[str, Any]]:
-    """One point for each contestant and share: medians of rates, latencies of all rounds together."""
+    """One point for each contestant and share: medians of rates, percentiles of merged latencies."""
     found = []
     for name in dict.fromkeys(row["contestant"] for row in rows):
         for share in dict.fromkeys(row["share"] for row in rows if row["kind"] == "rate"):
@@ -157,7 +159,7 @@ def _median(values: list[float]) -> float | None:
 
 
 def _idle(rows: list[RoundRow], floor: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """One request at a time, and how many times what it cannot be without."""
+    """Latencies of one request at a time, and Seatline's as a multiple of its lower bound."""
     own = {
         name: percentiles_ms(
             merged(row["latency_hdr"] for row in rows if row["kind"] == "idle" and row["contestant"] == name)
@@ -169,7 +171,7 @@ def _idle(rows: list[RoundRow], floor: dict[str, dict[str, float]]) -> dict[str,
 
 
 def finish(result: dict[str, Any], *, as_json: bool) -> None:
-    """Print what was found; exit 5 if an invariant was broken."""
+    """Print the result; exit 5 if an invariant was broken."""
     if as_json:
         print_json(result)
     else:
@@ -188,7 +190,7 @@ def finish(result: dict[str, Any], *, as_json: bool) -> None:
             out.print(f"one at a time, {name}: p50 {one.get('p50', 0):.2f} ms", highlight=False)
         out.print(
             f"Ray round trip p50 {idle['ray_round_trip_ms']['p50']:.2f} ms, Postgres commit p50"
-            f" {idle['postgres_commit_ms']['p50']:.2f} ms; Seatline takes {idle['seatline_over_floor']} times both",
+            f" {idle['postgres_commit_ms']['p50']:.2f} ms; Seatline: {idle['seatline_over_floor']} times their sum",
             highlight=False,
         )
         show_verified(result["verify"])

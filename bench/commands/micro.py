@@ -1,4 +1,4 @@
-"""``seatline bench micro``: the pieces one by one, in this process, by pytest-benchmark."""
+"""``seatline bench micro``: microbenchmarks, with pytest-benchmark."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def micro(
     seconds: Seconds = 1.0,
     save: Annotated[bool, typer.Option("--save", help="Keep the figures as the baseline of this machine.")] = False,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Print them beside the baseline; made if lacking.")
+        bool, typer.Option("--compare", help="Compare with the baseline, which is made if there is none.")
     ] = False,
     peers: NoPeers = "none",
     as_json: ResultAsJson = False,
 ) -> None:
-    """Microbenchmarks of the core, of packing, of the gateway and of the store.
+    """Microbenchmarks of domain, serialization, gateway and store.
 
-    Figures depend on the machine, so a baseline is kept beside the results and not with the code.
+    Figures depend on the machine, so the baseline is kept with the results and not with the code.
 
     Examples:
 
@@ -55,10 +55,10 @@ def micro(
 
 
 def measure_micro(seconds: float, options: list[str], *, quiet: bool) -> dict[str, Any]:
-    """Run them in a process of their own.
+    """Run all microbenchmarks in a process of their own.
 
     Raises:
-        typer.Exit: if one of them failed.
+        typer.Exit: if one failed.
     """
     with tempfile.TemporaryDirectory() as directory:
         found = Path(directory) / "micro.json"

@@ -12,7 +12,7 @@ import typer
 
 from bench.contestants.contestant import SEATLINE, Contestant, free_port, run_command, start_seatline
 from bench.contestants.ray_nodes import start_ray_nodes
-from bench.contestants.testbed import Testbed, open_testbed
+from bench.contestants.sandbox import Sandbox, open_sandbox
 from bench.demand.bench_term import TokenBook, fill_term, read_term
 from bench.demand.workloads import WARM_UP, WORKLOADS, DemandPlan, Requests
 from bench.load.measured import merged, percentiles_ms
@@ -31,7 +31,7 @@ UNIFORM = WORKLOADS["uniform"]
 
 
 def nodes(
-    nodes_max: Annotated[int, typer.Option("--nodes", min=2, max=8, help="From one to so many.")] = 3,
+    nodes_max: Annotated[int, typer.Option("--nodes", min=2, max=8, help="Measure with 1 to this many nodes.")] = 3,
     peers: NoPeers = "none",
     seconds: Seconds = 5.0,
     rounds: Rounds = 3,
@@ -42,10 +42,10 @@ def nodes(
     seed: Seed = 1,
     as_json: ResultAsJson = False,
 ) -> None:
-    """Durable enrolments a second on 1, 2, ... Ray nodes of this machine: each with an API server and a section actor.
+    """Durable enrolments a second on 1, 2, ... Ray nodes of this machine, each with an API server and a section actor.
 
-    Nodes that take no part are drained. They share the machine's cores with each other, with Postgres and with the load
-    generator, so this shows what nodes cost and that they share the work, not what more machines bring.
+    Nodes that take no part are drained. All nodes share the cores of the machine with Postgres and the load generator,
+    so this shows what nodes cost and that they share the work, not what more machines would bring.
 
     Example:
 
@@ -57,22 +57,22 @@ def nodes(
 
 
 async def measure_nodes(nodes_max: int, options: Options) -> dict[str, Any]:
-    """Rounds on one Seatline whose nodes are drained and taken back in between."""
+    """Run rounds on one Seatline whose nodes are drained and taken back in between."""
     turns = options.rounds * nodes_max
     plan = DemandPlan([UNIFORM], turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
-    async with open_testbed() as testbed:
+    async with open_sandbox() as sandbox:
         with progress_bars() as progress:
-            await testbed.make_template(
+            await sandbox.make_template(
                 TEMPLATE, lambda url: fill_term(url, plan.capacities(), plan.students, progress)
             )
-            term = await read_term(testbed.database_url(TEMPLATE))
-            requests = Requests(plan, term, TokenBook(testbed.jwt_secret, term.students))
-            async with start_ray_nodes(testbed.home / "ray", nodes_max) as ray:
+            term = await read_term(sandbox.database_url(TEMPLATE))
+            requests = Requests(plan, term, TokenBook(sandbox.jwt_secret, term.students))
+            async with start_ray_nodes(sandbox.home / "ray", nodes_max) as ray:
                 settings = {**ray.settings, "PORT": str(free_port()), "SEATLINE_DRAIN_S": "1"}
-                url = testbed.database_url(TEMPLATE)
-                async with start_seatline(testbed, url, settings=settings, command=("serve",)) as seatline:
+                url = sandbox.database_url(TEMPLATE)
+                async with start_seatline(sandbox, url, settings=settings, command=("serve",)) as seatline:
                     seatline.processes.extend(ray.processes)
-                    rows = await _take_turns(testbed, seatline, requests, options, nodes_max, progress)
+                    rows = await _take_turns(sandbox, seatline, requests, options, nodes_max, progress)
                     err.print("verifying ...")
                     verified = {SEATLINE: await verify_contestant(seatline)}
     options_used = {**options.as_json(), "nodes": nodes_max}
@@ -82,24 +82,24 @@ async def measure_nodes(nodes_max: int, options: Options) -> dict[str, Any]:
 
 
 async def _take_turns(
-    testbed: Testbed,
+    sandbox: Sandbox,
     seatline: Contestant,
     requests: Requests,
     options: Options,
     nodes_max: int,
     progress: ImportProgress,
 ) -> list[RoundRow]:
-    """Up and down again, so that a step is one node and no number of nodes always comes last."""
+    """Run all rounds, with rising and falling numbers of nodes in turn, so that none always comes last."""
     rows: list[RoundRow] = []
     serving = ServingNodes(seatline, await _labels(seatline))
     warm_up = requests.prepared(WARM_UP, 0)
-    await measure(testbed, seatline, warm_up, options)
+    await measure(sandbox, seatline, warm_up, options)
     for turn in range(options.rounds):
         counts = range(1, nodes_max + 1)
         for count in counts if turn % 2 == 0 else reversed(counts):
             progress("rounds", len(rows), options.rounds * nodes_max)
             await serving.become(count)
-            row = await measure(testbed, seatline, requests.prepared(UNIFORM, len(rows)), options)
+            row = await measure(sandbox, seatline, requests.prepared(UNIFORM, len(rows)), options)
             rows.append({"workload": f"on {count}", "round": turn, "nodes": count, **row})
             show_round(rows[-1])
     progress("rounds", 1, 1)
@@ -107,7 +107,7 @@ async def _take_turns(
 
 
 class ServingNodes:
-    """Those that are not drained: the first so many."""
+    """The nodes of a Seatline that are not drained: the first so many."""
 
     def __init__(self, seatline: Contestant, labels: Sequence[str]) -> None:
         self._environment = seatline.environment or {}
@@ -115,7 +115,7 @@ class ServingNodes:
         self._count = len(labels)
 
     async def become(self, count: int) -> None:
-        """Drain some or take them back, and wait until just so many serve, and every section is where it belongs."""
+        """Drain nodes or take them back until ``count`` serve, and wait until every section is on its node."""
         if count == self._count:
             return
         for label in self._labels[count : self._count]:
@@ -136,18 +136,18 @@ class ServingNodes:
 
 
 async def _labels(seatline: Contestant) -> list[str]:
-    """Of the nodes that can serve; the head has no CPUs."""
+    """Labels of the nodes that can serve; the head has no CPUs."""
     return [one["label"] for one in (await _status(seatline.environment or {}))["nodes"] if one["cpus"]]
 
 
 async def _status(environment: Mapping[str, str]) -> dict[str, Any]:
-    said: dict[str, Any]
-    _, said = await run_command(environment, "status", "--json")
-    return said
+    status: dict[str, Any]
+    _, status = await run_command(environment, "status", "--json")
+    return status
 
 
 def summary_of(rows: Sequence[RoundRow]) -> list[dict[str, Any]]:
-    """Medians of the rounds by number of nodes; ``of_one``: of the ratios within a round."""
+    """Medians of the rounds by number of nodes. ``of_one`` is the median ratio to one node within a round."""
     alone = {row["round"]: row["enrolled_per_s"] for row in rows if row["nodes"] == 1}
     found = []
     for count in sorted({row["nodes"] for row in rows}):
@@ -173,14 +173,14 @@ def summary_of(rows: Sequence[RoundRow]) -> list[dict[str, Any]]:
 
 
 def finish(result: dict[str, Any], *, as_json: bool) -> None:
-    """Print what was found; exit 5 if an invariant was broken."""
+    """Print the result; exit 5 if an invariant was broken."""
     if as_json:
         print_json(result)
     else:
         summary = result["nodes"]
         shown = [name.replace("_", " ") for name in summary[0]]
-        show_rows("As nodes of one machine join", shown, [list(one.values()) for one in summary])
-        out.print(f"All of it on the {os.cpu_count()} cores of this machine, which bound it.", highlight=False)
+        show_rows("More nodes on one machine", shown, [list(one.values()) for one in summary])
+        out.print(f"All of it on the {os.cpu_count()} cores of this machine, which limit it.", highlight=False)
         show_verified(result["verify"])
     if not all(one["ok"] for one in result["verify"].values()):
         raise typer.Exit(int(Exit.BROKEN_INVARIANT))

@@ -1,4 +1,4 @@
-"""``seatline bench overload``: many times the load that fits."""
+"""``seatline bench overload``: its options and its output; `bench/live/overload_run.py` runs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cluster.config.settings import read_settings
 
 
 def overload(
-    crowds: Annotated[str, typer.Option(help=f"Who comes, by commas: {', '.join(CROWDS)}.")] = ",".join(CROWDS),
+    crowds: Annotated[str, typer.Option(help=f"Kinds of clients, by commas: {', '.join(CROWDS)}.")] = ",".join(CROWDS),
     factor: Annotated[float, typer.Option(min=1, help="How many times the load that fits.")] = 10.0,
     connections: Annotated[int, typer.Option(min=1, max=2_000, help="Requests under way at once at the peak.")] = 256,
     sections: Annotated[int, typer.Option(min=8, max=20_000, help="Sections that take part.")] = 1_000,
@@ -29,10 +29,10 @@ def overload(
     url: Annotated[str | None, typer.Option(help="The API; by default the one that `seatline up` runs.")] = None,
     as_json: ResultAsJson = False,
 ) -> None:
-    """What is left of the peak at many times the load that fits, and how soon all is well after it.
+    """Goodput at many times the load that fits, as a share of the peak, and the time to recover after it.
 
-    Finds the peak first, with the same load generator. Then, for each crowd, sends the overload and at once after it
-    half the peak. The generator shares the machine if Seatline runs on it: its CPU is in the result. Ends with
+    Finds the peak first, with the same load generator. Then, for each crowd, sends the overload, and directly after it
+    half the peak. The generator may share the machine with Seatline: its CPU is in the result. Ends with
     `verify`; exits 5 if an invariant is broken.
 
     Examples:
@@ -62,7 +62,7 @@ def overload(
 def _show(result: OverloadResult) -> None:
     table = Table(
         "", "tries/s", "decided/s", "of peak", "decided ms p50, p99", "shed/s", "shed ms p50, p99", "unknown",
-        "no answer", "well after s", "client cores", "server cores", title_justify="left",
+        "no answer", "recovered s", "client cores", "server cores", title_justify="left",
     )  # fmt: skip
     table.title = f"{result.plan.factor:g} times the load that fits (times since sent)"
     _add(table, "peak", result.peak, "", "", result.cpu.get("peak", {}))

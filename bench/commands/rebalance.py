@@ -13,7 +13,7 @@ from allocator.model.commands import Enroll
 from allocator.model.delivery import Envelope
 from allocator.model.outcomes import Code
 from allocator.model.section import SectionState
-from bench.contestants.testbed import Testbed, open_testbed
+from bench.contestants.sandbox import Sandbox, open_sandbox
 from bench.demand.bench_term import BenchTerm, fill_term, read_term
 from bench.demand.draw import SLOTS, Demand, Pair, pairs_of
 from bench.load.measured import histogram, percentiles_ms
@@ -43,9 +43,9 @@ def rebalance(
     seed: Seed = 1,
     as_json: ResultAsJson = False,
 ) -> None:
-    """Sections active on two actors, a third joins: how many move, how long that takes, and whom it keeps waiting.
+    """A third section actor joins two: how many sections move, how long it takes, how long requests wait meanwhile.
 
-    The load comes through one gateway in this process; what a request waits is measured there.
+    The load comes through one gateway in this process, where the waits are measured.
 
     Example:
 
@@ -56,20 +56,20 @@ def rebalance(
 
 
 async def measure_rebalance(sections: int, rate: int, seconds: float, seed: int) -> dict[str, Any]:
-    """Start services, a local Ray and two actors; then the third."""
+    """Start services, a local Ray and two actors, then a third, under load."""
     demand = Demand(seed)
     asks = demand.draw(range(sections), int(rate * (2 * seconds + 60)))
-    async with open_testbed() as testbed:
+    async with open_sandbox() as sandbox:
         with progress_bars() as progress:
             seats = [len(asks) * SLOTS // sections + 100] * sections
-            await testbed.make_template("rebalance", lambda url: fill_term(url, seats, demand.students, progress))
-        url = testbed.database_url("rebalance")
+            await sandbox.make_template("rebalance", lambda url: fill_term(url, seats, demand.students, progress))
+        url = sandbox.database_url("rebalance")
         term = await read_term(url)
-        settings = Settings(home=testbed.home / "rebalance", placement=Placement.AUTO)
+        settings = Settings(home=sandbox.home / "rebalance", placement=Placement.AUTO)
         await deployment.start_local_ray(str(ray_token_path(settings)), report_step)
         try:
             load = GatewayLoad(term, pairs_of(asks, demand.students), rate)
-            result = await _measure(testbed, settings, url, load, seconds)
+            result = await _measure(sandbox, settings, url, load, seconds)
         finally:
             await deployment.stop_ray()
     result = {"options": {"sections": sections, "rate": rate, "seconds": seconds, "seed": seed}, **result}
@@ -78,7 +78,7 @@ async def measure_rebalance(sections: int, rate: int, seconds: float, seed: int)
 
 
 class GatewayLoad:
-    """An open loop: requests are sent when they are due, whether or not others are answered."""
+    """An open loop through a gateway: requests are sent when they are due, whether or not others are answered."""
 
     def __init__(self, term: BenchTerm, pairs: list[Pair], rate: int) -> None:
         self._term = term
@@ -95,7 +95,7 @@ class GatewayLoad:
         return self._term.section_ids
 
     async def run(self, opened: OpenGateway) -> None:
-        """Send until stopped; those under way are waited for."""
+        """Send until stopped, and wait for the requests under way."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         async with asyncio.TaskGroup() as under_way:
@@ -113,18 +113,18 @@ class GatewayLoad:
     async def _ask(self, opened: OpenGateway, number: int, pair: Pair, due: float) -> None:
         section_id, student_id = self._term.section_ids[pair.section], self._term.students[pair.student].student_id
         reply = await opened.gateway.submit(Envelope(Enroll(section_id, student_id, True), f"move-{number}"))
-        self.codes[reply.label] += 1
+        self.codes[reply.code.value] += 1
         self.waits.append((due, asyncio.get_running_loop().time() - due))
 
     def between(self, start: float, end: float) -> dict[str, float]:
-        """Percentiles of the waits of what was due in a span of time, in milliseconds."""
+        """Percentiles of the waits of requests that were due between two times, in milliseconds."""
         return percentiles_ms(histogram(wait for due, wait in self.waits if start <= due < end))
 
 
-async def _measure(testbed: Testbed, settings: Settings, url: str, load: GatewayLoad, seconds: float) -> dict[str, Any]:
+async def _measure(sandbox: Sandbox, settings: Settings, url: str, load: GatewayLoad, seconds: float) -> dict[str, Any]:
     two = DirectoryView(1, Placement.AUTO, ACTORS[:2])
     three = DirectoryView(2, Placement.AUTO, ACTORS)
-    config = NodeConfig(settings, url, testbed.redis_url(), testbed.jwt_secret, two.pooled)
+    config = NodeConfig(settings, url, sandbox.redis_url(), sandbox.jwt_secret, two.pooled)
     handles = [await _start_actor(config, name) for name in two.pooled]
     opened = config.open_gateway()
     loop = asyncio.get_running_loop()
@@ -183,7 +183,7 @@ async def _start_actor(config: NodeConfig, name: str) -> Any:
 
 
 async def _activate(opened: OpenGateway, view: DirectoryView, section_ids: list[int]) -> float:
-    """Bring all sections into memory where they belong; how long that took."""
+    """Activate all sections on their actors; seconds that it took."""
     started = time.perf_counter()
     for name in view.pooled:
         mine = [section_id for section_id in section_ids if place(view, section_id) == name]
@@ -193,7 +193,7 @@ async def _activate(opened: OpenGateway, view: DirectoryView, section_ids: list[
 
 
 def finish(result: dict[str, Any], *, as_json: bool) -> None:
-    """Print what was found; exit 5 if an invariant was broken."""
+    """Print the result; exit 5 if an invariant was broken."""
     if as_json:
         print_json(result)
     else:

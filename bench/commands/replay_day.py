@@ -1,4 +1,4 @@
-"""``seatline bench replay-day``: days of real registration, from files of real universities."""
+"""``seatline bench replay-day``: days of real registration, replayed from files of real universities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.contestants.contestant import SEATLINE, start_peer, start_seatline
-from bench.contestants.testbed import Testbed, open_testbed
+from bench.contestants.sandbox import Sandbox, open_sandbox
 from bench.demand.real_demand import SHARED
 from bench.demand.registration_days import DAYS, Day, Ids, missing_files
 from bench.measuring.options import Connections, Options, Peers, ResultAsJson, Rounds, Seconds, Seed, contestants
@@ -39,7 +39,7 @@ def replay_day(
 ) -> None:
     """Real demand over HTTP: two Purdue terms as fast as they are answered, two UCSD passes compressed to --seconds.
 
-    Every round and contestant begins with new databases. What has no files is skipped with a message.
+    Every round of a contestant begins with a new database. Days whose files are missing are skipped with a message.
 
     Example:
 
@@ -59,17 +59,17 @@ def replay_day(
 
 
 async def measure_days(names: list[str], days: list[Day], options: Options) -> dict[str, Any]:
-    """Import everything once; then each contestant on a copy, one after the other."""
+    """Import all days once; then run each contestant on a clone, one after the other."""
     rows: list[RoundRow] = []
     verified: dict[str, Any] = {}
     if days:
-        async with open_testbed() as testbed:
+        async with open_sandbox() as sandbox:
             with progress_bars() as progress:
-                await testbed.make_template(TEMPLATE, lambda url: _import(url, days, progress))
+                await sandbox.make_template(TEMPLATE, lambda url: _import(url, days, progress))
                 for turn in range(options.rounds):
                     for done, name in enumerate(names):
                         progress("replays", turn * len(names) + done, options.rounds * len(names))
-                        found, verified[name] = await _replay_all(testbed, name, days, options)
+                        found, verified[name] = await _replay_all(sandbox, name, days, options)
                         rows += [{"round": turn, **row} for row in found]
                 progress("replays", 1, 1)
     result = {"options": options.as_json(), "rows": rows, "summary": _summary(rows), "verify": verified}
@@ -84,22 +84,22 @@ async def _import(url: str, days: list[Day], progress: ImportProgress) -> None:
 
 
 async def _replay_all(
-    testbed: Testbed, name: str, days: list[Day], options: Options
+    sandbox: Sandbox, name: str, days: list[Day], options: Options
 ) -> tuple[list[RoundRow], dict[str, Any]]:
     database = f"of_{name}"
     rows: list[RoundRow] = []
     async with contextlib.AsyncExitStack() as stack:
-        url = await testbed.clone(database, TEMPLATE)
-        stack.push_async_callback(testbed.drop, database)
-        starting = start_seatline(testbed, url) if name == SEATLINE else start_peer(testbed, PEERS[name], url)
+        url = await sandbox.clone(database, TEMPLATE)
+        stack.push_async_callback(sandbox.drop, database)
+        starting = start_seatline(sandbox, url) if name == SEATLINE else start_peer(sandbox, PEERS[name], url)
         contestant = await stack.enter_async_context(starting)
         for day in days:
             if not day.needs <= abilities(contestant):
                 continue
-            source = day.source(await Ids.read(url, day.name, testbed.jwt_secret), options.seed)
+            source = day.source(await Ids.read(url, day.name, sandbox.jwt_secret), options.seed)
             shape = {"arrivals": arrivals} if (arrivals := day.arrivals(options.seconds)) else {}
             at_once = replace(options, warmup_s=0.0, seconds=REPLAY_MAX_S)
-            row = await measure(testbed, contestant, source, at_once, **shape)
+            row = await measure(sandbox, contestant, source, at_once, **shape)
             rows.append(
                 {
                     "day": day.name,
@@ -140,7 +140,7 @@ def _summary(rows: list[RoundRow]) -> list[dict[str, Any]]:
 
 
 def finish(result: dict[str, Any], *, as_json: bool) -> None:
-    """Print what was found; exit 5 if an invariant was broken."""
+    """Print the result; exit 5 if an invariant was broken."""
     if as_json:
         print_json(result)
     elif result["summary"]:

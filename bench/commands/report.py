@@ -1,4 +1,4 @@
-"""``seatline bench report``: the kept results as a page."""
+"""``seatline bench report``: the kept results as an HTML page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``seatline bench scale``: more sections, more students; activation, memory and the first request at size."""
+"""``seatline bench scale``: more sections and students; activation, memory and the first request of a large campus."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from bench.contestants.contestant import Contestant, same_host, start_seatline
 from bench.contestants.process_usage import tree_memory_bytes
-from bench.contestants.testbed import Testbed, open_testbed
+from bench.contestants.sandbox import Sandbox, open_sandbox
 from bench.demand.bench_term import BenchTerm, TokenBook, fill_term, read_term
 from bench.demand.draw import SLOTS, Ask, Demand, pairs_of
 from bench.demand.workloads import ENROLLMENTS
@@ -31,7 +31,7 @@ TOUCH_TIMEOUT_S = 120.0
 
 
 class Size(NamedTuple):
-    """How many sections, and how many students at least: the load may take more."""
+    """A size of the campus. ``students`` is a minimum: the load may need more."""
 
     name: str
     sections: int
@@ -56,7 +56,7 @@ def scale(
     seed: Seed = 1,
     as_json: ResultAsJson = False,
 ) -> None:
-    """Throughput as sections and students double, and a whole university: activation of every section, memory.
+    """Throughput as sections and students double; activation of all sections and memory for a whole university.
 
     Example:
 
@@ -68,16 +68,16 @@ def scale(
 
 
 async def measure_scale(largest: int, students: int, options: Options) -> dict[str, Any]:
-    """Every size with a Seatline of its own, in turn."""
+    """Measure every size with a Seatline of its own, in turn."""
     sizes = (*SIZES, Size("largest", largest, students))
     rows: list[RoundRow] = []
-    async with open_testbed() as testbed, contextlib.AsyncExitStack() as stack:
+    async with open_sandbox() as sandbox, contextlib.AsyncExitStack() as stack:
         with progress_bars() as progress:
-            runs = [await _start(testbed, stack, size, options, progress) for size in sizes]
+            runs = [await _start(sandbox, stack, size, options, progress) for size in sizes]
             for turn in range(options.rounds):
                 for run in runs[turn % len(runs) :] + runs[: turn % len(runs)]:
                     requests = run.requests(turn)
-                    row = await measure(testbed, run.contestant, requests, options)
+                    row = await measure(sandbox, run.contestant, requests, options)
                     rows.append({"workload": "uniform", "round": turn, "size": run.size.name, **row})
                     show_round(rows[-1])
             verified = {run.size.name: await verify_contestant(run.contestant) for run in runs}
@@ -89,7 +89,7 @@ async def measure_scale(largest: int, students: int, options: Options) -> dict[s
 
 
 class Run:
-    """One size: its Seatline, its requests, and what was seen when it was started."""
+    """One size: its Seatline, its requests, and the figures of its start."""
 
     def __init__(self, size: Size, demand: list[list[Ask]], students: int, term: BenchTerm, tokens: TokenBook) -> None:
         self.size = size
@@ -101,7 +101,7 @@ class Run:
         self.contestant: Contestant
 
     def requests(self, turn: int) -> list[bytes]:
-        """Those of a round; the last ones ask once for every section."""
+        """The requests of a round; those of the last round ask once for every section."""
         return [
             post(
                 same_host(0), ENROLLMENTS, self._tokens.token(student), f"scale-{turn}-{number}",
@@ -112,7 +112,7 @@ class Run:
 
 
 async def _start(
-    testbed: Testbed, stack: contextlib.AsyncExitStack, size: Size, options: Options, progress: ImportProgress
+    sandbox: Sandbox, stack: contextlib.AsyncExitStack, size: Size, options: Options, progress: ImportProgress
 ) -> Run:
     demand = Demand(options.seed)
     asks = [demand.draw(range(size.sections), options.per_round) for _ in range(options.rounds)]
@@ -120,12 +120,12 @@ async def _start(
     students = max(size.students, demand.students)
     name = f"scale_{size.name.replace(' ', '_')}"
     seats = [options.per_round * options.rounds * SLOTS // size.sections + 100] * size.sections
-    await testbed.make_template(name, lambda url: fill_term(url, seats, students, progress))
-    url = testbed.database_url(name)
+    await sandbox.make_template(name, lambda url: fill_term(url, seats, students, progress))
+    url = sandbox.database_url(name)
     term = await read_term(url)
-    run = Run(size, asks, students, term, TokenBook(testbed.jwt_secret, term.students))
+    run = Run(size, asks, students, term, TokenBook(sandbox.jwt_secret, term.students))
     started = time.perf_counter()
-    run.contestant = await stack.enter_async_context(start_seatline(testbed, url, size.name))
+    run.contestant = await stack.enter_async_context(start_seatline(sandbox, url, size.name))
     run.seen["start_s"] = round(time.perf_counter() - started, 2)
     await _first_touch(run, options.connections)
     return run
@@ -136,7 +136,7 @@ def _each_once(demand: Demand, sections: int) -> list[Ask]:
 
 
 async def _first_touch(run: Run, connections: int) -> None:
-    """The first request after the start, then one for every section: all of them come into memory."""
+    """Send the first request after the start, then one for every section, so that all are activated."""
     before = _actor_memory(run)
     first, *rest = run.requests(len(run._demand) - 1)
     connection = AsyncConnection(run.contestant.target)
@@ -173,13 +173,13 @@ def _summary(run: Run, rows: Sequence[RoundRow]) -> dict[str, Any]:
 
 
 def finish(result: dict[str, Any], *, as_json: bool) -> None:
-    """Print what was found; exit 5 if an invariant was broken."""
+    """Print the result; exit 5 if an invariant was broken."""
     if as_json:
         print_json(result)
     else:
         sizes = result["sizes"]
         shown = [{name.replace("_", " "): value for name, value in one.items()} for one in sizes]
-        show_rows("As the catalogue and the students grow", list(shown[0]), [list(one.values()) for one in shown])
+        show_rows("Larger campuses", list(shown[0]), [list(one.values()) for one in shown])
         show_verified(result["verify"])
     if not all(one["ok"] for one in result["verify"].values()):
         raise typer.Exit(int(Exit.BROKEN_INVARIANT))

@@ -1,4 +1,4 @@
-"""``seatline bench short``: the short version of it all, which is what ``make bench`` runs."""
+"""``seatline bench short``: a short version of the suite, which ``make bench`` runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.report.provenance import describe
 from bench.report.results import LATEST
 from cluster.cli.common import err, out, run_async
 
-WORKLOADS_OF_THE_SHORT = ("uniform", "hot", "reads")
+SHORT_WORKLOADS = ("uniform", "hot", "reads")
 SHARES = (0.25, 0.5, 0.75)
 STUDENTS = 3_000
 RATE_MAX = 11_000
@@ -36,14 +36,14 @@ def short(
         seatline bench short --peers stored_function,echo
     """
     started = perf_counter()
-    describe()  # the commit that runs is the one of now
+    describe()  # remembers the commit whose code is running
     names = contestants(peers)
     strongest = [one for one in names if one in {"seatline", "stored_function"}]
     options = Options(
         seconds, rounds, CONNECTIONS_MAX, warmup_s=0.5, rate_max=RATE_MAX, seed=seed, at_its_best=True
     )  # fmt: skip
     err.print("[bold]throughput[/]")
-    workloads = [WORKLOADS[name] for name in WORKLOADS_OF_THE_SHORT]
+    workloads = [WORKLOADS[name] for name in SHORT_WORKLOADS]
     throughput.finish(run_async(throughput.compare(names, workloads, options, limits=True)), as_json=False)
     err.print("[bold]latency[/]")
     latency.finish(run_async(latency.measure_latency(strongest, SHARES, options)), as_json=False)

@@ -1,4 +1,4 @@
-"""``seatline bench spike``: the moment at which registration opens."""
+"""``seatline bench spike``: the rush when registration opens; `bench/demand/rush.py` makes its requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.contestants.contestant import SEATLINE, Contestant, start_peer, start_seatline
-from bench.contestants.testbed import Testbed, open_testbed
+from bench.contestants.sandbox import Sandbox, open_sandbox
 from bench.demand.bench_term import TokenBook, fill_term, read_term
 from bench.demand.rush import Rush
 from bench.measuring.options import (
@@ -36,16 +36,16 @@ TEMPLATE = "bench_spike"
 
 def spike(
     peers: Peers = "stored_function,skip_locked,redis_lua,conventional",
-    students: Annotated[int, typer.Option(min=100, help="Who come in each round, all in the first moment.")] = 5_000,
+    students: Annotated[int, typer.Option(min=100, help="In each round, all at the same time.")] = 5_000,
     seconds: Seconds = 120.0,
     rounds: Rounds = 3,
     connections: Connections = CONNECTIONS_MAX,
     seed: Seed = 1,
     as_json: ResultAsJson = False,
 ) -> None:
-    """N students at T0, seats for 70 % of them: time until all are answered, latency from T0, and fairness.
+    """Many students at one time, seats for 70 % of them: time until all are answered, latency and fairness.
 
-    --seconds is how long to wait at most.
+    --seconds is the longest time to wait for the answers.
 
     Example:
 
@@ -56,24 +56,24 @@ def spike(
 
 
 async def measure_spike(names: list[str], students: int, options: Options) -> dict[str, Any]:
-    """The same rush on each in turn."""
+    """Run the same rush on each contestant in turn."""
     rush = Rush(students, options.rounds, options.seed)
     rows: list[RoundRow] = []
-    async with open_testbed() as testbed, contextlib.AsyncExitStack() as stack:
+    async with open_sandbox() as sandbox, contextlib.AsyncExitStack() as stack:
         with progress_bars() as progress:
-            await testbed.make_template(
+            await sandbox.make_template(
                 TEMPLATE, lambda url: fill_term(url, rush.capacities(), rush.students * rush.rounds, progress)
             )
-            term = await read_term(testbed.database_url(TEMPLATE))
-            tokens = TokenBook(testbed.jwt_secret, term.students)
-            running = [await stack.enter_async_context(await _start(testbed, name)) for name in names]
+            term = await read_term(sandbox.database_url(TEMPLATE))
+            tokens = TokenBook(sandbox.jwt_secret, term.students)
+            running = [await stack.enter_async_context(await _start(sandbox, name)) for name in names]
             for turn in range(rush.rounds):
                 first = turn % len(running)
                 for done, contestant in enumerate(running[first:] + running[:first]):
                     progress("spikes", turn * len(running) + done, rush.rounds * len(running))
                     source = rush.source(turn, term, tokens, contestant.target)
                     at_once = replace(options, warmup_s=0.0)
-                    row = await measure(testbed, contestant, source, at_once, arrivals=[0.0] * students)
+                    row = await measure(sandbox, contestant, source, at_once, arrivals=[0.0] * students)
                     rows.append({"round": turn, **row, "drain_s": row["seconds"], "fairness": source.fairness()})
             progress("spikes", 1, 1)
         err.print("verifying ...")
@@ -86,9 +86,9 @@ async def measure_spike(names: list[str], students: int, options: Options) -> di
     return result
 
 
-async def _start(testbed: Testbed, name: str) -> contextlib.AbstractAsyncContextManager[Contestant]:
-    url = await testbed.clone(f"of_{name}", TEMPLATE)
-    return start_seatline(testbed, url) if name == SEATLINE else start_peer(testbed, PEERS[name], url)
+async def _start(sandbox: Sandbox, name: str) -> contextlib.AbstractAsyncContextManager[Contestant]:
+    url = await sandbox.clone(f"of_{name}", TEMPLATE)
+    return start_seatline(sandbox, url) if name == SEATLINE else start_peer(sandbox, PEERS[name], url)
 
 
 def _summary(rows: list[RoundRow]) -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def _summary(rows: list[RoundRow]) -> list[dict[str, Any]]:
 
 
 def finish(result: dict[str, Any], *, as_json: bool) -> None:
-    """Print what was found; exit 5 if an invariant was broken."""
+    """Print the result; exit 5 if an invariant was broken."""
     if as_json:
         print_json(result)
     else:

@@ -1,4 +1,4 @@
-"""``seatline bench throughput``: how many enrolments a second, against every peer, round by round."""
+"""``seatline bench throughput``: durable enrolments a second at saturation, against every peer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.contestants.testbed import open_testbed
+from bench.contestants.sandbox import open_sandbox
 from bench.demand.workloads import WORKLOADS, Workload
 from bench.live.throughput_run import measure_running
 from bench.measuring.options import (
@@ -50,8 +50,8 @@ def throughput(
 ) -> None:
     """Durable enrolments a second at saturation: Seatline and its peers in turn, on services of their own.
 
-    Closed loop, each with as many requests under way as it is quickest with, unless --connections says how many. Ends
-    with `verify` on every database; exits 5 if an invariant is broken. Figures of all rounds, their medians and the
+    Closed loop, with as many requests under way as each contestant is fastest with, or --connections. Ends with
+    `verify` on every database; exits 5 if an invariant is broken. Figures of all rounds, their medians and the
     ratios are kept in bench/results/latest.json.
 
     Examples:
@@ -72,7 +72,7 @@ def throughput(
 
 
 def chosen(names: str) -> list[Workload]:
-    """The workloads of these names."""
+    """The workloads with these names."""
     unknown = [name for name in names.split(",") if name not in WORKLOADS]
     if unknown:
         raise typer.BadParameter(f"no such workload: {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
@@ -82,19 +82,21 @@ def chosen(names: str) -> list[Workload]:
 async def compare(
     names: list[str], workloads: list[Workload], options: Options, *, limits: bool, sync: bool = True
 ) -> dict[str, Any]:
-    """Run everything in turn and keep what was found.
+    """Measure all contestants in turn and keep the result.
 
     Args:
-        limits: whether to measure what Postgres alone can do, too.
-        sync: whether to ask how fast the disk syncs.
+        names: of the contestants.
+        workloads: to measure.
+        limits: whether to measure the limit of Postgres, too.
+        sync: whether to measure the sync rate of the disk, too.
     """
-    async with open_testbed() as testbed:
+    async with open_sandbox() as sandbox:
         extras: dict[str, Any] = {}
         if sync:
             err.print("pg_test_fsync ...")
-            extras["pg_test_fsync"] = await sync_rates(testbed.home)
+            extras["pg_test_fsync"] = await sync_rates(sandbox.home)
         with progress_bars() as progress:
-            async with open_contest(testbed, names, workloads, options, progress) as contest:
+            async with open_contest(sandbox, names, workloads, options, progress) as contest:
                 await contest.warm_up()
                 for workload in workloads:
                     await contest.run(workload, progress, show_round)
@@ -102,7 +104,7 @@ async def compare(
                 verified = await contest.verify()
                 rows, probes = contest.rows, contest.probes()
         if limits:
-            extras["limits"] = {"postgres_batches": await measure_batches(testbed, LIMIT_SECONDS)}
+            extras["limits"] = {"postgres_batches": await measure_batches(sandbox, LIMIT_SECONDS)}
     by_workload, by_peer = medians(rows, workloads), ratios(rows, workloads)
     result = {
         "options": options.as_json(), "medians": by_workload, "rounds": rows, "probes": probes, "verify": verified,

@@ -1,4 +1,4 @@
-"""One who takes part: its processes, its database, its address, and what it costs."""
+"""A contestant: Seatline or a peer, with its processes, its database, its address, and the CPU time it has used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import asyncpg
 import orjson
 
 from bench.contestants.process_usage import tree_cpu_s
-from bench.contestants.testbed import Testbed
+from bench.contestants.sandbox import Sandbox
 from bench.peers.environment import PeerEnvironment
 from bench.peers.registry import Peer
 from cluster import embedded
@@ -36,14 +36,17 @@ LAUNCHER = Path(embedded.__file__).with_name("launch.py")
 
 @dataclass(slots=True)
 class Contestant:
-    """Args:
-    name: as in results.
-    target: where it listens. The Host header is the same for all, so that all get the same bytes.
-    database_url: its own.
-    processes: that were started for it.
-    peer: what it is; None for Seatline.
-    home: of a Seatline.
-    environment: that its commands need, of a Seatline.
+    """A server that is measured.
+
+    Args:
+        name: as in results.
+        target: its address. The Host header is the same for all contestants, so that all get the same bytes.
+        database_url: of its own database.
+        processes: the processes that were started for it.
+        service_pids: of Postgres and Valkey, by name.
+        peer: which peer it is; None for Seatline.
+        home: the home directory of a Seatline; None for a peer.
+        environment: what commands of a Seatline need in their environment; None for a peer.
     """
 
     name: str
@@ -57,21 +60,21 @@ class Contestant:
 
     @property
     def decides(self) -> bool:
-        """Whether it looks at the request at all."""
+        """Whether it decides requests at all; the echo server does not."""
         return self.peer is None or self.peer.decides
 
     @property
     def keeps_counts(self) -> bool:
-        """Whether ``verify`` can be run on its tables."""
+        """Whether its tables can be checked by ``verify``."""
         return self.peer is None or self.peer.keeps_counts
 
     def cpu_s(self) -> dict[str, float]:
-        """CPU seconds so far: of its own processes, and of the services, which it has for itself while it is loaded."""
+        """CPU seconds so far of its processes and of the services, which only it uses while it is under load."""
         own = tree_cpu_s(process.pid for process in self.processes)
         return {"processes": own, **{name: tree_cpu_s([pid]) for name, pid in self.service_pids.items()}}
 
     async def settle(self) -> None:
-        """Wait until all that was acknowledged is written."""
+        """Wait until everything that was acknowledged is in Postgres."""
         if self.peer is None or not self.peer.writes_behind:
             return
         connection = AsyncConnection(self.target)
@@ -82,7 +85,7 @@ class Contestant:
 
 
 def free_port() -> int:
-    """A port that nobody listened on a moment ago."""
+    """A port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -90,13 +93,13 @@ def free_port() -> int:
 
 
 def same_host(port: int) -> Target:
-    """A local target whose Host header does not tell it from another."""
+    """A local target with the Host header that all contestants share."""
     return Target("127.0.0.1", port, "localhost", None)
 
 
 @contextlib.asynccontextmanager
 async def start_peer(
-    testbed: Testbed, peer: Peer, database_url: str, sections: Sequence[int] = ()
+    sandbox: Sandbox, peer: Peer, database_url: str, sections: Sequence[int] = ()
 ) -> AsyncIterator[Contestant]:
     """Run a peer on a database of its own."""
     connection = await asyncpg.connect(database_url)
@@ -106,12 +109,12 @@ async def start_peer(
     finally:
         await connection.close()
     port = free_port()
-    told = PeerEnvironment(database_url, testbed.redis_url(), testbed.jwt_secret, port, tuple(sections))
-    environment = {**os.environ, **peer.environment, **told.variables()}
-    log = testbed.home / f"{peer.name}.log"
+    settings = PeerEnvironment(database_url, sandbox.redis_url(), sandbox.jwt_secret, port, tuple(sections))
+    environment = {**os.environ, **peer.environment, **settings.variables()}
+    log = sandbox.home / f"{peer.name}.log"
     processes = [await launch(peer.command_line(port), environment, log) for _ in range(peer.processes)]
     try:
-        contestant = Contestant(peer.name, same_host(port), database_url, processes, testbed.services.pids, peer=peer)
+        contestant = Contestant(peer.name, same_host(port), database_url, processes, sandbox.services.pids, peer=peer)
         await _wait_until_up(contestant.target, processes, log)
         yield contestant
     finally:
@@ -120,22 +123,22 @@ async def start_peer(
 
 @contextlib.asynccontextmanager
 async def start_seatline(
-    testbed: Testbed,
+    sandbox: Sandbox,
     database_url: str,
     name: str = SEATLINE,
     settings: Mapping[str, str] | None = None,
     *,
     command: Sequence[str] = UP,
 ) -> AsyncIterator[Contestant]:
-    """Run ``seatline up``, or another command that stays, with these settings on a database of its own."""
-    home = testbed.home / f"home-{name.replace(' ', '-')}"
+    """Run ``seatline up``, or another command that keeps running, with these settings on a database of its own."""
+    home = sandbox.home / f"home-{name.replace(' ', '-')}"
     home.mkdir()
     environment = {
         **os.environ,
         "SEATLINE_HOME": str(home),
         "DATABASE_URL": database_url,
-        "REDIS_URL": testbed.redis_url(),
-        "SEATLINE_JWT_SECRET": testbed.jwt_secret,
+        "REDIS_URL": sandbox.redis_url(),
+        "SEATLINE_JWT_SECRET": sandbox.jwt_secret,
         "LOG_LEVEL": "WARNING",
         **(settings or {}),
     }
@@ -148,7 +151,7 @@ async def start_seatline(
                 await asyncio.sleep(0.1)
         port = Target.of(run.url).port
         yield Contestant(
-            name, same_host(port), database_url, [process], testbed.services.pids, home=home, environment=environment
+            name, same_host(port), database_url, [process], sandbox.services.pids, home=home, environment=environment
         )
     finally:
         await stop([process])
@@ -165,7 +168,7 @@ async def run_command(
     """Run a ``seatline`` command and give its exit code and its JSON.
 
     Raises:
-        CommandError: if it ended otherwise than accepted.
+        CommandError: if its exit code is not among ``accepted``.
     """
     process = await asyncio.create_subprocess_exec(
         *seatline_command(), *arguments, env=dict(environment),
@@ -179,7 +182,7 @@ async def run_command(
 
 
 async def launch(command: Sequence[str], environment: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
-    """Start a server in a session of its own; what it says goes to ``log``."""
+    """Start a server in a session of its own, with its output in ``log``."""
     # The launcher asks the kernel to stop the server should this process be killed.
     launcher = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(int(signal.SIGTERM)), "-", "-"]
     with log.open("ab") as output:
@@ -196,10 +199,10 @@ async def _wait_until_up(target: Target, processes: list[asyncio.subprocess.Proc
 
 
 def require_running(processes: Sequence[asyncio.subprocess.Process], log: Path) -> None:
-    """All of them.
+    """Check that no process has ended.
 
     Raises:
-        CommandError: with the end of the log, if one has ended.
+        CommandError: if one has; with the end of the log.
     """
     for process in processes:
         if process.returncode is not None:
@@ -208,7 +211,7 @@ def require_running(processes: Sequence[asyncio.subprocess.Process], log: Path) 
 
 
 async def stop(processes: Sequence[asyncio.subprocess.Process]) -> None:
-    """End servers, kindly and then not."""
+    """Stop servers: SIGTERM, and SIGKILL for those that do not end in time."""
     for process in processes:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""CPU time of whole families of processes, so that work done by a child counts for its family."""
+"""CPU time and memory of process trees: of processes together with all their descendants."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import psutil
 
 
 def tree_cpu_s(pids: Iterable[int]) -> float:
-    """User and system seconds of some processes, of all their living descendants, and of those that have ended.
+    """User and system seconds of some processes and all their descendants, ended ones included.
 
-    Never falls: what a child used is its parent's ``children`` time once the parent has waited for it.
+    It never falls: the time of an ended child is in its parent's ``children`` time once the parent has waited for it.
     """
     seen: set[int] = set()
     total = 0.0
     for pid in pids:
-        for process in _family(pid):
+        for process in _tree(pid):
             if process.pid in seen:
                 continue
             seen.add(process.pid)
@@ -28,14 +28,14 @@ def tree_cpu_s(pids: Iterable[int]) -> float:
 
 
 def tree_memory_bytes(pids: Iterable[int], name_part: str = "") -> dict[str, int]:
-    """Memory of the processes of some families whose command line has ``name_part``.
+    """Memory of the processes in some trees whose command line contains ``name_part``.
 
     Returns:
-        ``processes``; ``rss``, with what they share counted for each; ``pss``, with it shared out; ``uss``, without it.
+        ``processes``, their number, and bytes: ``rss``, ``pss`` and ``uss``, as in /proc/PID/smaps.
     """
     found = {"processes": 0, "rss": 0, "pss": 0, "uss": 0}
     for pid in pids:
-        for process in _family(pid):
+        for process in _tree(pid):
             try:
                 if name_part not in " ".join(process.cmdline()):
                     continue
@@ -48,7 +48,7 @@ def tree_memory_bytes(pids: Iterable[int], name_part: str = "") -> dict[str, int
     return found
 
 
-def _family(pid: int) -> list[psutil.Process]:
+def _tree(pid: int) -> list[psutil.Process]:
     try:
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]

@@ -1,4 +1,4 @@
-"""A Ray of several nodes on this machine, each started as it would be on a machine of its own."""
+"""A Ray cluster of several nodes on this machine, each started as on a machine of its own."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from cluster.processes.deployment import RAY_ENVIRONMENT
 START_TIMEOUT_S = 90.0
 STARTED = "Ray runtime started"
 CPUS = "4"
-"""Logical ones: they only bound how many actors may be there."""
+"""Logical CPUs of a node: they only limit the number of its actors."""
 
 
 @dataclass(frozen=True, slots=True)
 class RayNodes:
-    """Args:
-    settings: what a ``seatline`` command needs to find it.
-    processes: the head, which serves nothing, and the nodes.
+    """A running Ray cluster.
+
+    Args:
+        settings: the environment in which a ``seatline`` command finds it.
+        processes: the head, which serves nothing, and the nodes.
     """
 
     settings: dict[str, str]
@@ -34,7 +36,7 @@ class RayNodes:
 
 @contextlib.asynccontextmanager
 async def start_ray_nodes(home: Path, count: int) -> AsyncIterator[RayNodes]:
-    """Start a head without CPUs, so that nothing is placed on it, and so many nodes; all end with the block."""
+    """Start a head without CPUs, so that no actor is placed on it, and ``count`` nodes; all end with the block."""
     address = f"127.0.0.1:{free_port()}"
     settings = {"RAY_ADDRESS": address, "RAY_AUTH_TOKEN_PATH": _new_token(home)}
     head = ("--head", "--port", address.rpartition(":")[2], "--num-cpus", "0", "--include-dashboard", "false")

@@ -1,4 +1,4 @@
-"""The semester that contestants register for, and its rows in a database."""
+"""The semester of the benchmarks: its rows in a database, and access tokens of its students."""
 
 from __future__ import annotations
 
@@ -34,23 +34,20 @@ MINUTES = 75
 
 @dataclass(frozen=True, slots=True)
 class BenchTerm:
-    """Args:
-    section_ids: by index.
-    students: by index.
-    """
+    """The sections and the students of the semester, by index."""
 
     section_ids: list[int]
     students: list[KnownStudent]
 
 
 def meetings_of(slot: int) -> tuple[MeetingRow, ...]:
-    """Twice a week: half of the slots on Monday and Wednesday, half on Tuesday and Thursday."""
+    """The meetings of a slot: two a week, on Monday and Wednesday or on Tuesday and Thursday."""
     days, start = ((0, 2), (1, 3))[slot % 2], (8 + 2 * (slot // 2)) * 60
     return tuple(MeetingRow(day, start, start + MINUTES, ALL_WEEKS) for day in days)
 
 
 async def fill_term(database_url: str, capacities: Sequence[int], student_count: int, progress: ImportProgress) -> None:
-    """Put the semester into an empty database: sections of these capacities, students who hold nothing."""
+    """Load the semester into an empty database: sections with these capacities, students without enrolments."""
     bundle = Bundle(SEMESTER, departments=[DepartmentRow("BENCH", "Benchmark")])
     for index, capacity in enumerate(capacities):
         course = f"BENCH-{index:05d}"
@@ -67,7 +64,7 @@ async def fill_term(database_url: str, capacities: Sequence[int], student_count:
 
 
 async def read_term(database_url: str) -> BenchTerm:
-    """The ids that the rows got. Databases cut from one template have the same."""
+    """The ids of sections and students. Clones of one template have the same."""
     connection = await asyncpg.connect(database_url)
     try:
         sections = await connection.fetch(
@@ -84,7 +81,7 @@ async def read_term(database_url: str) -> BenchTerm:
 
 
 class TokenBook:
-    """Access tokens of a term's students, made when they are first needed."""
+    """Access tokens of students, issued on first use."""
 
     def __init__(self, jwt_secret: str, students: Sequence[KnownStudent]) -> None:
         self._tokens = AccessTokens(jwt_secret, TOKEN_TTL_S)
@@ -100,5 +97,5 @@ class TokenBook:
 
 
 def account_of(student: KnownStudent) -> Account:
-    """What a token says of a student."""
+    """The account in the token of a student."""
     return Account(student.user_id, "", "", Role.STUDENT, None, False, student.student_id, student.number)

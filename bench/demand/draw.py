@@ -1,8 +1,8 @@
-"""Who asks for what: requests that could all be granted, so that a peer's speed and not its luck is measured.
+"""Demand at random: pairs of student and section, all of which can be granted.
 
 Every section has one of a few weekly slots, and a student asks for at most one section of a slot. So nobody asks for a
-section twice or for two that meet at one time, whatever the distribution over sections, which stays exactly what it is.
-Students of a slot come in a rotated order, so that one student's requests lie far apart.
+section twice or for two that meet at the same time, and the distribution over sections is not distorted by that.
+Students of a slot come in a rotated order, so that the requests of one student are far apart.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ BLOCK = 4_096
 
 
 class Pair(NamedTuple):
-    """A student and a section, as indices."""
+    """A request, as the indices of student and section."""
 
     student: int
     section: int
 
 
 class Ask(NamedTuple):
-    """A request before it is known how many students there are: the ``turn``-th for its section's slot."""
+    """A request before the number of students is known: the ``turn``-th for the slot of its section."""
 
     turn: int
     section: int
@@ -36,10 +36,10 @@ def slot_of(section: int) -> int:
 
 
 class Demand:
-    """Draws the requests of all rounds of a run; then it is known how many students they take.
+    """Draws the requests of all rounds of a run; from them follows the number of students.
 
     Args:
-        seed: of the choice of sections.
+        seed: of the random choices.
     """
 
     def __init__(self, seed: int) -> None:
@@ -47,12 +47,12 @@ class Demand:
         self._turns = [0] * SLOTS
 
     def draw(self, sections: Sequence[int], count: int, skew: float = 0.0) -> list[Ask]:
-        """So many requests for some sections.
+        """Draw ``count`` requests.
 
         Args:
-            sections: indices.
-            skew: 0 asks for all alike; else demand for the section of rank r falls as ``r ** -skew``. Which section
-                has which rank is drawn anew every time.
+            sections: indices of the sections.
+            count: how many requests.
+            skew: of a Zipf distribution over sections; 0 for a uniform one. The ranks are drawn anew in every call.
         """
         return [self._ask(section) for section in self._choose(sections, count, skew)]
 
@@ -70,10 +70,10 @@ class Demand:
 
     @property
     def students(self) -> int:
-        """How many students it takes so that nobody asks twice in a slot."""
+        """The number of students that is needed so that nobody asks twice in a slot."""
         return max(*self._turns, 1)
 
 
 def pairs_of(asks: Sequence[Ask], students: int) -> list[Pair]:
-    """The requests, once it is known how many students there are."""
+    """The requests, given the number of students."""
     return [Pair((turn + slot_of(section) * students // SLOTS) % students, section) for turn, section in asks]

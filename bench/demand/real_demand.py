@@ -1,4 +1,4 @@
-"""What students of real universities asked for: files of the ITC 2019 and of UC San Diego, read as demand."""
+"""Demand of real universities, read from files of the ITC 2019 and of UC San Diego."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from persistence.imports.report import no_progress
 
 SHARED = Path(os.environ.get("SEATLINE_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 BATCH_STEP = 20
-"""Seats gained in one sample that are no arrivals any more: releases and promotions by the university."""
+"""From so many seats in one sample on, a change is not by students: the university released or promoted."""
 
 LOCAL = timedelta(hours=-8)
 NIGHTLY = (22 * 60 + 15, 22 * 60 + 45)
-"""Minutes of the day, local time, between which the university promotes from waitlists in one batch."""
+"""Minutes of the day, local time, between which the university promotes waiting students in one batch."""
 
 PASSES = {
     "first": (datetime(2022, 2, 12, 16, tzinfo=UTC), datetime(2022, 2, 18, 8, tzinfo=UTC)),
@@ -31,7 +31,7 @@ PASSES = {
 
 
 def data_file(name: str) -> Path | None:
-    """A file of the real data sets, which lie beside the checkout or where SEATLINE_DATA points; None without it."""
+    """A file of the real data sets, beside the checkout or in SEATLINE_DATA; None if it is not there."""
     path = SHARED / name
     return path if path.is_file() else None
 
@@ -41,13 +41,13 @@ def data_file(name: str) -> Path | None:
 
 @dataclass(slots=True)
 class Offer:
-    """A course: its configurations, each the classes of its subparts; and the parent of a class, if it has one."""
+    """A course: the classes of each subpart, by configuration."""
 
     configs: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
 
 class _InstanceDemand(Elements):
-    """Configurations, subparts, classes, parents, and which student asks for which course."""
+    """Reads the courses of an instance, the parents of classes, and the course requests of students."""
 
     def __init__(self) -> None:
         self.offers: dict[str, Offer] = defaultdict(Offer)
@@ -87,10 +87,10 @@ class Request(NamedTuple):
 
 
 def course_requests(instance: Path, seed: int) -> list[Request]:
-    """What each student asks for, if they choose at random what their courses leave open.
+    """The classes that each student asks for, with random choices where a course leaves a choice.
 
-    For every course a configuration, and of each of its subparts a class; where a class has a parent, the parent is
-    taken with it. Nobody looks at seats: what is full is for the server to say.
+    For every course one configuration, and one class of each of its subparts; a class is taken together with its
+    parent. Seats are not considered: the server refuses what is full.
     """
     read = _InstanceDemand()
     read_xml(instance, read, no_progress)
@@ -128,7 +128,7 @@ def _depth(class_id: str, parents: Mapping[str, str]) -> int:
 
 
 class Change(NamedTuple):
-    """One student adds or drops a section, so many seconds after the beginning. ``section`` is the source's id."""
+    """One student adds or drops a section, ``at_s`` seconds from the beginning. ``section`` is the source's id."""
 
     at_s: float
     section: str
@@ -136,10 +136,10 @@ class Change(NamedTuple):
 
 
 def registration_curve(changes_file: Path, which: str) -> list[Change]:
-    """The adds and drops of a pass of registration, in order, in the time in which they happened.
+    """The adds and drops of a pass of registration, in order, with their original times.
 
-    A sample says how many seats were taken since the one before; they are spread evenly over that time. Steps of
-    twenty and more, and those of the nightly batch, are the university's and not students'.
+    The changes between two samples are spread evenly over the time between them. Changes of twenty seats and more, and
+    those of the nightly batch, are not by students and are left out.
     """
     begins, ends = (at.timestamp() for at in PASSES[which])
     found: list[Change] = []
@@ -156,7 +156,7 @@ def registration_curve(changes_file: Path, which: str) -> list[Change]:
 
 
 def open_seats(changes_file: Path, which: str) -> dict[str, int]:
-    """Seats that were free in each section when a pass began, by the source's id."""
+    """Free seats of each section at the beginning of a pass, by the id in the source."""
     begins = PASSES[which][0].timestamp()
     free: dict[str, int] = {}
     for at, section, enrolled, _, total in _samples(changes_file):

@@ -1,4 +1,4 @@
-"""Days of real registration: who is imported, who asks for what, and when."""
+"""Days of real registration: what is imported, who asks for what, and when."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Ids:
 
     @classmethod
     async def read(cls, database_url: str, semester: str, jwt_secret: str) -> Ids:
-        """By student number, and by the section's id in its source."""
+        """Read a semester: tokens by student number, ids by the section's id in its source."""
         issue = AccessTokens(jwt_secret, TOKEN_TTL_S).issue
         connection = await asyncpg.connect(database_url)
         try:
@@ -59,8 +59,8 @@ class Day(abc.ABC):
 
     Args:
         name: as in results; also the code of its semester.
-        files: below the directory of the real data.
-        needs: what a contestant must be able to do.
+        files: in the directory of the real data.
+        needs: what a contestant must support, see ``Workload``.
     """
 
     def __init__(self, name: str, files: tuple[str, ...], needs: frozenset[str]) -> None:
@@ -70,7 +70,7 @@ class Day(abc.ABC):
 
     @abc.abstractmethod
     def bundle(self) -> Bundle:
-        """The semester, as it is imported."""
+        """The rows of the semester."""
 
     @abc.abstractmethod
     def source(self, ids: Ids, seed: int) -> RetriedRequests:
@@ -78,22 +78,23 @@ class Day(abc.ABC):
 
     @abc.abstractmethod
     def arrivals(self, seconds: float) -> list[float] | None:
-        """When they are due if the day takes so long; None for as fast as they are answered."""
+        """When they are due, with the day compressed to ``seconds``; None for as fast as they are answered."""
 
 
 def missing_files(day: Day) -> list[str]:
-    """Which of its files are not there."""
+    """The files of a day that are missing."""
     return [name for name in day.files if data_file(name) is None]
 
 
 class ClassDay(Day):
-    """Every student of an ITC file asks for every class, in an order shuffled by the seed."""
+    """Every student of an ITC file asks for all their classes, in an order shuffled by the seed.
+
+    Args:
+        name: of the problem.
+        files: an instance and its solution; or a solution alone, which assigns students to classes.
+    """
 
     def __init__(self, name: str, *files: str) -> None:
-        """Args:
-        name: of the problem.
-        files: instance and solution, or a solution that says which class has which student.
-        """
         super().__init__(name, files, frozenset({"enroll"}))
 
     def bundle(self) -> Bundle:
@@ -102,7 +103,7 @@ class ClassDay(Day):
         return read_itc2019(*paths) if len(paths) == 2 else read_solution_alone(*paths)
 
     def wishes(self, seed: int) -> list[tuple[str, str]]:
-        """Students and classes, by their ids in the file."""
+        """Pairs of student and class, by their ids in the file."""
         first = _path(self.files[0])
         if len(self.files) == 2:
             return [(one.student, one.class_id) for one in course_requests(first, seed)]
@@ -127,7 +128,7 @@ class ClassDay(Day):
 class CurveDay(Day):
     """A pass of registration at UC San Diego in spring 2022: its adds and drops, compressed in time.
 
-    The data has no students, so every add is a student of its own, and a drop is of some student who is in the section.
+    The data has no students, so every add is by a new student, and a drop by a random student of the section.
     Sections begin with the seats that were free when the pass began.
     """
 
@@ -137,7 +138,7 @@ class CurveDay(Day):
         self._changes: list[Change] = []
 
     def changes(self) -> list[Change]:
-        """The curve, for sections that are in the catalogue."""
+        """The adds and drops of sections that are in the catalogue."""
         if not self._changes:
             known = {one.source_key for one in read_ucsd(_path(self.files[0])).sections}
             self._changes = [
@@ -168,7 +169,7 @@ class CurveDay(Day):
 
 
 class CurveSource(RetriedRequests):
-    """Adds and drops in their order. Which enrolment a drop ends is known only when it is due."""
+    """A source of adds and drops in order. The enrolment of a drop is chosen when the drop is due."""
 
     def __init__(self, changes: Sequence[Change], name: str, ids: Ids, seed: int) -> None:
         super().__init__(deque())

@@ -1,4 +1,4 @@
-"""The opening of registration: everybody at once. How long until all are answered, and who came first."""
+"""The rush at the opening of registration: all students at once; and how fairly seats were given."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from cluster.clients.http import Target, post
 
 SECTIONS = 100
 SEATS_SHARE = 0.7
-"""Seats by students: there is a waitlist in nearly every section."""
+"""Seats per student: nearly every section gets a waitlist."""
 
 
 class Rush:
-    """Who asks for what in each round. Sections and students of a round are its own.
+    """The requests of each round. Every round has sections and students of its own.
 
     Args:
-        students: who come in each round.
-        rounds: how many.
-        seed: of what they ask for.
+        students: number of students in each round.
+        rounds: number of rounds.
+        seed: of the random choices.
     """
 
     def __init__(self, students: int, rounds: int, seed: int) -> None:
@@ -32,7 +32,7 @@ class Rush:
         self._seed = seed
 
     def capacities(self) -> list[int]:
-        """Of the sections of all rounds."""
+        """The capacities of the sections of all rounds."""
         return [max(1, int(self.students * SEATS_SHARE / SECTIONS))] * (SECTIONS * self.rounds)
 
     def wanted(self, turn: int) -> list[int]:
@@ -54,7 +54,7 @@ class Rush:
 
 
 class RecordedRequests(PreparedRequests):
-    """Prepared requests, with what became of each."""
+    """Prepared requests, with the outcome of each."""
 
     def __init__(self, requests: Sequence[bytes], sections: Sequence[int]) -> None:
         super().__init__(requests)
@@ -67,10 +67,10 @@ class RecordedRequests(PreparedRequests):
             self._seated[number] = b'"enrolled"' in body
 
     def fairness(self) -> dict[str, Any]:
-        """Of two students of a section of whom one got a seat and one did not: how often the later one got it.
+        """Of the pairs of students of whom one got a seat of a section and one did not: how often it was the later one.
 
-        0 is strictly first come, first served, 0.5 is a lottery. Requests under way at once have no order for the
-        server, so the client's order of sending can never be kept wholly.
+        0 is strictly first come, first served, 0.5 is a lottery. Requests that are under way at once have no order for
+        the server, so the order in which the client sent them is never kept exactly.
         """
         by_section: dict[int, list[bool]] = defaultdict(list)
         for number in sorted(self._seated):

@@ -1,4 +1,4 @@
-"""The workloads, and their requests as bytes: the same bytes for everybody who takes part."""
+"""The workloads, and their requests as bytes: the same bytes for every contestant."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ ENROLLMENTS = "/api/enrollments"
 READS_PER_WRITE = 9
 CHURN_SEATS = 25
 CHURN_STUDENTS = 40
-"""Per section: so many more than seats that there is always a waitlist."""
+"""Per section: more than its seats, so that there is always a waitlist."""
 
 
 class Workload(NamedTuple):
-    """Args:
-    name: as in results.
-    needs: what a contestant must be able to do: ``enroll``, ``read``, ``drop``.
-    counts: what of a round is compared: enrolments or answers a second.
-    skew: of the demand over sections; None for one hot section.
+    """A kind of load.
+
+    Args:
+        name: as in results.
+        title: in words.
+        needs: what a contestant must support: ``enroll``, ``read``, ``drop``.
+        counts: the figure of a round that is compared: enrolments or answers a second.
+        skew: of the demand over sections; None for one hot section.
     """
 
     name: str
@@ -54,20 +57,20 @@ WORKLOADS = {
     )
 }
 
-WARM_UP = Workload("warm_up", "what activates sections and fills caches; not counted")
+WARM_UP = Workload("warm_up", "activates sections and fills caches; not counted")
 
 
 @dataclass
 class DemandPlan:
-    """All requests of a run, drawn before: from them follow the capacities and the number of students.
+    """The demand of a whole run, drawn before it: from it follow the capacities and the number of students.
 
     Args:
-        workloads: which.
-        rounds: of each.
+        workloads: that are measured.
+        rounds: of each workload.
         per_round: requests that the fastest contestant may need in one round.
-        sections: that take part.
-        few: of them, for contestants that cannot serve more.
-        seed: of all choices.
+        sections: how many sections.
+        few: how many of them for contestants that cannot serve more.
+        seed: of the random choices.
     """
 
     workloads: Sequence[Workload]
@@ -81,7 +84,7 @@ class DemandPlan:
     students: int = 0
 
     def __post_init__(self) -> None:
-        demand = Demand(self.seed)  # one for both, so that one contestant may be sent both
+        demand = Demand(self.seed)  # one for both, so that a contestant may get both
         for workload in (WARM_UP, *self.workloads):
             for turn in range(1 if workload is WARM_UP else self.rounds):
                 for asks, sections, share in ((self.many_asks, self.sections, 1.0), (self.few_asks, self.few, 0.5)):
@@ -100,16 +103,16 @@ class DemandPlan:
 
     @property
     def churn_sections(self) -> list[int]:
-        """Indices of small sections beside the others."""
+        """Indices of the small sections, after those of the others."""
         return list(range(self.sections, self.sections + self.sections // 20 + 1))
 
     @property
     def churn_students(self) -> int:
-        """Students of the small sections; their indices follow those of the others."""
+        """The number of students of the small sections; their indices follow those of the others."""
         return len(self.churn_sections) * CHURN_STUDENTS
 
     def capacities(self) -> list[int]:
-        """Of every section: as many seats as will be asked for, and the small ones."""
+        """The capacity of every section: as many seats as requests for it; fewer for the small sections."""
         many, few = (
             Counter(ask.section for asks in one.values() for ask in asks) for one in (self.many_asks, self.few_asks)
         )
@@ -118,7 +121,7 @@ class DemandPlan:
 
 
 class Requests:
-    """Makes the requests of a round."""
+    """Makes the requests of each round of a plan."""
 
     def __init__(self, plan: DemandPlan, term: BenchTerm, tokens: TokenBook) -> None:
         self._plan = plan
@@ -126,7 +129,7 @@ class Requests:
         self._tokens = tokens
 
     def prepared(self, workload: Workload, turn: int, *, few: bool = False) -> list[bytes]:
-        """The requests of a round, ready to be sent."""
+        """The requests of a round, as bytes."""
         plan = self._plan
         if workload.name == "reads":
             return self._reads(plan.per_round, turn)
@@ -142,7 +145,7 @@ class Requests:
 
     @cached_property
     def churn(self) -> Churn:
-        """Students who drop and add again, without end; one source for all rounds, since it knows who holds what."""
+        """The source of the churn workload; one for all rounds, since it knows who holds what."""
         plan = self._plan
         first = plan.students
         holders = [
@@ -163,7 +166,7 @@ class Requests:
         return [made[section] for section in rng.choices(sections, k=count)]
 
     def _browsing(self, writes: list[bytes], turn: int) -> list[bytes]:
-        """Nine reads for each write: mostly of a section, else a page of the catalogue or the student's own list."""
+        """Nine reads for each write: seven of sections, one page of the catalogue, one of the student's own list."""
         rng = random.Random(self._plan.seed + turn)
         requests = []
         for number, write in enumerate(writes):
@@ -177,27 +180,28 @@ class Requests:
 
 
 def read(path: str, token: str | None = None) -> bytes:
-    """A GET request, ready to be sent."""
+    """A GET request as bytes."""
     bearer = f"Authorization: Bearer {token}\r\n" if token else ""
     return f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{bearer}\r\n".encode("ascii")
 
 
 def delete(path: str, token: str, key: str) -> bytes:
-    """A DELETE request, ready to be sent."""
+    """A DELETE request as bytes."""
     return (
         f"DELETE {path} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: {key}\r\n\r\n"
     ).encode("ascii")
 
 
 class Churn:
-    """A source of requests: each student takes a seat or a place, gives it up, takes it again, and so on."""
+    """A source of requests of students who each add a section, drop it, add it again, and so on.
+
+    Args:
+        students: token and section id of each.
+    """
 
     exhausted = False
 
     def __init__(self, students: Sequence[tuple[str, int]]) -> None:
-        """Args:
-        students: token and section id of each.
-        """
         self._students = students
         self._run = uuid.uuid4().hex[:12]
         self._sent = 0

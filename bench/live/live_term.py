@@ -1,7 +1,7 @@
-"""The semester that load is sent to: sections that never fill up, and students who have never registered.
+"""The benchmark semester in a Seatline that already runs: sections that never fill up, students who never registered.
 
-Nothing of an earlier run is undone. A run takes students whose record is untouched, and makes the ones that lack, so
-every enrolment of every run is a new row, as it would be on registration day, and the history stays whole.
+Nothing of an earlier run is undone. A run takes students whose record is unchanged and adds the missing ones, so every
+enrolment of every run is a new row, as on registration day, and the history stays whole.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from persistence.imports.rows import (
 
 
 async def extend_term(database_url: str, section_count: int, student_count: int, progress: ImportProgress) -> BenchTerm:
-    """Make what lacks of so many sections and fresh students, and give them."""
+    """Add sections and students until there are so many, and return them."""
     async with importing(database_url) as connection:
         fresh = await _fresh_students(connection, student_count)
         bundle = Bundle(SEMESTER, departments=[DepartmentRow("BENCH", "Benchmark")])

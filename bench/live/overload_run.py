@@ -1,4 +1,4 @@
-"""Many times the load that fits, on a Seatline that runs already: what is left of its peak, and after it."""
+"""``seatline bench overload``: many times the load that fits on a live Seatline, and its recovery after it."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from persistence.verify import Finding
 
 AFTER_SHARE = 0.5
 RECOVERED_S = 0.1
-"""Recovered is when no answer but decisions came for so long."""
+"""A Seatline has recovered once all answers were decisions for so long."""
 PROCESSES = (("ray::ApiServer", "api"), ("ray::SectionAct", "section actors"), ("postgres", "postgres"))
 
 CROWDS = {
-    "heeding": "so many times the clients, who wait as they are told",
-    "at_once": "so many times the clients, who ask again at once",
-    "open": "so many times the peak in tries a second, come what may",
+    "heeding": "so many times the clients, who wait for Retry-After",
+    "at_once": "so many times the clients, who try again at once",
+    "open": "so many times the peak in tries a second, whatever is answered",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class OverloadPlan:
-    """What is done: warm up, find the peak; then for each crowd an overload, and half the peak after it.
+    """The phases of a run: warm-up, peak; then for each crowd an overload, and half the peak after it.
 
     Args:
         crowds: names out of ``CROWDS``.
-        factor: the overload, in peaks.
+        factor: of the overload, as a multiple of the peak.
         connections: for the peak; an overload has ``factor`` times as many.
-        sections: that take the enrolments.
-        warmup_s, peak_s, overload_s, after_s: how long.
+        sections: that take part.
+        warmup_s, peak_s, overload_s, after_s: lengths of the phases.
         rate_max: enrolments a second to prepare for.
-        seed: of the choice of sections.
+        seed: of the random choices.
     """
 
     crowds: tuple[str, ...] = tuple(CROWDS)
@@ -61,26 +61,26 @@ class OverloadPlan:
 
     @property
     def requests(self) -> int:
-        """How many enrolments to prepare."""
+        """The number of enrolments to prepare."""
         return int(self.rate_max * (self.warmup_s + self.peak_s + len(self.crowds) * (self.overload_s + self.after_s)))
 
 
 class Storm(NamedTuple):
-    """An overload, and what came after it."""
+    """An overload, and the phase after it."""
 
     overload: Phase
     after: Phase
 
     @property
     def recovery_s(self) -> float | None:
-        """When the last answer that was no decision came, counted from the end of the overload; None if to the end."""
+        """Seconds from the end of the overload to the last answer that was no decision; None if it never recovered."""
         last = max(self.after.trouble_at_s, default=0.0)
         return last if last < self.after.seconds - RECOVERED_S else None
 
 
 @dataclass(slots=True)
 class OverloadResult:
-    """The phases, and the CPU that the processes of Seatline used in each, in cores."""
+    """The measured phases, and the CPU of Seatline's processes in each, in cores."""
 
     plan: OverloadPlan
     peak: Phase
@@ -113,7 +113,7 @@ class OverloadResult:
 
 
 async def measure(settings: Settings, url: str | None, plan: OverloadPlan) -> tuple[OverloadResult, list[Finding]]:
-    """Make the load, and verify the database after it."""
+    """Run all phases, then verify the database."""
     mint = Mint(settings, TOKEN_TTL_S)
     target = await find_target(settings, url)
     run = read_run_file(settings.home) if url is None else None
@@ -149,7 +149,7 @@ def _run(flood: Flood, plan: OverloadPlan, cpu_s: Callable[[], dict[str, float]]
 
 
 def _cpu_s(pid: int | None) -> dict[str, float]:
-    """CPU seconds so far of the processes of the ``seatline up`` with this pid; nothing without one."""
+    """CPU seconds so far of the processes of the ``seatline up`` with this pid, by kind; empty without a pid."""
     used: dict[str, float] = {}
     for process in psutil.Process(pid).children(recursive=True) if pid is not None else ():
         with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""The requests of a run, made before it: (student, section) pairs that nobody has sent before."""
+"""The requests of a run on a live Seatline, made before it: pairs of student and section that are new."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ connections at most, so that no student has two requests under way; no more, so 
 
 
 def students_needed(request_count: int, section_count: int) -> int:
-    """How many students send so many requests."""
+    """The number of students for so many requests."""
     per_student = min(SECTIONS_PER_STUDENT, section_count)
     blocks = -(-request_count // (BLOCK_STUDENTS * per_student))
     return blocks * BLOCK_STUDENTS
 
 
 def pairs(student_count: int, section_count: int, skew: float, seed: int) -> Iterator[tuple[int, int]]:
-    """(student, section) indices in the order of sending; no pair twice.
+    """Indices of student and section in the order of sending; no pair twice.
 
     Args:
-        skew: 0 sends to all sections alike; else demand for the section of rank r falls as ``r ** -skew``.
+        skew: of a Zipf distribution over sections; 0 for a uniform one.
     """
     rng = random.Random(seed)
     choose = _chooser(rng, section_count, skew)
@@ -60,7 +60,7 @@ def _chooser(rng: random.Random, section_count: int, skew: float) -> Callable[[]
 def build(
     target: Target, term: BenchTerm, token: Callable[[KnownStudent], str], count: int, *, skew: float, seed: int
 ) -> list[bytes]:
-    """The first ``count`` requests, as bytes ready to be sent, each with an Idempotency-Key of its own."""
+    """The first ``count`` requests as bytes, each with an Idempotency-Key of its own."""
     heads: dict[int, str] = {}
     run = uuid.uuid4().hex[:16]
     requests: list[bytes] = []

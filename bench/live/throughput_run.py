@@ -1,4 +1,4 @@
-"""Load on a Seatline that runs already, in a semester of its own there."""
+"""``seatline bench throughput --url``: the throughput of a live Seatline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cluster.config.settings import read_settings
 async def measure_running(url: str | None, options: Options) -> dict[str, Any]:
     """Durable enrolments a second of the Seatline at ``url``, or of the one that ``seatline up`` runs.
 
-    Uses the semester BENCH, with sections that never fill up and students who never registered before.
+    Uses the semester BENCH (`live_term.py`).
     """
     settings = read_settings()
     mint = Mint(settings, TOKEN_TTL_S)

@@ -1,11 +1,11 @@
-"""A load generator for far more than a Seatline takes: one thread, one epoll, sockets and bytes.
+"""A load generator for overload: one thread, one epoll, plain sockets.
 
 `bench/load/generator.py` is easier to read and to extend, but sending a request there costs a third of what deciding it
 costs the server. Here a request costs little more than its two system calls, so many times the load that fits can be
 offered.
 
-A request that was turned away goes to the end of the queue and is sent again under its key, at once or when the
-server said. Rates are therefore rates of tries.
+A request that was shed goes to the end of the queue and is sent again with the same key, at once or after Retry-After.
+Rates are therefore rates of tries.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cluster.clients.http import HEADERS_END, Target, content_length, get, heade
 
 POLL_S = 0.0005
 PORTION = 16
-"""Requests sent between two looks at what came: an answer is not to wait here until a whole crowd has been sent."""
+"""Requests sent between two polls, so that answers do not wait until many requests have been sent."""
 ACCEPT_TIMEOUT_S = 30.0
 REPLY_BYTES = 65_536
 DECIDED, SHED, LIMITED, UNKNOWN, NO_ANSWER, OTHER = "decided", "shed", "limited", "unknown", "no_answer", "other"
@@ -35,18 +35,17 @@ AGAIN = frozenset({SHED, LIMITED, UNKNOWN, NO_ANSWER})
 
 @dataclass(slots=True)
 class Phase:
-    """What one phase came to.
+    """The counts of one phase.
 
     Args:
-        seconds: how long it was.
+        seconds: its length.
         offered: tries that were due in it, or sent in it if it was a closed loop.
-        answers: answers that came in it, by kind.
-        decided_s, shed_s: latencies of answers to requests that were due in it, since they were due.
-        decided_since_sent_s, shed_since_sent_s: the same since they were sent, so without the time in which no
-            connection was free.
-        trouble_at_s: since the phase began, when answers came that were no decision.
-        unsent: tries that were due and found no free connection to its end.
-        cpu_s: of this load generator.
+        answers: answers that arrived in it, by kind.
+        decided_s, shed_s: latencies of answers to requests that were due in it, from when they were due.
+        decided_since_sent_s, shed_since_sent_s: the same from when they were sent, without the wait for a connection.
+        trouble_at_s: when answers arrived that were no decision, from the beginning of the phase.
+        unsent: tries that were due, but found no free connection until the end.
+        cpu_s: CPU time of this load generator.
     """
 
     seconds: float
@@ -67,7 +66,7 @@ class Phase:
 
 
 class _Client:
-    """One connection, and the request that it waits for."""
+    """One connection and its request under way."""
 
     __slots__ = ("due", "number", "part", "sent", "socket")
 
@@ -79,7 +78,7 @@ class _Client:
 
 
 class Flood:
-    """Connections, and requests that wait to be sent.
+    """Sends requests on many connections until each is decided.
 
     Args:
         target: the server, without TLS.
@@ -101,12 +100,12 @@ class Flood:
     def connect(self, count: int) -> None:
         """Open connections until there are ``count``, and wait until the server has accepted them.
 
-        They are accepted in their order, so an answer on the last one tells of all. Otherwise the first requests would
-        wait for the server to make thousands of connections, which is not what an overload measures.
+        Connections are accepted in order, so an answer on the last one means that all are. Otherwise the first requests
+        would wait while the server accepts thousands of connections, which is no part of the overload.
 
         Raises:
-            TimeoutError: if it does not answer.
-            ConnectionError: if it closes the last connection.
+            TimeoutError: if the server does not answer.
+            ConnectionError: if the server closes the last connection.
         """
         if len(self._clients) >= count:
             return
@@ -124,12 +123,13 @@ class Flood:
         last.setblocking(False)
 
     def run(self, seconds: float, rate: float | None = None, *, heeding: bool = False) -> Phase:
-        """Offer load for so long.
+        """Offer load for ``seconds``.
 
         Args:
-            rate: tries a second, come what may; None for a closed loop, in which every connection sends its next
+            seconds: length of the phase.
+            rate: tries a second of an open loop; None for a closed loop, in which every connection sends its next
                 request when it has the answer to the one before.
-            heeding: whether a connection that was turned away rests for as long as it was told.
+            heeding: whether a connection whose request was shed waits for Retry-After.
         """
         self._heeding = heeding
         phase = self._phase = Phase(seconds)
@@ -165,7 +165,7 @@ class Flood:
         return not self._queue
 
     def close(self) -> None:
-        """Wait for nothing any more."""
+        """Close all connections."""
         for client in self._clients.values():
             client.socket.close()
         self._epoll.close()

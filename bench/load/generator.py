@@ -1,8 +1,8 @@
 """The load generator: many connections in one process, each with one request under way.
 
-Closed loop: a connection sends its next request when it has the answer to the one before. This measures what the server
-can do at most. Open loop: requests are due at times that were fixed before, whatever the server does, and a latency
-counts from when a request was due, not from when a connection was free for it. This measures what students would feel.
+Closed loop: a connection sends its next request when it has the answer to the one before. This measures the throughput
+at saturation. Open loop: requests are due at times that were fixed before, whatever the server does, and latency counts
+from when a request was due, not from when a connection was free for it. This measures what students would experience.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ GET = ord("G")
 
 
 class LoadGenerator:
-    """One run. It ends after its time, or when its requests have run out and are answered.
+    """One run of load. It ends after its time, or when all its requests are answered.
 
     Args:
         target: the server.
-        requests: what to send, in order, each once; or a source that makes them as it goes.
+        requests: to send in order, each once; or a source of requests.
         connections: how many.
-        warmup_s: answers in this time are not counted: sections are activated in it.
-        seconds: how long answers are counted.
+        warmup_s: how long answers are not counted at first, while sections are activated.
+        seconds: how long answers are counted then.
         rate: requests a second for an open loop at a constant rate; None for a closed loop.
         arrivals: seconds after the start at which requests are due, rising, for an open loop of any shape.
     """
@@ -62,7 +62,7 @@ class LoadGenerator:
         return self._source.exhausted
 
     async def run(self) -> Measured:
-        """Send, and count."""
+        """Send the load; what was measured."""
         loop = asyncio.get_running_loop()
         self._clients = [_Client(self, loop) for _ in range(self._connections)]
         await asyncio.gather(*(client.connect() for client in self._clients))
@@ -110,7 +110,7 @@ class LoadGenerator:
             client.close()
 
     def take(self, client: _Client) -> bool:
-        """Give ``client`` its next request, or let it rest; whether there was one."""
+        """Send the next request on ``client``; False if there is none, and the client is idle now."""
         if self.over:
             return False
         if self._arrivals is not None and not self._due:
@@ -128,7 +128,7 @@ class LoadGenerator:
         return True
 
     def count(self, client: _Client, status: int, body: bytes) -> None:
-        """Count the answer that ``client`` waited for; status 0 if there was none."""
+        """Count the answer to the request of ``client``; status 0 if there was none."""
         now = perf_counter()
         measured = self.measured
         self._under_way -= 1

@@ -1,4 +1,4 @@
-"""What a load came to: counts, latencies, and what the load generator itself cost."""
+"""Measurements of a load: counts, latencies, and the CPU time of the load generator itself."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ DIGITS = 3
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
 SHED = frozenset({"overloaded", "unavailable", "rate_limited", "http_429", "http_503"})
-"""Answers that ask to come again later: nothing was changed."""
+"""Codes of answers that ask to try again later: nothing was changed."""
 
 DECIDED = frozenset({"enrolled", "waitlisted", "ok"})
 
 
 @dataclass(slots=True)
 class Measured:
-    """What was counted in the window after the warm-up.
+    """Counts of the window after the warm-up.
 
     Args:
-        seconds: how long the window was; shorter than asked for if the requests ran out.
+        seconds: length of the window; shorter than requested if the requests ran out.
         outcomes: answers in the window, by code.
         latencies_s, reads_s: of all answers in the window; reads (GET) apart.
         outcomes_outside: answers before and after the window.
         offered: requests that were due in the window (open loop) or sent in it (closed loop).
-        unsent: requests that were due, but for which no connection was free to the end.
+        unsent: requests that were due, but found no free connection until the end.
         cpu_s, wall_s: of the load generator.
     """
 
@@ -61,12 +61,12 @@ class Measured:
 
     @property
     def shed(self) -> int:
-        """Answers in the window that ask to come again later."""
+        """Answers in the window that ask to try again later."""
         return sum(count for code, count in self.outcomes.items() if code in SHED)
 
     @property
     def failed(self) -> int:
-        """Requests in the window that got no answer, or one that nobody should get."""
+        """Requests in the window without an answer, or with one that is a failure of the server."""
         return sum(count for code, count in self.outcomes.items() if is_failure(code))
 
     @property
@@ -115,14 +115,14 @@ def outcome_of(status: int, body: bytes) -> str:
 
 
 def is_failure(code: str) -> bool:
-    """Whether an answer with this code is one that nobody should get."""
+    """Whether a code stands for a failure of the server."""
     return code in {"no_answer", "outcome_unknown", "internal_error"} or (
         code.startswith("http_5") and code not in SHED
     )
 
 
 def histogram(latencies_s: Iterable[float]) -> HdrHistogram:
-    """Latencies as an HdrHistogram in microseconds. Made after the load, so that recording costs the load nothing."""
+    """Latencies as an HdrHistogram in microseconds. Made after the load, so that it costs the load no time."""
     made = HdrHistogram(1, HIGHEST_US, DIGITS)
     for latency_s in latencies_s:
         made.record_value(min(HIGHEST_US, max(1, round(latency_s * 1e6))))

@@ -14,21 +14,21 @@ TRANSIENT = frozenset({0, 429, 503})
 
 
 class Source(Protocol):
-    """Where requests come from. What is sent may depend on what was answered."""
+    """A source of requests. What it gives may depend on earlier answers."""
 
     @property
     def exhausted(self) -> bool:
-        """Whether nothing more will come, whatever is answered."""
+        """Whether it will give no more requests, whatever is answered."""
 
     def take(self) -> tuple[int, bytes] | None:
-        """The next request, with a number by which to recognise its answer; None if there is none just now."""
+        """The next request, with a number for its answer; None if there is none now."""
 
     def answered(self, number: int, status: int, body: bytes) -> None:
-        """The answer to a request; status 0 if the connection was lost before it came."""
+        """Called with the answer to a request; status 0 if the connection was lost before."""
 
 
 class PreparedRequests:
-    """Requests that were made before, each sent once, in order."""
+    """A source of prepared requests, each given once, in order."""
 
     def __init__(self, requests: Sequence[bytes]) -> None:
         self._requests = requests
@@ -52,7 +52,7 @@ class PreparedRequests:
 
 
 class RepeatedRequests:
-    """A source that sends the same requests over and over: for a server that does not look at them."""
+    """A source that gives the same requests over and over: reads, or requests to a server that does not decide them."""
 
     exhausted = False
 
@@ -72,7 +72,13 @@ class RepeatedRequests:
 
 @dataclass(slots=True)
 class RetriedRequests:
-    """A source of requests that sends again what must be sent again, and counts what each came to in the end."""
+    """A source that gives a request again until it has a final answer, and counts the final answers.
+
+    Args:
+        waiting: the requests, each with its number.
+        outcomes: final answers by code.
+        retries: how often a request was given again.
+    """
 
     waiting: deque[tuple[int, bytes]]
     outcomes: Counter[str] = field(default_factory=Counter)

@@ -27,7 +27,7 @@ BATCH_LINE = re.compile(rb"^seatline_actor_batch_size_(sum|count)\{[^}]*\} ([0-9
 
 
 async def batches(target: Target) -> tuple[float, float]:
-    """Commands decided and turns taken so far by the section actors of the Seatline at ``target``."""
+    """Commands decided, and turns, so far by the section actors of the Seatline at ``target``."""
     connection = AsyncConnection(target)
     try:
         body = (await connection.exchange(get(target, "/metrics"), 10.0)).body
@@ -40,7 +40,7 @@ async def batches(target: Target) -> tuple[float, float]:
 
 
 async def commit_latency(database_url: str) -> dict[str, float]:
-    """Milliseconds of one small transaction, one after the other: a row of 100 bytes, committed to disk."""
+    """Percentiles in ms of sequential transactions that each commit a row of 100 bytes to disk."""
     connection = await asyncpg.connect(database_url, server_settings={"synchronous_commit": "on"})
     try:
         await connection.execute("CREATE TABLE IF NOT EXISTS bench_probe (id bigserial PRIMARY KEY, text text)")
@@ -51,7 +51,7 @@ async def commit_latency(database_url: str) -> dict[str, float]:
 
 
 async def ray_latency(home: Path) -> dict[str, float]:
-    """Milliseconds of one call to a section actor that does nothing, measured by a process of its own."""
+    """Percentiles in ms of sequential calls to a section actor that does nothing, measured by a process of its own."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.measuring.latency_floors", str(home), stdout=asyncio.subprocess.PIPE
     )

@@ -1,4 +1,4 @@
-"""What the commands have in common: how long, how many, against whom."""
+"""Options that the commands share."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Peers = Annotated[
     typer.Option(help=f"Peers to compare with, by commas: {', '.join(PEERS)}; `all`; or `none`."),
 ]
 Seconds = Annotated[float, typer.Option(min=0.5, help="How long to measure, each time.")]
-Rounds = Annotated[int, typer.Option(min=1, help="Rounds of each; medians over at least 3 are worth something.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Rounds of each; at least 3 for useful medians.")]
 Connections = Annotated[int, typer.Option(min=1, max=CONNECTIONS_MAX, help="Requests under way at once.")]
 ConnectionsOrBest = Annotated[
     int | None,
     typer.Option(
         min=1,
         max=CONNECTIONS_MAX,
-        help="Requests under way at once, for all; left out, as many as each is quickest with, by a probe before.",
+        help="Requests under way at once, for all; by default as many as each is fastest with, found by a probe.",
     ),
 ]
 Sections = Annotated[int, typer.Option(min=8, max=20_000, help="Sections that take part.")]
-Seed = Annotated[int, typer.Option(help="Of every random choice.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random choices.")]
 ResultAsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -39,16 +39,23 @@ def _nobody(peers: str) -> str:
     return peers
 
 
-NoPeers = Annotated[str, typer.Option("--peers", callback=_nobody, help="Only `none`: no peer takes part here.")]
+NoPeers = Annotated[str, typer.Option("--peers", callback=_nobody, help="Only `none`: this command has no peers.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Args:
-    connections: requests under way at once.
-    warmup_s: before each measurement; not counted.
-    rate_max: requests a second to prepare for.
-    at_its_best: whether to load each contestant with as many as it is quickest with, instead.
+    """The options of a run.
+
+    Args:
+        seconds: length of one measurement.
+        rounds: of each.
+        connections: requests under way at once.
+        sections: that take part.
+        warmup_s: before each measurement; not counted.
+        rate_max: requests a second to prepare for.
+        seed: of all random choices.
+        at_its_best: whether each contestant gets the number of requests under way with which it is fastest, instead of
+            ``connections``.
     """
 
     seconds: float = 5.0
@@ -62,7 +69,7 @@ class Options:
 
     @property
     def per_round(self) -> int:
-        """Requests to prepare for one round."""
+        """The number of requests to prepare for one round."""
         return int(self.rate_max * (self.seconds + self.warmup_s))
 
     def as_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The Postgres limit: the batch store's own statements, already decided, as fast as they go in."""
+"""The Postgres limit: the statements of the batch store, with nothing to decide, as fast as they go."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from allocator.model.outcomes import Code, Outcome
 from allocator.model.record import RecordKey
 from allocator.model.section import SectionState
 from allocator.ports import Changes, SeatWrite, StoredAnswer
-from bench.contestants.testbed import Testbed
+from bench.contestants.sandbox import Sandbox
 from bench.demand.bench_term import CREDIT_LIMIT, BenchTerm, fill_term, read_term
 from persistence.imports.report import no_progress
 from persistence.store.postgres import PostgresStore
@@ -24,30 +24,30 @@ SECTIONS = 256
 STUDENTS = 4_096
 CAPACITY = 100_000
 SHAPES = ((1, 50), (1, 200), (2, 200), (2, 500))
-"""Connections and enrolments in a transaction."""
+"""Pairs of connections, and enrolments in a transaction."""
 
 
-async def measure_batches(testbed: Testbed, seconds: float) -> list[dict[str, Any]]:
+async def measure_batches(sandbox: Sandbox, seconds: float) -> list[dict[str, Any]]:
     """Enrolments a second by number of connections and size of batch, each on a new database."""
-    await testbed.make_template(
+    await sandbox.make_template(
         f"{DATABASE}_template", lambda url: fill_term(url, [CAPACITY] * SECTIONS, STUDENTS, no_progress)
     )
     found = []
     for connections, batch in SHAPES:
-        url = await testbed.clone(DATABASE, f"{DATABASE}_template")
+        url = await sandbox.clone(DATABASE, f"{DATABASE}_template")
         term = await read_term(url)
-        await testbed.settle()
+        await sandbox.settle()
         writers = [_Writer(url, term, number, connections, batch) for number in range(connections)]
         deadline = time.perf_counter() + seconds
         written = await asyncio.gather(*(writer.run(deadline) for writer in writers))
         found.append({"connections": connections, "batch": batch, "per_s": round(sum(written) / seconds, 1)})
-        await testbed.drop(DATABASE)
-    await testbed.drop(f"{DATABASE}_template")
+        await sandbox.drop(DATABASE)
+    await sandbox.drop(f"{DATABASE}_template")
     return found
 
 
 class _Writer:
-    """One connection with sections and students of its own. A student takes one section after the other."""
+    """A connection with sections and students of its own. Each student takes one section after the other."""
 
     def __init__(self, url: str, term: BenchTerm, number: int, of: int, batch: int) -> None:
         self._store = PostgresStore(url)
@@ -57,7 +57,7 @@ class _Writer:
         self._number = number
 
     async def run(self, deadline: float) -> int:
-        """Write until the deadline; how many enrolments."""
+        """Write until the deadline; the number of enrolments."""
         states = {one.section_id: one for one in await self._store.activate(self._sections, "bench")}
         semester_id = (await self._store.facts(self._sections[:1]))[0].term.semester_id
         ids = itertools.count(1 + self._number * 100_000_000)

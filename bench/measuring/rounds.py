@@ -1,4 +1,4 @@
-"""Rounds of load on several contestants in turn, so that what the machine does besides meets all alike."""
+"""Rounds of load on several contestants in turn, so that noise of the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from bench.contestants.contestant import SEATLINE, Contestant, run_command, start_peer, start_seatline
-from bench.contestants.testbed import Testbed
+from bench.contestants.sandbox import Sandbox
 from bench.demand.bench_term import TokenBook, fill_term, read_term
 from bench.demand.workloads import WARM_UP, DemandPlan, Requests, Workload
 from bench.load.generator import LoadGenerator
@@ -31,9 +31,9 @@ ReportRound = Callable[[RoundRow], None]
 
 @dataclass(slots=True)
 class Contest:
-    """All who take part, running, each with a database cut from one template."""
+    """All contestants, running, each with a clone of one database."""
 
-    testbed: Testbed
+    sandbox: Sandbox
     options: Options
     plan: DemandPlan
     requests: Requests
@@ -42,7 +42,7 @@ class Contest:
     paces: dict[tuple[str, str], Pace] = field(default_factory=dict)
 
     async def warm_up(self) -> None:
-        """Let everybody activate sections, open connections and fill caches."""
+        """Load every contestant once, so that it activates sections, opens connections and fills caches."""
         for contestant in self.contestants.values():
             requests = self.source(contestant, WARM_UP, 0)
             load = LoadGenerator(
@@ -52,7 +52,7 @@ class Contest:
             await contestant.settle()
 
     async def run(self, workload: Workload, progress: ImportProgress, report: ReportRound) -> None:
-        """All rounds of a workload. Who begins moves on by one with every round."""
+        """Run all rounds of a workload. Each round begins with the next contestant."""
         able = [one for one in self.contestants.values() if workload.needs <= abilities(one)]
         await self.find_paces(workload, able, progress)
         for turn in range(self.options.rounds):
@@ -61,13 +61,13 @@ class Contest:
                 progress(workload.name, turn * len(able) + done, self.options.rounds * len(able))
                 source = self.source(contestant, workload, turn)
                 at_pace = self.at_pace(contestant, workload, self.options)
-                row = await measure(self.testbed, contestant, source, at_pace)
+                row = await measure(self.sandbox, contestant, source, at_pace)
                 self.rows.append({"workload": workload.name, "round": turn, **row})
                 report(self.rows[-1])
         progress(workload.name, 1, 1)
 
     async def find_paces(self, workload: Workload, contestants: Sequence[Contestant], progress: ImportProgress) -> None:
-        """Before the rounds of a workload: with how many requests under way each is quickest, if that is wanted."""
+        """Find the saturation of each contestant under a workload, if ``at_its_best``."""
         if not self.options.at_its_best:
             return
         for done, contestant in enumerate(contestants):
@@ -88,7 +88,7 @@ class Contest:
         return probe
 
     def probes(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Answers a second by workload, contestant and requests under way, as far as they were tried."""
+        """Answers a second of the probes, by workload, contestant and requests under way."""
         found: dict[str, dict[str, dict[str, float]]] = {}
         for (workload, name), pace in self.paces.items():
             rates = {str(connections): round(rate, 1) for connections, rate in pace.tried.items()}
@@ -96,12 +96,12 @@ class Contest:
         return found
 
     def at_pace(self, contestant: Contestant, workload: Workload, options: Options) -> Options:
-        """How a contestant is loaded with a workload: at its best, if that was looked for."""
+        """The options for a contestant and a workload: at its saturation, if that was probed."""
         pace = self.paces.get((workload.name, contestant.name))
         return options if pace is None else pace.of(options)
 
     def source(self, contestant: Contestant, workload: Workload, turn: int) -> Sequence[bytes] | Source:
-        """What a contestant is sent in a round."""
+        """The requests to a contestant in a round."""
         if workload.name == "churn":
             return self.requests.churn
         few = contestant.peer is not None and contestant.peer.sections_max is not None
@@ -110,7 +110,7 @@ class Contest:
         return RepeatedRequests(prepared) if changes_nothing else prepared
 
     async def verify(self) -> dict[str, Any]:
-        """What ``verify`` finds in every database that it can judge; in Seatline's actors too."""
+        """Findings of ``verify`` in every database that it can check, and in Seatline's actors."""
         found: dict[str, Any] = {}
         for contestant in self.contestants.values():
             if contestant.keeps_counts:
@@ -123,21 +123,21 @@ def _as_source(requests: Sequence[bytes] | Source) -> Source:
 
 
 def abilities(contestant: Contestant) -> frozenset[str]:
-    """What a contestant can be asked to do."""
+    """What a contestant supports, see ``Workload.needs``."""
     if contestant.peer is None:
         return frozenset({"enroll", "read", "drop"})
     return frozenset({"enroll", "read"}) if contestant.peer.reads else frozenset({"enroll"})
 
 
 async def measure(
-    testbed: Testbed, contestant: Contestant, source: Sequence[bytes] | Source, options: Options, **shape: Any
+    sandbox: Sandbox, contestant: Contestant, source: Sequence[bytes] | Source, options: Options, **shape: Any
 ) -> RoundRow:
-    """One round on one contestant: its figures, and the CPU time that all its processes took.
+    """Run one round on one contestant: its figures, and the CPU time of all its processes.
 
     Args:
-        shape: of the load, if it is not a closed loop: ``rate`` or ``arrivals``.
+        shape: ``rate`` or ``arrivals`` of an open loop, see ``LoadGenerator``.
     """
-    await testbed.settle()
+    await sandbox.settle()
     before = contestant.cpu_s()
     load = LoadGenerator(
         contestant.target, source, connections=options.connections, warmup_s=options.warmup_s, seconds=options.seconds,
@@ -151,7 +151,7 @@ async def measure(
 
 
 def _cost(measured: Measured, used: Mapping[str, float]) -> RoundRow:
-    """CPU of the server for each enrolment; for each answer where there are others, too."""
+    """CPU time of the server for each enrolment; for each answer if there were others."""
     enrolled = measured.outcomes["enrolled"] + measured.outcomes_outside["enrolled"]
     only_enrolments = enrolled > 0 and not measured.outcomes["ok"] + measured.outcomes_outside["ok"]
     divisor = enrolled if only_enrolments else measured.everything
@@ -167,7 +167,7 @@ def _cost(measured: Measured, used: Mapping[str, float]) -> RoundRow:
 
 
 async def verify_contestant(contestant: Contestant) -> dict[str, Any]:
-    """``verify`` on one database: the command for a Seatline, so that its actors are asked too."""
+    """Run ``verify`` on one database; for a Seatline by its command, which checks its actors, too."""
     if contestant.environment is not None:
         accepted = (int(Exit.OK), int(Exit.BROKEN_INVARIANT))
         code, findings = await run_command(contestant.environment, "verify", "--json", accepted=accepted)
@@ -178,36 +178,36 @@ async def verify_contestant(contestant: Contestant) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def open_contest(
-    testbed: Testbed, names: Sequence[str], workloads: Sequence[Workload], options: Options, progress: ImportProgress
+    sandbox: Sandbox, names: Sequence[str], workloads: Sequence[Workload], options: Options, progress: ImportProgress
 ) -> AsyncIterator[Contest]:
-    """Draw the demand, make the databases, start everybody."""
+    """Draw the demand, create the databases, start all contestants."""
     turns = options.rounds + (1 if options.at_its_best else 0)  # the last one for probes
     plan = DemandPlan(workloads, turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
     async with contextlib.AsyncExitStack() as stack:
-        await testbed.make_template(
+        await sandbox.make_template(
             TEMPLATE,
             lambda url: fill_term(url, plan.capacities(), plan.students + plan.churn_students, progress),
         )
-        stack.push_async_callback(testbed.drop, TEMPLATE)
-        term = await read_term(testbed.database_url(TEMPLATE))
+        stack.push_async_callback(sandbox.drop, TEMPLATE)
+        term = await read_term(sandbox.database_url(TEMPLATE))
         running: dict[str, Contestant] = {}
         for done, name in enumerate(names):
             progress("starting", done, len(names))
-            url = await testbed.clone(f"of_{name}", TEMPLATE)
-            stack.push_async_callback(testbed.drop, f"of_{name}")
+            url = await sandbox.clone(f"of_{name}", TEMPLATE)
+            stack.push_async_callback(sandbox.drop, f"of_{name}")
             starting = (
-                start_seatline(testbed, url)
+                start_seatline(sandbox, url)
                 if name == SEATLINE
-                else start_peer(testbed, PEERS[name], url, term.section_ids[:RAY_SECTIONS])
+                else start_peer(sandbox, PEERS[name], url, term.section_ids[:RAY_SECTIONS])
             )
             running[name] = await stack.enter_async_context(starting)
         progress("starting", 1, 1)
-        requests = Requests(plan, term, TokenBook(testbed.jwt_secret, term.students))
-        yield Contest(testbed, options, plan, requests, running)
+        requests = Requests(plan, term, TokenBook(sandbox.jwt_secret, term.students))
+        yield Contest(sandbox, options, plan, requests, running)
 
 
 def medians(rows: Sequence[RoundRow], workloads: Sequence[Workload]) -> dict[str, dict[str, RoundRow]]:
-    """By workload and contestant: medians of the rounds, and latencies of all rounds together."""
+    """Medians of the rounds and percentiles of their merged latencies, by workload and contestant."""
     found: dict[str, dict[str, RoundRow]] = {}
     for workload in workloads:
         of_workload = [row for row in rows if row["workload"] == workload.name]
@@ -233,7 +233,7 @@ def _median_of(rows: Sequence[RoundRow], workload: Workload) -> RoundRow:
 
 
 def ratios(rows: Sequence[RoundRow], workloads: Sequence[Workload]) -> dict[str, dict[str, float]]:
-    """``<peer>.<workload>``: ours over theirs, the median over rounds of the ratio within a round."""
+    """Seatline over each peer, by peer and workload: the median over rounds of the ratio within a round."""
     found: dict[str, dict[str, float]] = {}
     for workload in workloads:
         rounds: dict[int, dict[str, float]] = {}

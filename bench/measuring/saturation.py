@@ -1,7 +1,7 @@
-"""How many requests a contestant has under way when it is quickest.
+"""Saturation: the number of requests under way with which a contestant is fastest.
 
-Who commits a batch at a time gains from everybody else who waits; who takes a lock for each only queues, and breaks
-down where locks time out. So "saturation" is another number for each of them, and each is measured at its own best.
+A server that commits batches gains from more requests under way; one that takes a lock for each request only queues
+them, and breaks down when locks time out. So the number is found for each contestant, and each is measured at its best.
 """
 
 from __future__ import annotations
@@ -14,25 +14,27 @@ from bench.measuring.options import Options
 
 LADDER = (16, 64, 256, 1_024)
 AS_GOOD = 0.9
-"""Probes are short: those that differ by less do not differ, and of those the one with the most requests counts."""
+"""Probes are short, so rates within this share of the best are taken as equal; the most requests under way win."""
 PAST_ITS_BEST = 0.75
-"""Who falls to this part of its best rate with more requests under way is not asked to take still more."""
+"""A contestant whose rate falls to this share of its best is not probed with more requests under way."""
 ANSWER_MAX_S = 2.5
-"""Nor is who would take longer than this for one answer: nobody would call that its best."""
+"""Nor is one that would take longer than this for one answer."""
 PROBE_S = 1.0
 PROBE_ANSWERS = 2
-"""At least so many on each connection in a probe: where requests take turns, the first come late, all at once."""
+"""Answers on each connection in a probe, at least: where requests queue, the first answers come late and together."""
 ROUND_ANSWERS = 3
 
 RateProbe = Callable[[int, float, float], Awaitable[float]]
-"""Load with so many connections, for so many seconds of warm-up and of measurement: answers a second."""
+"""Loads with a number of connections for seconds of warm-up and of measurement; returns answers a second."""
 
 
 class Pace(NamedTuple):
-    """Args:
-    connections: with which a contestant is quickest.
-    answer_s: how long one request takes then (Little's law).
-    tried: answers a second by the number of connections, as the probes saw them.
+    """The saturation of a contestant under a workload.
+
+    Args:
+        connections: with which it is fastest.
+        answer_s: how long one request takes then (Little's law).
+        tried: answers a second by number of connections, as measured by the probes.
     """
 
     connections: int
@@ -40,7 +42,7 @@ class Pace(NamedTuple):
     tried: Mapping[int, float]
 
     def of(self, options: Options) -> Options:
-        """A round at this pace: longer for who takes seconds to answer, so that more than the first answers count."""
+        """The options of a round at saturation: longer if answers take seconds, so that more than the first count."""
         return replace(
             options,
             connections=self.connections,
@@ -50,7 +52,7 @@ class Pace(NamedTuple):
 
 
 async def find_pace(probe: RateProbe) -> Pace:
-    """Try more and more requests under way until that makes it slower, or too slow to wait for."""
+    """Probe with more and more requests under way until the rate falls or answers take too long."""
     tried: dict[int, float] = {}
     best_rate = 0.0
     for connections in LADDER:

@@ -1,4 +1,4 @@
-"""One Seatline against another that differs in one thing: in turn, on the same services, in one run."""
+"""Seatline against variants of itself that differ in one thing: in turn, on the same services, in one run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from bench.contestants.contestant import Contestant, start_seatline
-from bench.contestants.testbed import Testbed
+from bench.contestants.sandbox import Sandbox
 from bench.demand.bench_term import TokenBook, fill_term, read_term
 from bench.demand.workloads import WARM_UP, DemandPlan, Requests, Workload
 from bench.load.sources import RetriedRequests
@@ -23,15 +23,17 @@ TEMPLATE = "bench_variants"
 BASE = "as it is"
 WARM_UP_MAX_S = 240.0
 PATIENT = {"SEATLINE_QUEUE_TARGET_MS": "5000"}
-"""A slow variant is to be measured, not relieved: nothing is turned away for how long the others wait."""
+"""No load shedding by waiting time: a slow variant shall be measured, not relieved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Args:
-    name: as in results.
-    settings: environment variables that differ.
-    few: whether only a few sections take part, for it and for what it is compared with.
+    """A Seatline that differs from the default.
+
+    Args:
+        name: as in results.
+        settings: environment variables that differ.
+        few: whether only a few sections take part, for it and for the Seatline that it is compared with.
     """
 
     name: str
@@ -40,71 +42,74 @@ class Variant:
 
 
 async def compare_variants(
-    testbed: Testbed,
+    sandbox: Sandbox,
     variants: Sequence[Variant],
     workloads: Sequence[Workload],
     options: Options,
     progress: ImportProgress,
     report: ReportRound,
 ) -> dict[str, Any]:
-    """Rounds of each workload on the base and on each variant, in pairs.
+    """Run rounds of each workload on the base and on each variant, in pairs.
+
+    Args:
+        report: called after each round.
 
     Returns:
         ``rows`` of all rounds; ``variants``: by name and workload the medians of both and of their ratio; ``verify``.
     """
     turns = options.rounds * len(variants)
     plan = DemandPlan(workloads, turns, options.per_round, options.sections, RAY_SECTIONS, options.seed)
-    await testbed.make_template(TEMPLATE, lambda url: fill_term(url, plan.capacities(), plan.students, progress))
-    term = await read_term(testbed.database_url(TEMPLATE))
+    await sandbox.make_template(TEMPLATE, lambda url: fill_term(url, plan.capacities(), plan.students, progress))
+    term = await read_term(sandbox.database_url(TEMPLATE))
     pairs = _Pairs(
-        testbed, options, Requests(plan, term, TokenBook(testbed.jwt_secret, term.students)), workloads, report
+        sandbox, options, Requests(plan, term, TokenBook(sandbox.jwt_secret, term.students)), workloads, report
     )
-    base_url = await testbed.clone("of_base", TEMPLATE)
-    async with start_seatline(testbed, base_url, BASE, PATIENT) as base:
+    base_url = await sandbox.clone("of_base", TEMPLATE)
+    async with start_seatline(sandbox, base_url, BASE, PATIENT) as base:
         await pairs.warm_up(base, few=False)
         for number, variant in enumerate(variants):
             progress("variants", number, len(variants))
             await pairs.run(base, variant, number * options.rounds)
         pairs.verified[BASE] = await verify_contestant(base)
     progress("variants", 1, 1)
-    await testbed.drop("of_base")
-    await testbed.drop(TEMPLATE)
+    await sandbox.drop("of_base")
+    await sandbox.drop(TEMPLATE)
     return {"rows": pairs.rows, "variants": _summary(pairs.rows, variants, workloads), "verify": pairs.verified}
 
 
 class _Pairs:
     def __init__(
-        self, testbed: Testbed, options: Options, requests: Requests, workloads: Sequence[Workload], report: ReportRound
+        self, sandbox: Sandbox, options: Options, requests: Requests, workloads: Sequence[Workload], report: ReportRound
     ) -> None:
         self.rows: list[RoundRow] = []
         self.verified: dict[str, Any] = {}
-        self._testbed = testbed
+        self._sandbox = sandbox
         self._options = options
         self._requests = requests
         self._workloads = workloads
         self._report = report
 
     async def warm_up(self, contestant: Contestant, *, few: bool) -> None:
-        """Activate its sections: a process for each takes its time, so what is turned away is sent again."""
+        """Activate its sections. That takes long if each is a process, so requests that are shed are sent again."""
         requests = self._requests.prepared(WARM_UP, 0, few=few)[: self._options.per_round // 4]
         patient = replace(self._options, warmup_s=0.0, seconds=WARM_UP_MAX_S)
-        await measure(self._testbed, contestant, RetriedRequests(deque(enumerate(requests))), patient)
+        await measure(self._sandbox, contestant, RetriedRequests(deque(enumerate(requests))), patient)
 
     async def run(self, base: Contestant, variant: Variant, first_turn: int) -> None:
-        """Start the variant, take turns, verify it."""
+        """Start the variant, run its rounds, verify it."""
         database = f"of_{variant.name.replace(' ', '_')}"
-        url = await self._testbed.clone(database, TEMPLATE)
+        url = await self._sandbox.clone(database, TEMPLATE)
         async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(self._testbed.drop, database)
+            stack.push_async_callback(self._sandbox.drop, database)
             settings = {**PATIENT, **variant.settings}
-            other = await stack.enter_async_context(start_seatline(self._testbed, url, variant.name, settings))
+            other = await stack.enter_async_context(start_seatline(self._sandbox, url, variant.name, settings))
             await self.warm_up(other, few=variant.few)
             for workload in self._workloads:
                 for turn in range(self._options.rounds):
                     pair = [base, other] if turn % 2 == 0 else [other, base]
                     for contestant in pair:
                         requests = self._requests.prepared(workload, first_turn + turn, few=variant.few)
-                        row = await measure(self._testbed, contestant, requests, self._options)
+                        row = await measure(self._sandbox, contestant, requests, self._options)
                         self.rows.append({"variant": variant.name, "workload": workload.name, "round": turn, **row})
                         self._report(self.rows[-1])
             self.verified[variant.name] = await verify_contestant(other)

@@ -1,1 +1,1 @@
-"""Microbenchmarks, run by pytest-benchmark and kept apart from the tests: ``seatline bench micro``."""
+"""Microbenchmarks, run with pytest-benchmark by ``seatline bench micro``; they are no tests."""

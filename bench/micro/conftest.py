@@ -1,4 +1,4 @@
-"""An event loop for benchmarks of coroutines, and services for those of the store."""
+"""Fixtures: an event loop for benchmarks of coroutines, and services for those of the store."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Iterator
 import pytest
 import uvloop
 
-from bench.contestants.testbed import Testbed, open_testbed
+from bench.contestants.sandbox import Sandbox, open_sandbox
 
 
 @pytest.fixture(scope="session")
 def runner() -> Iterator[asyncio.Runner]:
-    """The loop that runs in production."""
+    """The event loop of production."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def testbed(runner: asyncio.Runner) -> Iterator[Testbed]:
-    """Real services."""
-    opened = open_testbed()
+def sandbox(runner: asyncio.Runner) -> Iterator[Sandbox]:
+    """Postgres and Valkey."""
+    opened = open_sandbox()
     yield runner.run(opened.__aenter__())
     runner.run(opened.__aexit__(None, None, None))

@@ -1,4 +1,4 @@
-"""The pure core: rules, a decision, a whole batch of them, rows for the database."""
+"""Microbenchmarks of the domain: rules, decisions of a batch, rows for the database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from persistence.store.stored_outcomes import encode_outcome
 
 
 def time_rules_of_one_request(benchmark: BenchmarkFixture) -> None:
-    """A student with three sections asks for a fourth."""
+    """The rules for a student with three sections who asks for a fourth."""
     record = next(iter(sample_data.records(1).values()))
     judge, now = Judge(), time.time()
 
@@ -32,7 +32,7 @@ def time_rules_of_one_request(benchmark: BenchmarkFixture) -> None:
 
 
 def time_decide_a_batch_of_200(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
-    """Decide, and gather what is to be written."""
+    """Decide a batch, and collect its changes."""
 
     def decide(decision: Decision, waiting: list[Entry]) -> int:
         decision.decide(waiting, {}, {})
@@ -57,7 +57,7 @@ async def _decision() -> tuple[Decision, list[Entry]]:
 
 
 def time_rows_of_a_batch_of_200(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
-    """What a decided batch writes, as rows."""
+    """Make the rows of a decided batch."""
     decision, waiting = runner.run(_decision())
     decision.decide(waiting, {}, {})
     changes = decision.changes()

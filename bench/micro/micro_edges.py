@@ -1,4 +1,4 @@
-"""What crosses borders: packing, the gateway, tokens."""
+"""Microbenchmarks of serialization, gateway and tokens."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def time_200_requests_through_the_gateway(benchmark: BenchmarkFixture, runner: a
 
 
 def time_a_token_seen_before(benchmark: BenchmarkFixture) -> None:
-    """What nearly every request costs."""
+    """The check of a token from the cache, as for nearly every request."""
     tokens = AccessTokens(SECRET, 3600)
     header = _header(tokens)
 
@@ -74,7 +74,7 @@ def time_a_token_seen_before(benchmark: BenchmarkFixture) -> None:
 
 
 def time_a_token_never_seen(benchmark: BenchmarkFixture) -> None:
-    """What the first request of a student costs."""
+    """The check of a token that is not in the cache, as for the first request of a student."""
     tokens = AccessTokens(SECRET, 3600, cached_max=0)
     header = _header(tokens)
 

@@ -1,4 +1,4 @@
-"""A turn of the drain loop on each store: in memory, which is Python alone, and on Postgres."""
+"""Microbenchmarks of a turn of the drain loop, on the store in memory and on Postgres."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from allocator.model.delivery import Envelope
 from allocator.model.outcomes import Code
 from allocator.model.record import RecordKey, RegistrationRecord
 from allocator.ports import Committed, Store
+from allocator.turns.clock import SystemClock
 from allocator.turns.service import Limits, SectionService
-from bench.contestants.testbed import Testbed
+from bench.contestants.sandbox import Sandbox
 from bench.demand.bench_term import fill_term, read_term
 from bench.micro import sample_data
-from cluster.processes.section_host import SystemClock
 from persistence.imports.report import no_progress
 from persistence.store.memory import MemoryDatabase, MemoryStore
 from persistence.store.postgres import PostgresStore
@@ -27,7 +27,7 @@ STUDENTS = 2_000
 
 
 class NoLease:
-    """Everything is mine."""
+    """A lease that grants every section."""
 
     async def acquire(self, section_ids: Sequence[int]) -> Mapping[int, str]:
         """See ``allocator.ports.Lease``."""
@@ -46,7 +46,7 @@ class NobodyListens:
 
 
 def time_a_turn_of_200_in_memory(benchmark: BenchmarkFixture, runner: asyncio.Runner) -> None:
-    """The drain loop without a database."""
+    """A turn without a database."""
     database = MemoryDatabase()
     for facts in sample_data.FACTS.values():
         database.add_section(facts._replace(meetings=()), sample_data.CAPACITY)
@@ -55,14 +55,14 @@ def time_a_turn_of_200_in_memory(benchmark: BenchmarkFixture, runner: asyncio.Ru
     _time_turns(benchmark, runner, MemoryStore(database), list(sample_data.FACTS), list(range(1, STUDENTS + 1)))
 
 
-def time_a_turn_of_200_on_postgres(benchmark: BenchmarkFixture, runner: asyncio.Runner, testbed: Testbed) -> None:
-    """The drain loop with a commit that is on disk."""
+def time_a_turn_of_200_on_postgres(benchmark: BenchmarkFixture, runner: asyncio.Runner, sandbox: Sandbox) -> None:
+    """A turn with a commit to disk."""
 
     async def make() -> tuple[str, list[int], list[int]]:
-        await testbed.make_template(
+        await sandbox.make_template(
             "micro", lambda url: fill_term(url, [sample_data.CAPACITY] * sample_data.SECTIONS, STUDENTS, no_progress)
         )
-        url = testbed.database_url("micro")
+        url = sandbox.database_url("micro")
         term = await read_term(url)
         return url, term.section_ids, [one.student_id for one in term.students]
 
@@ -75,7 +75,7 @@ def time_a_turn_of_200_on_postgres(benchmark: BenchmarkFixture, runner: asyncio.
 def _time_turns(
     benchmark: BenchmarkFixture, runner: asyncio.Runner, store: Store, section_ids: list[int], student_ids: list[int]
 ) -> None:
-    """A student asks for a section that clashes with nothing that they hold: one of another slot each time around."""
+    """Time turns of requests that are all granted: each time around, students ask for sections of another slot."""
 
     async def start() -> tuple[SectionService, asyncio.Task[None]]:
         service = SectionService("bench", store, NoLease(), NobodyListens(), SystemClock(), Limits())
@@ -88,7 +88,7 @@ def _time_turns(
         return ([(one, 30.0) for one in itertools.islice(wanted, sample_data.BATCH)],), {}
 
     def turn(envelopes: list[tuple[Envelope, float]]) -> set[str]:
-        return {reply.label for reply in runner.run(service.submit(envelopes))}
+        return {reply.code for reply in runner.run(service.submit(envelopes))}
 
     assert benchmark.pedantic(turn, setup=prepare, rounds=ROUNDS, warmup_rounds=5) == {Code.ENROLLED.value}  # type: ignore[no-untyped-call]
     loop.cancel()
@@ -98,6 +98,6 @@ def _wanted(section_ids: list[int], student_ids: list[int]) -> Iterator[Envelope
     numbers = itertools.count(1)
     for around in itertools.count():
         for index, student_id in enumerate(student_ids):
-            # Eight slots: a student moves on by one slot with every time around.
+            # Eight slots: each time around, a student asks for a section of the next slot.
             section_id = section_ids[(index * 8 + around) % (len(section_ids) // 8 * 8)]
             yield Envelope(Enroll(section_id, student_id, True), f"key-{next(numbers)}", True, True)

@@ -1,4 +1,4 @@
-"""What the microbenchmarks work on: some sections, some students, a batch of requests."""
+"""Data for the microbenchmarks: sections, students, a batch of requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _keys = itertools.count(1)
 
 
 def facts_of(section_id: int) -> SectionFacts:
-    """Two meetings a week, at one of ten times."""
+    """Facts with two meetings a week, at one of ten times."""
     start = 480 + 60 * (section_id % 10)
     meetings = tuple(Meeting(day, start, start + 50, 0x7FFF) for day in (0, 2))
     return SectionFacts(section_id, 10_000 + section_id, "LE", 3, None, Term(SEMESTER, None, None), meetings, (), ())
@@ -34,7 +34,7 @@ def sections() -> dict[int, Section]:
 
 
 def records(count: int = BATCH) -> dict[RecordKey, RegistrationRecord]:
-    """Students who hold three sections that do not clash with the others."""
+    """Records of students who hold three sections that do not clash with the others."""
     held = [1_001, 1_002, 1_003]
     keys = [RecordKey(student_id, SEMESTER) for student_id in range(1, count + 1)]
     return {key: RegistrationRecord(key, 3, 9, 1_000, held.copy(), []) for key in keys}
@@ -56,6 +56,6 @@ def envelopes(count: int = BATCH) -> list[Envelope]:
 
 
 def entries(count: int = BATCH) -> list[Entry]:
-    """The same, as they wait for a drain loop. Call it inside an event loop."""
+    """The same requests as entries of a drain loop's inbox. Call it inside an event loop."""
     call = Call(count)
     return [Entry(envelope, 1e12, call, index) for index, envelope in enumerate(envelopes(count))]

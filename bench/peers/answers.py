@@ -9,7 +9,7 @@ import msgspec
 from allocator.model.delivery import Reply
 from allocator.model.outcomes import Code, Outcome
 from api.http import problems
-from api.http.problems import Kind
+from api.http.problems import ProblemKind
 from api.schemas.enrollments import EnrolledReply
 from api.schemas.problem import ProblemReply, ReasonReply
 
@@ -36,7 +36,7 @@ def answer_of(reply: Reply) -> PeerAnswer:
         return PeerAnswer(201, JSON, _encode(EnrolledReply.of(outcome, cast(int, outcome.enrollment_id))))
     if outcome.code is Code.REFUSED:
         first = outcome.reasons[0]
-        return problem(Kind(first.code.value, 409, problems.REFUSED.title), outcome)
+        return problem(ProblemKind(first.code.value, 409, problems.REFUSED.title), outcome)
     if outcome.code is Code.KEY_REUSED:
         return problem(problems.KEY_REUSED)
     if outcome.code is Code.NOT_FOUND:
@@ -44,7 +44,7 @@ def answer_of(reply: Reply) -> PeerAnswer:
     raise ValueError(f"{outcome.code} is no answer to an enrolment")
 
 
-def problem(kind: Kind, outcome: Outcome | None = None) -> PeerAnswer:
+def problem(kind: ProblemKind, outcome: Outcome | None = None) -> PeerAnswer:
     """An error, as problem+json."""
     reasons = [ReasonReply.of(one) for one in outcome.reasons] if outcome is not None else []
     reply = ProblemReply(

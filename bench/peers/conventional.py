@@ -1,8 +1,8 @@
 """The conventional design: FastAPI, SQLAlchemy's ORM, a Redis lock for the section, and SELECT ... FOR UPDATE.
 
-Run by uvicorn with one worker for each core. The lock is asked for again every few milliseconds (redis-py's default
-of 100 ms would make a hot section idle most of the time), and the rows are locked all the same: a lock that can expire
-decides nothing. Rules are the allocator's own, on rows read for each request.
+Run by uvicorn with 2 workers. A waiting request polls the lock every few milliseconds (with redis-py's default of
+100 ms a hot section would be idle most of the time). Rows are locked in Postgres as well, because a lock that can
+expire is no fence. Rules are the allocator's own, on rows read for each request.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class EnrollIn(BaseModel):
 
 @contextlib.asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    """Let go of connections at the end."""
+    """Close connections at the end."""
     yield
     await engine.dispose()
     await redis.aclose()
@@ -70,7 +70,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.get("/health")
 async def health() -> dict[str, str]:
-    """It is up."""
+    """Answer that the server is up."""
     return {"status": "ok"}
 
 
@@ -122,7 +122,7 @@ async def enroll_in(session: AsyncSession, command: Enroll, key: str, *, keep_an
     known = None if record is None else orm.record_of(record)
     decided = decide(command, seats, facts[section.id], known, facts.__getitem__, int(enrollment_id or 0))
     if decided.event is not None:
-        assert record is not None  # noqa: S101  (without one nothing is given)
+        assert record is not None  # noqa: S101  (without a record the request is refused)
         _write(session, record, seats, decided.record, decided.event)
     if decided.event is not None or keep_answer:
         outcome = encode_outcome(decided.outcome)

@@ -1,4 +1,4 @@
-"""One request decided alone, on rows that are locked: the allocator's rules, a count of seats, a waitlist's length."""
+"""The decision of one request on locked rows: the allocator's rules, then seats and the length of the waitlist."""
 
 from __future__ import annotations
 

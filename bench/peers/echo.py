@@ -1,4 +1,4 @@
-"""The HTTP limit: an aiohttp server that reads the same request and sends the same answer, and does nothing else."""
+"""The HTTP limit: an aiohttp server that reads the same requests and always sends the same answer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ANSWER = answer_of(Reply(Outcome(Code.ENROLLED, 1, 1_000_001)))
 
 
 async def echo(request: web.Request) -> web.Response:
-    """The answer that every enrolment gets."""
+    """Send the answer of every enrolment."""
     await request.read()
     return web.Response(body=ANSWER.body, status=ANSWER.status, content_type=ANSWER.content_type)
 
 
 async def health(_request: web.Request) -> web.Response:
-    """It is up."""
+    """Answer that the server is up."""
     await asyncio.sleep(0)
     return web.json_response({"status": "ok"})
 
@@ -37,7 +37,7 @@ async def main() -> None:
 
 
 async def echo_read(_request: web.Request) -> web.Response:
-    """The answer that every read gets: as long as the one for a section."""
+    """Send the answer of every read, as long as that of a section."""
     return web.Response(body=READ_BODY, content_type="application/json")
 
 

@@ -1,4 +1,4 @@
-"""What a peer's process is told by its environment."""
+"""The configuration of a peer's process, passed in environment variables."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ TOKEN_TTL_S = 8 * 3600
 
 
 class PeerEnvironment(NamedTuple):
-    """Args:
-    database_url: a database of its own, as asyncpg wants it.
-    redis_url: a Redis database of its own.
-    jwt_secret: what access tokens are signed with.
-    port: to listen on at 127.0.0.1; the processes of a peer share it.
-    sections: the ids of the sections that take part, for a peer that must prepare something for each.
+    """The configuration of a peer.
+
+    Args:
+        database_url: of its own database, in the form for asyncpg.
+        redis_url: of its own Redis database.
+        jwt_secret: signs access tokens.
+        port: to listen on at 127.0.0.1; the processes of a peer share it.
+        sections: ids of the sections that take part, for a peer that must prepare each of them.
     """
 
     database_url: str
@@ -27,13 +29,13 @@ class PeerEnvironment(NamedTuple):
 
     @classmethod
     def read(cls) -> PeerEnvironment:
-        """From this process's environment."""
+        """Read the environment of this process."""
         get = os.environ.__getitem__
         sections = tuple(int(one) for one in os.environ.get("BENCH_SECTIONS", "").split(",") if one)
         return cls(get("DATABASE_URL"), get("REDIS_URL"), get("SEATLINE_JWT_SECRET"), int(get("PORT")), sections)
 
     def variables(self) -> dict[str, str]:
-        """The environment that says this."""
+        """The environment variables of this configuration."""
         return {
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,

@@ -1,4 +1,4 @@
-"""Seatline's tables as SQLAlchemy classes, for the conventional peer."""
+"""Seatline's tables as SQLAlchemy ORM classes, for the conventional peer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from persistence.schema import tables
 
 
 class OrmBase(DeclarativeBase):
-    """Classes on tables that are defined elsewhere."""
+    """The base of ORM classes on tables that are defined in ``persistence.schema.tables``."""
 
     metadata = tables.metadata
     if TYPE_CHECKING:
@@ -85,13 +85,13 @@ class OrmStoredAnswer(OrmBase):
 
 
 class OrmOutboxMessage(OrmBase):
-    """What somebody is to be told."""
+    """A message to deliver."""
 
     __table__ = tables.outbox
 
 
 async def facts_of(session: AsyncSession, sections: Iterable[OrmSection]) -> dict[int, SectionFacts]:
-    """What the rules need to know of some sections, by id."""
+    """The facts of sections that the rules need, by id."""
     wanted = {one.id: one for one in sections}
     schedules, requisites = tables.course_schedules, tables.prerequisites
     meetings: dict[int, list[Meeting]] = {}
@@ -122,7 +122,7 @@ async def facts_of(session: AsyncSession, sections: Iterable[OrmSection]) -> dic
 
 
 def record_of(row: OrmRecord) -> RegistrationRecord:
-    """The row as the rules know it. Lists are copies: the ORM sees a change only in what is assigned."""
+    """The record in a row. Its lists are copies, because the ORM only notices lists that are assigned."""
     return RegistrationRecord(
         RecordKey(row.student_id, row.semester_id), row.version, row.credits, row.credit_limit,
         list(row.enrolled), list(row.waitlisted),
@@ -132,7 +132,7 @@ def record_of(row: OrmRecord) -> RegistrationRecord:
 
 
 def enrollment_of(event: SeatTaken | StudentWaitlisted) -> OrmEnrollment:
-    """The row that an event begins."""
+    """The row of a new enrolment."""
     seat = isinstance(event, SeatTaken)
     return OrmEnrollment(
         id=event.enrollment_id,

@@ -1,7 +1,7 @@
-"""The plain reading of "an actor per section": a Ray actor for each, a Ray call and a transaction for each request.
+"""One Ray actor for each section, with a Ray call and a transaction for each request.
 
-The code below the call is Seatline's own (store, decision), used for one command at a time: what differs is that
-nothing is gathered. A process per section limits how many sections there can be: this peer is measured over a few.
+The code in the actor is Seatline's own (store, decision), used for one command at a time: the difference is that
+nothing is batched. Each section is a process, which limits their number: this peer is measured with a few sections.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOGICAL_CPUS = 64
 
 
 class OneSection:
-    """One section in one process: its seats in memory, one request after the other."""
+    """A section in a process of its own, with its seats in memory. It handles one request after the other."""
 
     def __init__(self, section_id: int, database_url: str) -> None:
         self._section_id = section_id
@@ -42,7 +42,7 @@ class OneSection:
         self._alone = asyncio.Lock()
 
     async def start(self) -> None:
-        """Take the section: read its seats under a new epoch."""
+        """Activate the section under a new epoch."""
         (state,) = await self._store.activate([self._section_id], f"bench-{self._section_id}")
         self._section = Section(state)
         await self._facts.load([self._section_id])
@@ -77,7 +77,7 @@ class OneSection:
 
 
 class RaySections:
-    """Handles of the sections' actors."""
+    """The handles of the section actors."""
 
     def __init__(self, sections: dict[int, Any]) -> None:
         self._sections = sections

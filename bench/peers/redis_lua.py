@@ -1,7 +1,7 @@
-"""Redis decides, Postgres is told later: a Lua script for each request, and a write-behind from a stream.
+"""Decisions in Redis, with write-behind to Postgres: a Lua script for each request, and a stream of its results.
 
-NOT durable: what was acknowledged is in the memory of one Redis until the writer has brought it to Postgres, and is
-lost if Redis dies before. The comparison counts the writer's work too: a round ends when the stream is written out.
+NOT durable: an acknowledged enrolment is in the memory of one Redis until the writer has committed it to Postgres, and
+is lost if Redis dies before. The comparison counts the writer's work, too: a round ends when the stream is written out.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _arguments(command: Enroll, key: str, facts: SectionFacts, *, keep_answer: b
 
 
 async def main() -> None:
-    """Load Redis from Postgres, then serve and write behind."""
+    """Load Redis from Postgres, then serve, with the writer in the background."""
     environment = PeerEnvironment.read()
     redis = Redis.from_url(environment.redis_url, max_connections=CONNECTIONS * 8)
     facts = await load_state(environment.database_url, redis)

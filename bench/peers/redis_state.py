@@ -1,4 +1,4 @@
-"""What the Redis peer keeps in Redis, loaded from Postgres when it starts."""
+"""The state of the Redis peer, loaded from Postgres when it starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHUNK = 2_000
 
 
 class Catalogue:
-    """Facts of sections; which clash is worked out, and put into Redis, when a section is first asked for."""
+    """Facts of sections. The clashes of a section are computed, and put into Redis, on its first request."""
 
     def __init__(self, redis: Redis, facts: Mapping[int, SectionFacts]) -> None:
         self._redis = redis
@@ -24,7 +24,7 @@ class Catalogue:
         self._related: set[int] = set()
 
     async def facts(self, section_id: int) -> SectionFacts | None:
-        """The facts; by then Redis knows which sections clash with it."""
+        """The facts of a section. When it returns, the clashes of the section are in Redis."""
         facts = self._facts.get(section_id)
         if facts is None or section_id in self._related:
             return facts
@@ -41,7 +41,7 @@ class Catalogue:
 
 
 async def load_state(database_url: str, redis: Redis) -> dict[int, SectionFacts]:
-    """Fill an emptied Redis database.
+    """Clear the Redis database and fill it.
 
     Returns:
         the facts of all sections.

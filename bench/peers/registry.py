@@ -1,4 +1,4 @@
-"""Every peer: what it is, how it is run, what must be said of it."""
+"""The list of peers: how each is run, and what a reader of its figures must know."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ HERE = Path(__file__).parent
 RAY = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_niceness": "0",  # as Seatline runs Ray: an actor is no background work
+    "RAY_worker_niceness": "0",  # as in Seatline: actors must not have a lower priority
     "RAY_worker_num_grpc_internal_threads": "1",
 }
 
 RAY_SECTIONS = 16
-"""Sections of ``ray_per_request``: each is a process."""
+"""Sections of ``ray_per_request``, which has a process for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Args:
-    name: as in results.
-    label: as in plots.
-    note: what a reader of the figures must know.
-    command: after the interpreter.
-    processes: how many of them share the port; uvicorn starts its own.
-    sql: files to run on its database before it starts.
-    durable: whether what it acknowledges survives the death of every process.
-    keeps_counts: whether its tables are what ``verify`` expects once it is quiet.
-    writes_behind: whether a round is over only when ``/backlog`` is empty.
-    decides: whether it looks at the request at all. One that does not may get the same request again.
-    reads: whether it answers reads.
-    sections_max: how many sections it can serve.
-    environment: what its processes are told beside addresses.
+    """A peer.
+
+    Args:
+        name: as in results.
+        label: as in plots.
+        note: what a reader of the figures must know.
+        command: arguments of the Python interpreter.
+        processes: how many processes share the port; uvicorn starts its own.
+        sql: files to run on its database before it starts.
+        durable: whether acknowledged enrolments survive the death of all processes.
+        keeps_counts: whether ``verify`` can check its tables when no request is under way.
+        writes_behind: whether a round ends only when ``/backlog`` is empty.
+        decides: whether it decides requests at all. One that does not may get the same request again.
+        reads: whether it answers reads.
+        sections_max: how many sections it can serve; None for any number.
+        environment: further environment variables of its processes.
     """
 
     name: str
@@ -52,11 +54,11 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def command_line(self, port: int) -> list[str]:
-        """How to start one process of it."""
+        """The command line of one process."""
         return [sys.executable, *(part.replace("{port}", str(port)) for part in self.command)]
 
     def statements(self) -> list[str]:
-        """What to run on its database before it starts."""
+        """SQL to run on its database before it starts."""
         return [(HERE / name).read_text(encoding="utf-8") for name in self.sql]
 
 

@@ -1,8 +1,8 @@
 """The stored function with a row for every free seat, taken with SKIP LOCKED.
 
-Nobody waits for a section's row any more: each transaction takes another seat. The price is a row for each seat, and a
-count of the enrolled that is not kept: ``section_seats.enrolled`` and ``seq`` stay as they were, and the seq of an
-event in the history is the number of its seat, so it is not the order in which things happened.
+No transaction waits for the row of a section: each takes another seat. The price is a row for each seat, and counts
+that are not kept: ``section_seats.enrolled`` and ``seq`` do not change, and the seq of an event in the history is the
+number of its seat, not its place in time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The strongest simple answer: aiohttp, an asyncpg pool, and one stored function call for a request.
+"""The strongest simple design: aiohttp, an asyncpg pool, and one call of a stored function for each request.
 
-The pool has as many connections as keep Postgres busy; more only wait for each other's locks (see POOL_SIZE). Used by
-the variant with SKIP LOCKED seat rows too: it only calls another function.
+The pool has as many connections as keep Postgres busy (POOL_SIZE); more would only wait for each other's locks. The
+variant with SKIP LOCKED uses this module with another function.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.peers.web_server import build_app, run, serve
 from persistence.store.stored_outcomes import decode_outcome
 
 POOL_SIZE = 12
-"""Per process."""
+"""Connections of the process."""
 
 BUSY = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError)
 
@@ -35,7 +35,7 @@ SETTINGS = {
 
 
 def calling(function: str) -> Callable[[], Awaitable[None]]:
-    """The main coroutine of a peer that decides every request by ``function``."""
+    """The main coroutine of a peer that decides every request with the stored function ``function``."""
 
     async def main() -> None:
         environment = PeerEnvironment.read()
@@ -44,7 +44,7 @@ def calling(function: str) -> Callable[[], Awaitable[None]]:
             min_size=POOL_SIZE,
             max_size=POOL_SIZE,
             server_settings=SETTINGS,
-            reset=_nothing,  # nothing in a session ever changes, so the round trip of a reset would be for nothing
+            reset=_nothing,  # sessions have no state, so the round trip of a reset is not needed
         ) as pool:
             statement = f"SELECT * FROM {function}($1, $2, $3, $4, $5)"  # noqa: S608  (a name of ours)
 

@@ -1,4 +1,4 @@
-"""The aiohttp side of a peer: one route, read and answered as tightly as aiohttp allows."""
+"""The HTTP server of a peer: aiohttp with one route, read and answered with as little work as aiohttp allows."""
 
 from __future__ import annotations
 

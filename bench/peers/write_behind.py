@@ -1,4 +1,4 @@
-"""Brings what Redis decided to Postgres, in batches, in the order of the stream, each entry once."""
+"""The writer behind the Redis peer: commits entries of the stream to Postgres in batches, in order, each once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SELECT section_id, epoch, seq, capacity, enrolled, waitlisted, last_place, is_op
 
 
 class WriteBehind:
-    """The writer. Entries leave the stream only after they are committed; a lost Redis loses those that are not."""
+    """The writer. An entry is deleted from the stream after it is committed; a Redis that dies loses the others."""
 
     def __init__(self, database_url: str, redis_url: str) -> None:
         self._database_url = database_url
@@ -99,5 +99,5 @@ class WriteBehind:
 
 
 def _flat(entries: Any) -> list[Any]:
-    """redis-py gives a stream's entries as a list, or in RESP3 as a list in a list."""
+    """The entries of a stream, which redis-py returns as a list, or in RESP3 as a list in a list."""
     return list(entries[0]) if entries and isinstance(entries[0], list) else list(entries)

@@ -1,4 +1,4 @@
-"""The page: what was measured where, the plots, the figures behind them."""
+"""The report as an HTML page: provenance, plots, and the figures behind them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ svg { width: 100%; height: auto } .broken { color: #b00; font-weight: 600 }
 
 
 def write_page() -> Path:
-    """Write the page from the kept results and say where it is.
+    """Write the page from the kept results; its path.
 
     Raises:
         CommandError: if nothing has been measured yet.
@@ -43,14 +43,14 @@ def _page(results: dict[str, Any]) -> str:
     for title, plot in PLOTS.items():
         svg = plot(results)
         if svg is not None:
-            parts.append(f"<h2>{escape(title)}</h2>{_apart(svg, next(numbers))}")
+            parts.append(f"<h2>{escape(title)}</h2>{_with_own_ids(svg, next(numbers))}")
     parts += [_throughput(results), _ratios(results), _spikes(results), _replays(results), _notes(), _verified(results)]
     head = f'<meta charset="utf-8"><title>Seatline bench</title><style>{STYLE}</style>'
     return f'<!doctype html><html lang="en">{head}{"".join(parts)}</html>'
 
 
-def _apart(svg: str, number: int) -> str:
-    """Ids of one plot must not meet those of another in one page."""
+def _with_own_ids(svg: str, number: int) -> str:
+    """An SVG with ids that are unique in the page."""
     return ID.sub(lambda match: f"{match.group(1)}p{number}-", svg)
 
 

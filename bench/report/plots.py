@@ -1,4 +1,4 @@
-"""The plots: each takes kept results and gives an SVG, or None where the results do not have it."""
+"""The plots. Each takes the kept results and returns an SVG, or None if the results lack its data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ mpl.rcParams["svg.hashsalt"] = "seatline"  # the same results give the same file
 
 
 def label(name: str) -> str:
-    """A contestant as the reader knows it."""
+    """The label of a contestant."""
     return "Seatline" if name == SEATLINE else PEERS[name].label.replace("\n", " ") if name in PEERS else name
 
 
@@ -58,7 +58,7 @@ def throughput(results: Results) -> str | None:
 
 
 def at_once(results: Results) -> str | None:
-    """Throughput against the number of requests under way, by workload: who gains from a crowd, and whom it stops."""
+    """Throughput against the number of requests under way, by workload."""
     probes = results.get("throughput", {}).get("probes")
     if not probes:
         return None
@@ -80,7 +80,7 @@ def at_once(results: Results) -> str | None:
 
 
 def cost(results: Results) -> str | None:
-    """Server CPU of an enrolment."""
+    """CPU time of the server for an enrolment, by workload and contestant."""
     costs = {name: one for name, one in results.get("cpu_us_per_enrolment", {}).items() if one}
     workloads = list(dict.fromkeys(workload for one in costs.values() for workload in one))
     if not costs:
@@ -100,7 +100,7 @@ def cost(results: Results) -> str | None:
 
 
 def latency(results: Results) -> str | None:
-    """p50 (full) and p99 (dashed) against the offered rate."""
+    """Latency against the offered rate: p50 (solid) and p99 (dashed)."""
     points = results.get("latency", {}).get("points")
     if not points:
         return None
@@ -120,7 +120,7 @@ def latency(results: Results) -> str | None:
 
 
 def batches(results: Results) -> str | None:
-    """Commands in one turn of the section actor against the offered rate."""
+    """Commands in one turn of a section actor against the offered rate."""
     points = [one for one in results.get("latency", {}).get("points", []) if one.get("batch_mean")]
     if not points:
         return None
@@ -134,7 +134,7 @@ def batches(results: Results) -> str | None:
 
 
 def ablation(results: Results) -> str | None:
-    """What is left of the throughput with one thing taken away."""
+    """The throughput of each variant as a share of that of the default."""
     variants = results.get("ablation", {}).get("variants")
     if not variants:
         return None
@@ -152,7 +152,7 @@ def ablation(results: Results) -> str | None:
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlabel("throughput over that of Seatline as it is")
+    axes.set_xlabel("throughput over that of the default")
     _legend(axes)
     return to_svg(figure)
 
@@ -177,8 +177,8 @@ PLOTS: dict[str, Plot] = {
     "Throughput against requests under way": at_once,
     "Latency against offered rate": latency,
     "Batch size against load": batches,
-    "What an enrolment costs the server": cost,
-    "What each idea is worth": ablation,
+    "Server CPU of an enrolment": cost,
+    "Variants of Seatline": ablation,
     "As catalogue and students grow": scaling,
 }
 

@@ -1,4 +1,4 @@
-"""What a result must say of where it comes from: commit, machine, versions, how fast a disk syncs."""
+"""Provenance of results: commit, machine, versions, sync rate of the disk."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ FSYNC_LINE = re.compile(r"^\s*(open_datasync|fdatasync|fsync|open_sync)\s+([\d.]
 
 @cache
 def describe() -> dict[str, Any]:
-    """The commit, the machine, and the versions of everything that takes part, as they were when first asked for.
+    """The commit, the machine, and all versions, as of the first call.
 
-    What runs is what was imported then, whatever is committed meanwhile.
+    The code that runs was imported then, even if something is committed meanwhile.
     """
     return {"commit": commit(), "machine": machine(), "versions": versions()}
 
 
 def commit() -> dict[str, Any]:
-    """The commit of this checkout, and whether files differ from it."""
+    """The commit of this checkout, and whether the work tree differs from it."""
     try:
         found = _git("rev-parse", "HEAD")
         return {"id": found, "dirty": bool(_git("status", "--porcelain"))}
@@ -43,7 +43,7 @@ def commit() -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Cores, memory, system."""
+    """CPU, memory, operating system and load average."""
     return {
         "cpu": _cpu_model(),
         "cores": psutil.cpu_count(),
@@ -54,7 +54,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of what takes part."""
+    """Versions of Python and of installed packages."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -65,7 +65,7 @@ def versions() -> dict[str, str]:
 
 
 async def sync_rates(directory: Path) -> dict[str, Any]:
-    """What ``pg_test_fsync`` says of one 8 kB write, by method: operations a second. Takes half a minute."""
+    """Synced 8 kB writes a second by method, measured with ``pg_test_fsync``. Takes half a minute."""
     program = await asyncio.to_thread(lambda: find_postgres().bin / "pg_test_fsync")
     process = await asyncio.create_subprocess_exec(
         str(program), "-s", str(FSYNC_SECONDS), "-f", str(directory / "pg_test_fsync.out"),

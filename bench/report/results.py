@@ -1,4 +1,4 @@
-"""The kept results: ``bench/results/latest.json``, one section for each command that has run on this commit."""
+"""The kept results: ``bench/results/latest.json``, with a section for each command that ran on the same commit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.report.provenance import describe
 DIRECTORY = Path(__file__).resolve().parents[1] / "results"
 LATEST = DIRECTORY / "latest.json"
 KEPT_ON_THE_SAME = ("commit", "versions")
-"""Results of another commit, or made with other versions, do not stand beside new ones."""
+"""Results of another commit or of other versions are dropped when new ones are kept."""
 
 
 def read_latest() -> dict[str, Any]:
@@ -26,15 +26,15 @@ def read_latest() -> dict[str, Any]:
 
 
 def keep(section: str, result: dict[str, Any], **top: Any) -> dict[str, Any]:
-    """Put what a command found into the kept results, in place of what it found before.
+    """Keep the result of a command, in place of its last one.
 
     Args:
         section: the command.
-        result: what it found.
-        top: what belongs beside the sections, such as ``ratios``; mappings are merged into those that are there.
+        result: of the command.
+        top: values beside the sections, such as ``ratios``; a mapping is merged into the kept one.
 
     Returns:
-        all that is kept.
+        all kept results.
     """
     about = describe()
     kept = read_latest()

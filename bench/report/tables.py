@@ -13,16 +13,16 @@ from bench.measuring.rounds import RoundRow
 from cluster.cli.common import err, out
 
 WIDE = 150
-"""Columns, where the output is a file and has none of its own."""
+"""Columns of the output if it is no terminal."""
 
 
 def show_table(table: Table) -> None:
-    """A table, whole, also where there is no terminal."""
+    """Print a table, in full width if the output is no terminal."""
     (out if out.is_terminal else Console(width=WIDE)).print(table)
 
 
 def show_round(row: RoundRow) -> None:
-    """One line for a round that is over."""
+    """Print one line for a finished round."""
     latency = row["latency_ms"] or row["read_latency_ms"]
     cost = row.get("cpu_us_per_enrolment", row.get("cpu_us_per_answer", 0.0))
     err.print(
@@ -37,7 +37,7 @@ def show_round(row: RoundRow) -> None:
 
 
 def show_medians(medians: Mapping[str, Mapping[str, RoundRow]], ratios: Mapping[str, Mapping[str, float]]) -> None:
-    """Throughput, latency and cost by workload and contestant."""
+    """Print throughput, latency and CPU by workload and contestant."""
     table = Table(
         "workload", "contestant", "at once", "per second", "ours / theirs", "p50 ms", "p99 ms", "p99.9 ms",
         "server CPU us", "client CPU", title="Closed loop: medians of the rounds", title_justify="left",
@@ -60,7 +60,7 @@ def show_medians(medians: Mapping[str, Mapping[str, RoundRow]], ratios: Mapping[
 
 
 def show_verified(verified: Mapping[str, Any]) -> None:
-    """What ``verify`` found."""
+    """Print the findings of ``verify``."""
     for name, one in verified.items():
         if one["ok"]:
             out.print(f"[green]verify {name}: every invariant holds[/]", highlight=False)
@@ -69,7 +69,7 @@ def show_verified(verified: Mapping[str, Any]) -> None:
 
 
 def show_rows(title: str, columns: list[str], rows: list[list[object]]) -> None:
-    """Any table: texts to the left, numbers to the right."""
+    """Print a table: texts are aligned left, numbers right."""
     table = Table(*columns, title=title, title_justify="left")
     for index, column in enumerate(table.columns):
         if rows and not isinstance(rows[0][index], str):

@@ -1,4 +1,4 @@
-"""A run of the autoscaling test as a picture: ``python -m bench.report.timeline .local/autoscaling.json -o X.svg``."""
+"""A plot of a run of the autoscaling test: ``python -m bench.report.timeline .local/autoscaling.json -o X.svg``."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Sample = dict[str, float]
 
 
 def timeline(kept: dict[str, Any]) -> str:
-    """Nodes, answers and the longest answer, second by second.
+    """Plots of nodes, answers and the longest answer, by second.
 
     Args:
-        kept: as the test leaves it: ``timeline``, a row for each second, and ``measured``, the whole load.
+        kept: the result of the test: ``timeline``, a sample for each second, and ``measured``, the whole load.
     """
     rows: list[Sample] = kept["timeline"]
     panels = [_nodes, _answers]
@@ -43,7 +43,7 @@ def timeline(kept: dict[str, Any]) -> str:
 
 def _nodes(axes: Axes, rows: list[Sample]) -> None:
     times = [row["s"] for row in rows]
-    axes.fill_between(times, [row["nodes"] for row in rows], step="post", color=BLUE, alpha=0.15, label="there")
+    axes.fill_between(times, [row["nodes"] for row in rows], step="post", color=BLUE, alpha=0.15, label="running")
     axes.step(times, [row["members"] for row in rows], where="post", color=BLUE, label="with a section actor")
     axes.step(times, [row["wanted"] for row in rows], where="post", color=RED, linestyle="--", label="wanted")
     axes.step(times, [row["draining"] for row in rows], where="post", color=GREY, linestyle=":", label="draining")
@@ -67,11 +67,11 @@ def _summary(measured: dict[str, Any]) -> str:
     latency = measured["latency_ms"]
     answers = sum(measured["outcomes"].values())
     points = ", ".join(f"{point} {latency[point]:,.0f} ms" for point in ("p50", "p99", "max"))
-    return f"{answers:,} answers: {points}; {measured['shed']} told to come again, {measured['failed']} failed"
+    return f"{answers:,} answers: {points}; {measured['shed']} shed, {measured['failed']} failed"
 
 
 def main(
-    kept: Annotated[Path, typer.Argument(help="What the test left.", exists=True, dir_okay=False)],
+    kept: Annotated[Path, typer.Argument(help="The result of the test.", exists=True, dir_okay=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The SVG.")],
 ) -> None:
     """Draw the timeline of a run of tests/faults/test_autoscaling.py."""

@@ -1,8 +1,7 @@
-"""The one place that makes AWS clients, and the only way to call them.
+"""AWS clients: they are made and called only here.
 
-boto3 blocks, so calls run in a few threads for each service. They have timeouts, are tried again with jittered pauses
-(botocore's standard mode), and stand behind a circuit breaker. Whoever calls waits for none of that longer than a
-deadline.
+boto3 blocks, so calls run in a few threads for each service. They have timeouts, are retried with jittered pauses
+(botocore's standard mode), and go through a circuit breaker. No caller waits longer than a deadline.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cluster.aws.errors import AwsAwayError, AwsRefusedError, translate
+from cluster.aws.errors import AwsAwayError, AwsRefusedError, aws_error_of
 from cluster.config.settings import Settings
 from persistence.redis.circuit_breaker import Breaker
 
@@ -40,11 +39,11 @@ class CallLimits:
     """How long a call may take, and how many there may be.
 
     Args:
-        connect_timeout_s, read_timeout_s: of one try.
-        tries_max: the first one included.
-        deadline_s: of it all, pauses and queueing included. It should have room for ``tries_max`` timeouts.
-        threads_max: calls at work on one service.
-        pending_max: calls at work or queued for one service; those beyond fail at once.
+        connect_timeout_s, read_timeout_s: for one try.
+        tries_max: including the first.
+        deadline_s: for all tries, pauses and queueing included. It should have room for ``tries_max`` timeouts.
+        threads_max: concurrent calls to one service.
+        pending_max: running and queued calls to one service; further calls fail at once.
     """
 
     connect_timeout_s: float = 2.0
@@ -59,8 +58,8 @@ class AwsClients:
     """Clients of AWS services for one process.
 
     Args:
-        region: None: what botocore finds by itself.
-        endpoint_url: one address for all services, for tests; None: AWS.
+        region: None: the one that botocore finds by itself.
+        endpoint_url: an address for all services, for tests; None: AWS.
     """
 
     def __init__(
@@ -84,11 +83,11 @@ class AwsClients:
         return service in self._services and self._services[service].breaker.is_away
 
     async def call(self, service: str, work: Callable[[Any], T]) -> T:
-        """Do ``work`` with the client of ``service``, in a thread.
+        """Run ``work`` with the client of ``service`` in a thread.
 
         Raises:
             AwsAwayError: at once while the breaker is open, else after the deadline at the latest.
-            AwsRefusedError: the service answered no.
+            AwsRefusedError: if the service refused.
         """
         if service not in self._services:
             self._services[service] = _Service(service, self._limits)
@@ -100,9 +99,9 @@ class AwsClients:
             async with asyncio.timeout(deadline_s):
                 answer = await asyncio.wrap_future(one.submit(lambda: work(self._client(one))))
         except (BotoCoreError, ClientError) as error:
-            translated = translate(service, error)
+            translated = aws_error_of(service, error)
             if isinstance(translated, AwsRefusedError):
-                one.breaker.succeeded()  # it is there, and answers
+                one.breaker.succeeded()  # it answers, so it is not away
             else:
                 one.breaker.failed(translated, is_probe=is_probe)
             raise translated from error
@@ -114,7 +113,7 @@ class AwsClients:
         return answer
 
     def close(self) -> None:
-        """Take no more calls. Those at work end by themselves, by their timeouts."""
+        """Accept no more calls. Running calls end by their timeouts."""
         for one in self._services.values():
             one.close()
 
@@ -129,9 +128,9 @@ class AwsClients:
 
 
 def client_config(service: str, limits: CallLimits) -> Config:
-    """What the client of a service is made with."""
+    """The configuration of the client of a service."""
     return Config(
-        # Links that S3 honours are signed by version 4, in whatever region.
+        # In every region S3 accepts links that are signed by version 4.
         signature_version="s3v4" if service == "s3" else None,
         connect_timeout=limits.connect_timeout_s,
         read_timeout=limits.read_timeout_s,

@@ -1,4 +1,4 @@
-"""What can come of a call to AWS, in two words: away, or refused."""
+"""Errors of calls to AWS, reduced to two: away, or refused."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ THROTTLED = frozenset({
     "ThrottlingException",
     "TooManyRequestsException",
 })  # fmt: skip
-"""Codes that mean: not so much at once. Like a service that is away, it is left alone for a while."""
+"""Codes for too many requests. A service that throttles is treated like one that is away."""
 
 UNREACHED = (ConnectionError, HTTPClientError, IncompleteReadError, ResponseStreamingError, CredentialRetrievalError)
 
 
 class AwsError(Exception):
-    """A call to AWS did not do what it should."""
+    """A call to AWS failed."""
 
 
 class AwsAwayError(AwsError):
-    """The service was not asked, did not answer in time, or answered that it cannot now. Later it may."""
+    """The service was not called, did not answer in time, or cannot do it now. Later it may."""
 
 
 class AwsRefusedError(AwsError):
-    """The service answered no, and will again: wrong credentials, wrong region, no such queue.
+    """The service refused, and will again: wrong credentials, wrong region, no such queue.
 
-    ``detail`` may name an address or a resource, so it is for an operator's eyes and not part of the text.
+    ``detail`` may name an address or a resource, so it is for operators only and not part of the text.
     """
 
     def __init__(self, service: str, code: str, detail: str = "") -> None:
@@ -49,8 +49,8 @@ class AwsRefusedError(AwsError):
         self.detail = detail
 
 
-def translate(service: str, error: BotoCoreError | ClientError) -> AwsError:
-    """What ``error`` of a call to ``service`` means, by its kind and code."""
+def aws_error_of(service: str, error: BotoCoreError | ClientError) -> AwsError:
+    """The error of ours for an error of botocore, by its class and code."""
     if isinstance(error, ClientError):
         code = str(error.response.get("Error", {}).get("Code", "unknown"))
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

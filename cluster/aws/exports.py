@@ -1,4 +1,4 @@
-"""Roster exports in S3, handed out by links that are good for a few minutes."""
+"""Roster exports in S3, with links that are valid for a few minutes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LINK_TTL_S = 300
 
 
 class S3Exports:
-    """Implements ``api.ports.RosterExports``. That the bucket forgets them is up to its lifecycle rule."""
+    """Implements ``api.ports.RosterExports``. The lifecycle rule of the bucket deletes them."""
 
     def __init__(self, clients: AwsClients, bucket: str) -> None:
         self._clients = clients
         self._bucket = bucket
 
     async def put(self, roster: Roster, *, user_id: int, with_bom: bool) -> ExportLink:
-        """Store a roster as CSV, encrypted, under a key that nobody guesses."""
+        """Store a roster as CSV, encrypted, under a key that cannot be guessed."""
         body = roster_csv(roster, with_bom=with_bom)
         key = f"{PREFIX}/{roster.section_id}/{secrets.token_urlsafe(18)}.csv"
 
@@ -45,7 +45,7 @@ class S3Exports:
             link = {"Bucket": self._bucket, "Key": key}
             return str(client.generate_presigned_url("get_object", Params=link, ExpiresIn=LINK_TTL_S))
 
-        # Taken before, so that the link is never said to live longer than it does.
+        # Read before the call, so that the link never expires before the time that is returned.
         expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=LINK_TTL_S)
         try:
             return ExportLink(await self._clients.call(SERVICE, put), expires_at)
@@ -56,5 +56,5 @@ class S3Exports:
             raise StoreUnavailableError(str(error)) from error
 
     async def get(self, export_id: int, user_id: int) -> bytes | None:
-        """S3 hands out what it has; nothing is to be had here."""
+        """Nothing: exports are downloaded from S3."""
         return None

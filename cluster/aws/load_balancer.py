@@ -1,4 +1,4 @@
-"""The nodes behind an ALB: registered as ip and port, and drained before they go."""
+"""The target group of an ALB: nodes are registered by address and port, and drained before they end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 SERVICE = "elbv2"
 POLL_S = 2.0
 DRAIN_S_MAX = 120.0
-"""A target group of ours drains within a minute (cloudformation); AWS's own default would be five."""
+"""Our target group (cloudformation/) drains within a minute; the default of AWS is five."""
 
 GONE = frozenset({"Target.NotRegistered", "Target.NotInUse"})
 
@@ -26,6 +26,7 @@ class TargetGroup:
     Args:
         arn: of a target group whose targets are IP addresses.
         drain_s_max: how long a deregistration waits for requests under way to end.
+        poll_s: between two questions whether they have.
     """
 
     def __init__(
@@ -37,10 +38,10 @@ class TargetGroup:
         self._poll_s = poll_s
 
     async def register(self, node_ip: str, port: int) -> None:
-        """Send requests there from now on. Again changes nothing.
+        """Register a target. Repeating it changes nothing.
 
         Raises:
-            ConnectionError: it may not be registered.
+            ConnectionError: if it may not be registered.
         """
         target = _target(node_ip, port)
         try:
@@ -49,10 +50,10 @@ class TargetGroup:
             raise ConnectionError(str(error)) from error
 
     async def deregister(self, node_ip: str, port: int) -> None:
-        """Send no new requests there, and wait for those under way, but not for ever. Again changes nothing.
+        """Deregister a target and wait until it has drained, up to ``drain_s_max``. Repeating it changes nothing.
 
         Raises:
-            ConnectionError: it may still be registered.
+            ConnectionError: if it may still be registered.
         """
         target = _target(node_ip, port)
         try:
@@ -66,10 +67,12 @@ class TargetGroup:
                 while await self._is_draining(target):
                     await asyncio.sleep(self._poll_s)
         except TimeoutError:
-            log.warning("%s:%d still drains after %.0f s; it goes all the same", node_ip, port, self._drain_s_max)
+            log.warning(
+                "%s:%d is still draining after %.0f s; it is ended all the same", node_ip, port, self._drain_s_max
+            )
 
     async def _is_draining(self, target: dict[str, Any]) -> bool:
-        """Whether requests may still be on their way. If nobody can tell, they may."""
+        """Whether requests may still be under way. If AWS cannot be asked, they may."""
         try:
             answer = await self._call(
                 lambda client: client.describe_target_health(TargetGroupArn=self._arn, Targets=[target])

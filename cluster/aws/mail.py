@@ -12,7 +12,7 @@ from cluster.notifications.mailers import MailerAwayError, MailRefusedError
 
 SERVICE = "sesv2"
 OF_THIS_MAIL = frozenset({"MessageRejected", "BadRequestException"})
-"""What SES says of one mail. Everything else that it refuses (our sender, our account) goes for all of them."""
+"""Codes for one bad mail. Every other refusal (of our sender, our account) concerns all mails."""
 
 MAY_NOT_ASK = frozenset({"AccessDenied", "AccessDeniedException"})
 
@@ -21,7 +21,7 @@ class SesMailer:
     """Implements ``cluster.notifications.mailers.Mailer``.
 
     Args:
-        sender: an address that SES has verified, or of a domain that it has.
+        sender: an address that SES has verified, or one of a domain that it has verified.
     """
 
     def __init__(self, clients: AwsClients, sender: str) -> None:
@@ -29,7 +29,7 @@ class SesMailer:
         self._sender = sender
 
     async def send(self, message: bytes, address: str, event_id: str) -> None:
-        """Have SES take one message."""
+        """Send one message through SES."""
 
         def send(client: Any) -> Any:
             return client.send_email(
@@ -48,19 +48,19 @@ class SesMailer:
             raise MailerAwayError(str(error)) from error
 
     async def check(self) -> None:
-        """Ask SES whether it takes mail from our sender, so that nothing is taken from the queue in vain."""
+        """Ask SES whether it accepts mail from our sender, so that nothing is received from the queue in vain."""
         try:
             if await is_verified(self._clients, self._sender):
                 return
         except AwsError as error:
             if isinstance(error, AwsRefusedError) and error.code in MAY_NOT_ASK:
-                return  # who may only send finds out by sending
+                return  # credentials that may only send show it by sending
             raise MailerAwayError(str(error)) from error
         raise MailerAwayError(f"{SERVICE}: the sender of mails is not verified")
 
 
 async def is_verified(clients: AwsClients, sender: str) -> bool:
-    """Whether SES lets us send as ``sender``: the address or its domain must be verified.
+    """Whether SES accepts mail from ``sender``: the address or its domain must be verified.
 
     Raises:
         AwsError: if SES cannot be asked.

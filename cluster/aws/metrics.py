@@ -1,4 +1,4 @@
-"""Figures of a process for CloudWatch, once a minute, off every path that serves."""
+"""Sends figures of a process to CloudWatch, once a minute. No request waits for it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ log = logging.getLogger(__name__)
 SERVICE = "cloudwatch"
 PERIOD_S = 60.0
 DATA_MAX = 1000
-"""Figures that CloudWatch takes in one call."""
+"""How many figures CloudWatch accepts in one call."""
 
 
 class Distribution(NamedTuple):
-    """Values by bucket since the start. ``counts`` are not cumulative; the last one is beyond the last bound."""
+    """A histogram since the start. ``counts`` are not cumulative; the last one is for values above the last bound."""
 
     bounds: tuple[float, ...] = ()
     counts: tuple[int, ...] = ()
     total: float = 0.0
 
     def since(self, before: Distribution) -> Distribution:
-        """What has been added. A distribution that has become smaller began anew."""
+        """What has been added since ``before``. If the counts have become smaller, the process has restarted."""
         if before.bounds != self.bounds or any(a < b for a, b in zip(self.counts, before.counts, strict=True)):
             return self
         counts = tuple(a - b for a, b in zip(self.counts, before.counts, strict=True))
@@ -40,29 +40,30 @@ class Distribution(NamedTuple):
         return sum(self.counts)
 
     def percentile(self, percent: float) -> float:
-        """The bound that so many values do not exceed; of what is beyond the last bound nothing more is known."""
+        """The upper bound of the bucket with this percentile; the last bound if it is above that."""
         wanted = self.size * percent / 100
         sums = accumulate(self.counts[:-1])
         return next((bound for bound, count in zip(self.bounds, sums, strict=True) if count >= wanted), self.bounds[-1])
 
 
 class Figures(NamedTuple):
-    """What a process has done since its start, and what waits in it now."""
+    """Counts of a process since its start, and its present queue."""
 
     enrolled: int
     waitlisted: int
     queue_depth: int
     latency_s: Distribution
     batch_size: Mapping[str, Distribution]
-    """Of each section actor, by its name."""
+    """By the names of the section actors."""
 
 
 class MetricsPublisher:
-    """Sends them.
+    """Sends the figures.
 
     Args:
-        namespace, cluster: where they are found in CloudWatch; the latter is their one dimension.
-        read: the figures as they are now.
+        namespace: of CloudWatch.
+        cluster: value of the only dimension.
+        read: returns the present figures.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class MetricsPublisher:
         self._before: Figures | None = None
 
     async def run(self, period_s: float = PERIOD_S) -> None:
-        """Send every period until cancelled. What could not be sent is part of the next."""
+        """Send them every period until cancelled. What could not be sent is part of the next period."""
         while True:
             try:
                 await self.publish_once()
@@ -86,13 +87,13 @@ class MetricsPublisher:
             await asyncio.sleep(period_s * random.uniform(0.9, 1.1))  # noqa: S311  (spreads processes out)
 
     async def publish_once(self) -> int:
-        """Send what has happened since the last time; the first time there is nothing to compare with.
+        """Send the difference to the last time. The first call sends nothing.
 
         Returns:
             how many figures were sent.
 
         Raises:
-            AwsError: if they were not.
+            AwsError: if they could not be sent.
         """
         now = await self._read()
         if self._before is None:
@@ -114,7 +115,7 @@ class MetricsPublisher:
 
 
 def figures_between(before: Figures, now: Figures) -> list[dict[str, Any]]:
-    """What CloudWatch is told of the time between. Where nothing happened, there is no latency and no batch."""
+    """The figures for the time in between. Latency and batch size are left out if nothing happened."""
     figures: list[dict[str, Any]] = [
         {"MetricName": "Enrollments", "Unit": "Count", "Value": max(0, now.enrolled - before.enrolled)},
         {"MetricName": "Waitlisted", "Unit": "Count", "Value": max(0, now.waitlisted - before.waitlisted)},

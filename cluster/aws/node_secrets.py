@@ -1,9 +1,9 @@
-"""Secrets of a node, from Secrets Manager into files that only its user can read.
+"""Writes secrets of a node from Secrets Manager into files that only its user can read.
 
     python -m cluster.aws.node_secrets DIRECTORY "ray-token={seatline/ray-token}" "redis-url=rediss://:{seatline/redis}@h:6379/0"
 
-``{id}`` is the value of that secret; within a longer text it is quoted as a URL asks for. The directory should be on a
-file system in memory. What may be read is a matter of the node's instance profile.
+``{id}`` is replaced by the value of that secret, URL-quoted if it is part of a longer text. The directory should be on
+a file system in memory. The instance profile of the node decides which secrets it may read.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ ReadSecret = Callable[[str], str]
 
 
 def resolve(template: str, read_secret: ReadSecret) -> str:
-    """``template`` with the values of the secrets that it refers to."""
+    """Replace the references in ``template`` by the values of the secrets."""
     alone = REFERENCE.fullmatch(template)
     if alone:
         return read_secret(alone[1])
     return REFERENCE.sub(lambda found: quote(read_secret(found[1]), safe=""), template)
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file whole or not at all, for its owner only from its first moment."""
+def write_secret(path: Path, text: str) -> None:
+    """Write a file atomically, readable by its owner only from the first moment."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -43,7 +43,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def open_secrets_manager() -> ReadSecret:
-    """Reads secrets in the region and with the rights of this node."""
+    """A function that reads secrets in the region and with the rights of this node."""
     import boto3  # noqa: PLC0415  (slow)
     from botocore.config import Config  # noqa: PLC0415
 
@@ -59,7 +59,7 @@ def open_secrets_manager() -> ReadSecret:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the files. Says which, and never what is in them."""
+    """Write the files, and log their names, but never their contents."""
     parser = argparse.ArgumentParser(description="Secrets of a node, from Secrets Manager into files.")
     parser.add_argument("directory", type=Path)
     parser.add_argument("files", nargs="+", metavar="FILE=TEMPLATE")
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("each file is given as NAME=TEMPLATE, and no name twice")
     read_secret = open_secrets_manager()
     for name, template in templates.items():
-        write_private(options.directory / name, resolve(template, read_secret))
+        write_secret(options.directory / name, resolve(template, read_secret))
     sys.stderr.write(f"wrote {', '.join(templates)} to {options.directory}\n")
     return 0
 

@@ -1,31 +1,33 @@
-"""The queue of notifications, SQS FIFO: in from the outbox, out to the worker that mails them."""
+"""The queue of notifications (SQS FIFO): the outbox relay sends to it, the worker that mails them receives."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from cluster.aws.clients import AwsClients
 from cluster.aws.errors import AwsAwayError, AwsError
-from cluster.notifications.notification import NotANotificationError, encode, notification_of
+from cluster.notifications.notification import NotANotificationError, encode_message, notification_of
+from cluster.notifications.queue import QueueAwayError, Received
 from persistence.outbox.relay import NotAllSentError, OutboxMessage
 
 SERVICE = "sqs"
 BATCH_MAX = 10
 LANES_MAX = 4
-"""Batches on their way at once."""
+"""How many batches are sent concurrently."""
 BUDGET_S = 15.0
-"""After so long what was taken is reported; the relay waits a little longer, and would else count nothing as taken."""
+"""After so long ``send`` returns what was accepted. The relay has a slightly longer timeout, after which it would count
+nothing as accepted."""
 POLL_S = 3
-"""How long a receive waits for messages; shorter than the read timeout, and a worker that is to stop waits for it."""
+"""How long a receive waits for messages. Shorter than the read timeout, and a worker that stops waits for it."""
 
 
 class SqsSink:
-    """Where the relay sends to. Implements ``persistence.outbox.relay.Sink``.
+    """The sending end. Implements ``persistence.outbox.relay.Sink``.
 
-    The messages of a student are a group, so SQS hands them out in their order, one at a time. What the relay sends
-    twice within five minutes SQS drops by the event's id; later repeats are dropped by the worker.
+    The messages of a student are one message group, so SQS delivers them in order, one at a time. SQS drops what is
+    sent twice within five minutes, by the event's id; the worker drops later repeats.
     """
 
     def __init__(self, clients: AwsClients, queue_url: str) -> None:
@@ -33,11 +35,11 @@ class SqsSink:
         self._queue_url = queue_url
 
     async def send(self, messages: Sequence[OutboxMessage]) -> None:
-        """Queue all of ``messages``. Of a student's, those after one that was refused are kept back, for their order.
+        """Queue ``messages``. If one is refused, the later ones of the same student are not sent, to keep their order.
 
         Raises:
-            AwsError: none was queued.
-            NotAllSentError: some were.
+            AwsError: if none was queued.
+            NotAllSentError: if only some were.
         """
         sending = _Sending()
         try:
@@ -69,11 +71,15 @@ class SqsSink:
                     sending.accepted.add(one.id)
 
     async def _send_batch(self, entries: Sequence[tuple[OutboxMessage, str]]) -> dict[int, str]:
-        """Returns: by id, the code of those that were not taken."""
+        """Send one batch.
+
+        Returns:
+            the error codes of the messages that were not accepted, by id.
+        """
         request = [
             {
                 "Id": str(message.id),
-                "MessageBody": encode(message),
+                "MessageBody": encode_message(message),
                 "MessageGroupId": group,
                 "MessageDeduplicationId": message.event_id,
             }
@@ -86,12 +92,12 @@ class SqsSink:
         answer = await self._clients.call(SERVICE, send)
         taken = {int(one["Id"]) for one in answer.get("Successful", ())}
         codes = {int(one["Id"]): str(one.get("Code")) for one in answer.get("Failed", ())}
-        # What the answer does not mention was not taken.
+        # A message that the answer does not mention was not accepted.
         return {message.id: codes.get(message.id, "unanswered") for message, _ in entries if message.id not in taken}
 
 
 class _Sending:
-    """What becomes of some messages: ids of those that were taken, and why others were not."""
+    """The progress of one ``send``: ids of the accepted messages, and why others were not accepted."""
 
     def __init__(self) -> None:
         self.accepted: set[int] = set()
@@ -99,52 +105,43 @@ class _Sending:
         self.refusal = ""
 
 
-class Received(NamedTuple):
-    """A message that is ours until it is deleted or its time is up."""
-
-    receipt: str
-    body: str
-
-
-class NotificationQueue:
-    """The worker's end."""
+class SqsQueue:
+    """The queue as the worker sees it. Implements ``cluster.notifications.queue.NotificationQueue``."""
 
     def __init__(self, clients: AwsClients, queue_url: str) -> None:
         self._clients = clients
         self._queue_url = queue_url
 
     async def receive(self) -> list[Received]:
-        """Up to ten messages, after waiting a little for the first.
-
-        Raises:
-            AwsError: if the queue cannot be asked.
-        """
+        """Up to ten messages, after waiting up to ``POLL_S`` seconds for the first."""
 
         def receive(client: Any) -> Any:
             return client.receive_message(
                 QueueUrl=self._queue_url, MaxNumberOfMessages=BATCH_MAX, WaitTimeSeconds=POLL_S
             )
 
-        answer = await self._clients.call(SERVICE, receive)
+        answer = await self._call(receive)
         return [Received(one["ReceiptHandle"], one["Body"]) for one in answer.get("Messages", ())]
 
     async def delete(self, received: Iterable[Received]) -> int:
-        """Take messages of one receive out for good. Those that could not be come again and are dropped as repeats.
-
-        Returns:
-            how many were deleted.
-        """
+        """Delete messages of one ``receive``. Those that SQS does not delete come again, and are dropped as repeats."""
         entries = [{"Id": str(number), "ReceiptHandle": one.receipt} for number, one in enumerate(received)]
 
         def delete(client: Any) -> Any:
             return client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
 
-        answer = await self._clients.call(SERVICE, delete)
+        answer = await self._call(delete)
         return len(answer.get("Successful", ()))
+
+    async def _call(self, work: Callable[[Any], Any]) -> Any:
+        try:
+            return await self._clients.call(SERVICE, work)
+        except AwsError as error:
+            raise QueueAwayError(str(error)) from error
 
 
 def group_of(message: OutboxMessage) -> str:
-    """The student, or the section if it is about nobody in particular."""
+    """The message group: the student, or the section if the message names no student."""
     try:
         return str(notification_of(message).student_id)
     except NotANotificationError:
@@ -152,7 +149,7 @@ def group_of(message: OutboxMessage) -> str:
 
 
 def _lanes(messages: Sequence[OutboxMessage]) -> list[list[tuple[OutboxMessage, str]]]:
-    """The messages with their groups, parted so that what is sent at once has no group in common."""
+    """The messages with their groups, distributed so that a group is in one lane only. Lanes are sent concurrently."""
     count = min(LANES_MAX, -(-len(messages) // BATCH_MAX))
     lanes: list[list[tuple[OutboxMessage, str]]] = [[] for _ in range(count)]
     for message in messages:

@@ -1,6 +1,6 @@
-"""The way of a command to the controller of a Seatline that runs already, here or on a cluster.
+"""Connects a command to the controller of a running Seatline, here or on a cluster.
 
-Ray itself is imported by deployment.py alone, which first says how.
+Only deployment.py imports Ray, as it first sets the environment that Ray reads.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-# A node waits for minutes for another head, a command does not. Before Ray is imported.
+# Nodes wait minutes for another head, a command does not. Must be set before Ray is imported.
 os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "60")
 
 from cluster.config.runfile import RunFile, read_run_file
@@ -33,13 +33,13 @@ NO_CONTROLLER = (
 
 
 class AttachedController:
-    """A controller, called with deadlines."""
+    """The controller, called with deadlines."""
 
     def __init__(self, handle: Any) -> None:
         self.handle = handle
 
     async def call(self, method: str, *arguments: object, timeout_s: float = CALL_TIMEOUT_S) -> Any:
-        """What a method of ``ControllerActor`` answers.
+        """Call a method of ``ControllerActor`` and return its answer.
 
         Raises:
             ConnectionError: if it does not answer in time.
@@ -57,7 +57,7 @@ async def attached_controller(settings: Settings) -> AsyncIterator[AttachedContr
     """The controller of the Seatline of this home, else of the cluster at ``RAY_ADDRESS``.
 
     Raises:
-        ConnectionError: that says what is missing.
+        ConnectionError: saying what is missing.
     """
     run = read_run_file(settings.home)
     address = run.ray_address if run is not None else settings.ray_address
@@ -82,10 +82,10 @@ async def attached_controller(settings: Settings) -> AsyncIterator[AttachedContr
 
 
 async def _require_listener(address: str) -> None:
-    """Ray ends the whole process if nobody listens at an address."""
+    """Raise ``ConnectionError`` if nothing listens at ``address``. Ray would end the whole process."""
     host, _, port = address.rpartition(":")
     if not port.isdecimal():
-        return  # such as `auto`: Ray looks for it, and says so if it finds none
+        return  # such as `auto`: Ray searches for a cluster, and raises if it finds none
     try:
         async with asyncio.timeout(LISTENS_TIMEOUT_S):
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
@@ -101,7 +101,10 @@ def _connect(address: str, run: RunFile | None) -> None:
 
 
 async def _in_daemon_thread(work: Callable[[], T]) -> T:
-    """Ray's calls may hang for long where nothing answers, and the threads of asyncio would keep the process alive."""
+    """Run ``work`` in a daemon thread.
+
+    Calls of Ray may hang for long if nothing answers, and the threads of asyncio would keep the process alive.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 

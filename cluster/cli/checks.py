@@ -1,4 +1,4 @@
-"""``seatline verify`` and ``seatline doctor``: is everything right, and if not, what."""
+"""``seatline verify`` and ``seatline doctor``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cluster.cli.common import CommandError, Exit, err, out, print_json, run_async
+from cluster.cli.common import AsJson, CommandError, Exit, err, out, print_json, run_async
 from cluster.cli.databases import open_database
 from cluster.config.runfile import read_run_file
 from cluster.config.settings import Settings, read_settings
@@ -24,21 +24,19 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-
-
 def verify(
     live: Annotated[
-        bool, typer.Option("--live", help="Requests are being served: leave out what holds only once all is quiet.")
+        bool,
+        typer.Option("--live", help="While requests are served: skip checks that hold only when none is under way."),
     ] = False,
     memory: Annotated[
         bool, typer.Option("--memory/--no-memory", help="Also ask running section actors what they hold in memory.")
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Check every promise that the database and a running Seatline can show. Changes nothing.
+    """Check all promises on the database, and on the memory of a running Seatline. Changes nothing.
 
-    Exits with 0 if all hold, 5 if one is broken (with the rows that show it), 4 if the database cannot be reached.
+    Exits with 0 if all hold, 5 if one is broken (and shows the rows), 4 if the database cannot be reached.
 
     Examples:
 
@@ -84,7 +82,7 @@ async def _verify(*, live: bool, memory: bool) -> tuple[list[Checked], list[Find
 
 
 def _memory(settings: Settings) -> tuple[Memory | None, str]:
-    """How to ask the running actors, or why not."""
+    """A function that asks the running actors, or None; and a note on which it is."""
     run = read_run_file(settings.home)
     if run is None:
         return None, f"no Seatline runs on {settings.home}"
@@ -131,9 +129,9 @@ def _show_findings(findings: list[Finding]) -> None:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Look at what is configured, installed and reachable, and say what to mend. Changes and starts nothing.
+    """Check what is configured, installed and reachable, and say what to correct. Changes and starts nothing.
 
-    Exits with 0 if nothing is bad, 3 if a setting is wrong, 4 if something needed cannot be used.
+    Exits with 0 if nothing is bad, 3 if a setting is wrong, 4 if something that is needed cannot be used.
 
     Examples:
 
@@ -141,23 +139,23 @@ def doctor(as_json: AsJson = False) -> None:
 
         seatline doctor --json | jq '.rows[] | select(.state != "ok")'
     """
-    from cluster.doctor import Kind, Row, State, examine  # noqa: PLC0415  (most commands do not need it)
+    from cluster.doctor import CheckKind, CheckResult, CheckState, examine  # noqa: PLC0415  (most commands do not need it)
 
-    rows: list[Row] = run_async(examine())
-    bad = {row.kind for row in rows if row.state is State.BAD}
+    rows: list[CheckResult] = run_async(examine())
+    bad = {row.kind for row in rows if row.state is CheckState.BAD}
     if as_json:
         print_json({"ok": not bad, "rows": [asdict(row) for row in rows]})
     else:
         out.print(_doctor_table(rows))
-    if Kind.CONFIGURATION in bad:
+    if CheckKind.CONFIGURATION in bad:
         raise typer.Exit(int(Exit.CONFIGURATION))
     if bad:
         raise typer.Exit(int(Exit.UNAVAILABLE))
 
 
 def _doctor_table(rows: Iterable[Any]) -> Table:
-    table = Table(title="How Seatline is", title_justify="left")
-    for column in ("", "what", "how it is", "what to mend"):
+    table = Table(title="Checks", title_justify="left")
+    for column in ("", "check", "result", "what to do"):
         table.add_column(column, overflow="fold")
     marks = {"ok": Text("ok", "green"), "warn": Text("warn", "yellow"), "bad": Text("bad", "bold red")}
     for row in rows:

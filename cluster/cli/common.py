@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, the two consoles, and where the services are."""
+"""What the commands share: exit codes, options, the two consoles, and the addresses of the services."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ import enum
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import orjson
 import typer
 import uvloop
 from rich.console import Console
 
-from cluster.config.settings import ConfigurationError, Settings, role_of
+from cluster.config.settings import ConfigurationError, Settings, read_settings, role_of
 from cluster.embedded import EmbeddedServices, EmbeddedUrls, ServicesAlreadyRunning, ServiceStartError
 
 T = TypeVar("T")
 
 out = Console()
-"""Results. Nothing but results goes here, so that it can be piped."""
+"""For results only, so that they can be piped."""
 
 err = Console(stderr=True)
 """Progress, notes and errors."""
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
 
 class Exit(enum.IntEnum):
-    """Exit codes, part of the contract."""
+    """Exit codes. Scripts rely on them."""
 
     OK = 0
     FAILURE = 1
@@ -39,7 +41,7 @@ class Exit(enum.IntEnum):
 
 
 class CommandError(Exception):
-    """Ends the command with ``code``; the message says what is wrong and how to mend it."""
+    """Ends the command with ``code``. The message says what is wrong and what to do about it."""
 
     def __init__(self, message: str, code: Exit = Exit.FAILURE) -> None:
         super().__init__(message)
@@ -48,11 +50,11 @@ class CommandError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """Where Postgres and Redis are, for this command.
+    """The addresses of Postgres and Redis.
 
     Args:
-        database_url: as the role that serves requests.
-        owner_url: as the owner of the tables; the same if there is only one role.
+        database_url: for the role that serves requests.
+        owner_url: for the owner of the tables; the same address if there is only one role.
     """
 
     database_url: str
@@ -61,10 +63,10 @@ class Urls:
 
     @property
     def app_role(self) -> str | None:
-        """The role that serves requests, if it is another than the owner.
+        """The role that serves requests; None if it is the owner.
 
         Raises:
-            ConfigurationError: if there are two addresses and the one that serves does not say whose it is.
+            ConfigurationError: if there are two addresses and the one for serving names no role.
         """
         if self.database_url == self.owner_url:
             return None
@@ -76,7 +78,7 @@ class Urls:
 
 @contextlib.asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Urls]:
-    """The configured Postgres and Redis; else the embedded ones that run already; else some started for now."""
+    """The configured Postgres and Redis; else the embedded ones, which are started unless they run already."""
     database_url = settings.database_url.get_secret_value() if settings.database_url else None
     owner_url = settings.owner_database_url.get_secret_value() if settings.owner_database_url else database_url
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
@@ -100,7 +102,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Urls]:
 
 
 def report_step(step: str, seconds: float) -> None:
-    """One line for a finished start-up step and its time."""
+    """Print a finished step of a start and its time."""
     err.print(f"  [green]✓[/] {step} [dim]{seconds:.1f} s[/]")
 
 
@@ -111,7 +113,7 @@ def print_json(value: object) -> None:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` to its end on uvloop, with errors turned into messages and exit codes."""
+    """Run ``work`` on uvloop, and turn errors into messages and exit codes."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(work)
@@ -125,6 +127,15 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
             fail(str(error), Exit.USAGE)
         fail(f"a service does not answer: {error}. Try `seatline doctor`.", Exit.UNAVAILABLE)
+
+
+def read_settings_or_exit(**overrides: object) -> Settings:
+    """The settings. If they are wrong, print what is wrong and exit with code 3."""
+
+    async def read() -> Settings:
+        return read_settings(**overrides)
+
+    return run_async(read())
 
 
 def fail(message: str, code: Exit) -> NoReturn:

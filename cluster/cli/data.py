@@ -1,4 +1,4 @@
-"""``seatline seed``, ``import``, ``replay`` and ``token``: data into Seatline, and real load onto it."""
+"""``seatline seed`` and ``token``; the groups ``import`` and ``replay`` are in modules of their own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cluster.cli.databases import forget_cached_catalogue, open_database
 from cluster.cli.imports import imports, show_report
 from cluster.cli.progress import progress_bars
 from cluster.cli.replay import TOKEN_TTL_S, replays
+from cluster.cli.seat_commands import seat_commands
 from cluster.cli.tokens import Mint, read_students, token_line, write_private
 from cluster.config.secrets import demo_password
 from cluster.config.settings import Environment, Settings, plain_postgres_url, read_settings
@@ -36,11 +37,12 @@ def seed(
     students: Annotated[int, typer.Option(min=0, max=STUDENTS_MAX, help="How many students.")] = 5_000,
     number: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same campus.")] = 1,
     demo_logins: Annotated[
-        bool | None, typer.Option(help="Logins for the three roles. Default: yes, but never in production.")
+        bool | None,
+        typer.Option(help="Make a login for each of the three roles. Default: yes, but never in production."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Make a believable campus: courses, sections, teachers, students with a past. Doing it again changes nothing.
+    """Generate a believable campus: courses, sections, teachers, students with a history. Repeating it changes nothing.
 
     Examples:
 
@@ -77,7 +79,10 @@ async def _seed_into(
     if production and demo:
         raise CommandError("SEATLINE_ENV=production gets no demo logins", Exit.CONFIGURATION)
     password = None if production or demo is False else demo_password(settings)
-    report = await seed_campus(urls.database_url, sections, students, number, progress, demo_password=password)
+    async with seat_commands(settings, urls) as send_commands:
+        report = await seed_campus(
+            urls.database_url, sections, students, number, progress, demo_password=password, send_commands=send_commands
+        )
     if password is not None:
         path = settings.home / "secrets" / DEMO_LOGINS_FILE
         write_private(path, [_demo_lines(settings, report)])
@@ -110,10 +115,12 @@ async def seed_if_empty(settings: Settings, urls: Urls, sections: int, students:
 
 def token(
     student: Annotated[str | None, typer.Option(help="Student number.")] = None,
-    everybody: Annotated[bool, typer.Option("--all", help="All students, to the file of --out.")] = False,
+    everybody: Annotated[bool, typer.Option("--all", help="All students; needs --out.")] = False,
     semester: Annotated[str | None, typer.Option(help="With --all: only those registered in this semester.")] = None,
-    file: Annotated[Path | None, typer.Option("--out", help="One JSON object a line; readable by you alone.")] = None,
-    ttl_s: Annotated[int, typer.Option(min=30, help="For how long, in seconds.")] = TOKEN_TTL_S,
+    file: Annotated[
+        Path | None, typer.Option("--out", help="File for one JSON object per line, readable only by you.")
+    ] = None,
+    ttl_s: Annotated[int, typer.Option(min=30, help="Lifetime in seconds.")] = TOKEN_TTL_S,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object with the student's id.")] = False,
 ) -> None:
     """Make access tokens without a login. For development and load tests: refused in production.

@@ -1,4 +1,4 @@
-"""For commands that write to the database directly: where it is, that it has tables, and what its errors mean."""
+"""The database for commands that use it directly: its address, its schema, and messages for its errors."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 
+from allocator.ports import StoreError
 from cluster.cli.common import CommandError, Exit, Urls, open_services
 from cluster.config.settings import Settings, plain_postgres_url, sqlalchemy_url
-from persistence.imports.report import ImportFileError
+from persistence.imports.report import ImportFileError, SeatsNotChangedError
 
 
 @contextlib.asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Urls]:
-    """The services, with a Postgres address for asyncpg: the owner's, as what an operator runs may change anything.
+    """The services, with the address of Postgres as the owner of the tables, for asyncpg.
 
-    The embedded database gets its tables if it has none.
+    The embedded database is migrated to the newest schema.
     """
     async with open_services(settings) as urls:
         if settings.database_url is None:
@@ -27,7 +28,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Urls]:
 
 
 async def upgrade_schema(urls: Urls, revision: str = "head") -> None:
-    """Bring the schema up to a revision, and give the role that serves requests its rights."""
+    """Upgrade the schema to a revision, and grant the role that serves requests its rights."""
     import sqlalchemy as sa  # noqa: PLC0415  (slow imports that most commands do not need)
 
     from persistence.schema.migrate import upgrade  # noqa: PLC0415
@@ -53,11 +54,13 @@ def _not_allowed(error: asyncpg.InsufficientPrivilegeError) -> CommandError:
 
 @contextlib.contextmanager
 def database_errors() -> Iterator[None]:
-    """Turn errors of files and of the database into messages that say what to do."""
+    """Turn errors of files and of the database into messages that say what to do about them."""
     try:
         yield
-    except ImportFileError as error:
+    except (ImportFileError, SeatsNotChangedError) as error:
         raise CommandError(str(error)) from error
+    except StoreError as error:
+        raise CommandError(f"Postgres could not do what was asked: {error}", Exit.UNAVAILABLE) from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise _not_allowed(error) from error
     except asyncpg.UndefinedTableError as error:
@@ -73,7 +76,7 @@ def database_errors() -> Iterator[None]:
 
 
 async def forget_cached_catalogue(redis_url: str) -> None:
-    """Drop the cached lists of courses, so that a change shows at once. At worst they live out their few minutes."""
+    """Drop the cached lists of courses, so that a change shows at once. If that fails, they expire after minutes."""
     from persistence.caches.announcer import RedisAnnouncer  # noqa: PLC0415
 
     announcer = RedisAnnouncer(redis_url)

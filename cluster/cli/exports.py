@@ -1,4 +1,4 @@
-"""``seatline export``: data out of Seatline."""
+"""``seatline export``: writes data of Seatline to files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cluster.config.settings import read_settings, sqlalchemy_url
 from persistence.exports.roster_csv import roster_csv
 from persistence.private_files import write_private_file
 
-exports = typer.Typer(help="Data out of Seatline, to files.", no_args_is_help=True)
+exports = typer.Typer(help="Export data to files.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -25,18 +25,18 @@ def register(app: typer.Typer) -> None:
 
 @exports.callback()
 def export() -> None:
-    """Data out of Seatline, to files."""
+    """Export data to files."""
 
 
 @exports.command("roster")
 def export_roster(
     section_id: Annotated[int, typer.Argument(min=1, help="Id of the section.")],
-    bom: Annotated[bool, typer.Option(help="Begin with a byte order mark, by which Excel knows UTF-8.")] = False,
+    bom: Annotated[bool, typer.Option(help="Begin with a byte order mark, by which Excel recognizes UTF-8.")] = False,
     file: Annotated[
-        Path | None, typer.Option("--out", help="A file readable by you alone; else standard output.")
+        Path | None, typer.Option("--out", help="Write to this file, readable only by you. Default: standard output.")
     ] = None,
 ) -> None:
-    """Write who is in a section, and who waits for it, as CSV. What a spreadsheet would run begins with an apostrophe.
+    """Write the roster and the waitlist of a section as CSV. Cells that look like formulas begin with an apostrophe.
 
     Examples:
 

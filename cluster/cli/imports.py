@@ -1,4 +1,4 @@
-"""``seatline import ucsd`` and ``seatline import itc2019``."""
+"""``seatline import``: reads files of other systems into the database."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from cluster.cli.common import err, out, print_json, run_async
 from cluster.cli.databases import database_errors, forget_cached_catalogue, open_database
 from cluster.cli.progress import progress_bars
+from cluster.cli.seat_commands import seat_commands
 from cluster.config.settings import Settings, read_settings
 from persistence.imports.formats.itc2019 import read_itc2019, read_solution_alone
 from persistence.imports.formats.ucsd import read_ucsd
@@ -20,7 +21,7 @@ from persistence.imports.load.loader import importing, load
 from persistence.imports.report import ImportProgress, ImportReport
 from persistence.imports.rows import Bundle
 
-imports = typer.Typer(help="Bring a catalogue, and students, in from files. Doing it again changes nothing.")
+imports = typer.Typer(help="Import a catalogue and students from files. Repeating an import changes nothing.")
 
 REFUSALS_SHOWN = 20
 
@@ -114,8 +115,12 @@ async def _read_and_load(read: Callable[[ImportProgress], Bundle]) -> ImportRepo
     settings: Settings = read_settings()
     with database_errors(), progress_bars() as progress:
         bundle = read(progress)
-        async with open_database(settings) as urls, importing(urls.database_url) as connection:
-            report = await load(connection, bundle, progress)
+        async with (
+            open_database(settings) as urls,
+            importing(urls.database_url) as connection,
+            seat_commands(settings, urls) as send_commands,
+        ):
+            report = await load(connection, bundle, progress, send_commands)
             if report.changed_anything:
                 await forget_cached_catalogue(urls.redis_url)
     return report

@@ -1,4 +1,4 @@
-"""``seatline notify``: the worker that mails what happened to enrolments."""
+"""``seatline notify``: the worker that mails notifications."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def notify() -> None:
-    """Mail notifications from the SQS queue until stopped. Several may run; each mail goes out once.
+    """Mail notifications from the SQS queue until stopped. Several workers may run; each mail is sent once.
 
     Mails go through SES as SEATLINE_AWS_MAIL_SENDER, or, outside production and without it, to files under
     SEATLINE_HOME/mail. Without a queue none of this is needed: `seatline up` then writes those files itself.
@@ -53,7 +53,7 @@ async def _notify() -> None:
 async def _work(settings: Settings, queue_url: str, database_url: str, stopping: asyncio.Event) -> None:
     # boto3 and jinja2 take a moment to import, and not everybody has boto3.
     from cluster.aws.clients import AwsClients  # noqa: PLC0415
-    from cluster.aws.queue import NotificationQueue  # noqa: PLC0415
+    from cluster.aws.queue import SqsQueue  # noqa: PLC0415
     from cluster.config.logs import configure_logging  # noqa: PLC0415
     from cluster.notifications.delivery import Delivery  # noqa: PLC0415
     from cluster.notifications.envelope import DEFAULT_SENDER  # noqa: PLC0415
@@ -67,7 +67,7 @@ async def _work(settings: Settings, queue_url: str, database_url: str, stopping:
     delivery = Delivery(database_url, renderer, mailer, settings.aws_mail_sender or DEFAULT_SENDER)
     err.print(f"mailing notifications from {queue_url}; Ctrl-C stops", highlight=False, soft_wrap=True)
     try:
-        await Worker(NotificationQueue(clients, queue_url), delivery, mailer).run(stopping)
+        await Worker(SqsQueue(clients, queue_url), delivery, mailer).run(stopping)
     finally:
         clients.close()
 
@@ -75,7 +75,7 @@ async def _work(settings: Settings, queue_url: str, database_url: str, stopping:
 def _mailer(settings: Settings, clients: AwsClients) -> Mailer:
     from cluster.aws.mail import SesMailer  # noqa: PLC0415
     from cluster.notifications.mailers import FileMailer  # noqa: PLC0415
-    from cluster.notifications.wiring import mail_directory  # noqa: PLC0415
+    from cluster.processes.notifications import mail_directory  # noqa: PLC0415
 
     if settings.aws_mail_sender is not None:
         return SesMailer(clients, settings.aws_mail_sender)

@@ -1,4 +1,4 @@
-"""``seatline status``, ``drain``, ``rebalance``, ``down``: for those who run it."""
+"""``seatline status``, ``drain``, ``rebalance``, ``down``: commands for operators."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.live import Live
 
-from cluster.cli.common import CommandError, Exit, err, out, print_json, run_async
-from cluster.cli.run import read_settings_or_exit
+from cluster.cli.common import AsJson, CommandError, Exit, err, out, print_json, read_settings_or_exit, run_async
 from cluster.cli.status_view import status_view
 from cluster.config.runfile import read_run_file, remove_run_file
 from cluster.config.settings import Settings, read_settings
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 WATCH_INTERVAL_S = 1.0
 REBALANCE_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 60.0
@@ -35,12 +33,10 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Stay, and show it anew every second. Ctrl-C ends it.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every second until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show nodes, actors, sections, what is hot, what waits, and what the controller decided lately.
+    """Show nodes, actors, the busiest sections, what waits, and the latest decisions of the controller.
 
     Examples:
 
@@ -51,17 +47,17 @@ def status(
 
     async def work(controller: AttachedController) -> None:
         if not watch:
-            said = await controller.call("status")
+            found = await controller.call("status")
             if as_json:
-                print_json(said)
+                print_json(found)
             else:
-                out.print(status_view(said))
+                out.print(status_view(found))
             return
         with Live(console=out, auto_refresh=False, screen=out.is_terminal) as live:
             while True:
                 try:
                     live.update(status_view(await controller.call("status")), refresh=True)
-                except ConnectionError as error:  # it restarts, perhaps: say so, and look again
+                except ConnectionError as error:  # perhaps it restarts: say so, and ask again
                     live.console.print(f"[yellow]{error}[/]")
                 await asyncio.sleep(WATCH_INTERVAL_S)
 
@@ -78,10 +74,10 @@ def drain(
     wait: Annotated[float, typer.Option(help="Seconds to wait until nothing of Seatline is left on the node.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
-    """Have everything leave a node, without refusing a request: API servers say so and close, sections move.
+    """Drain a node without refusing a request: its API servers leave the load balancer and end, its sections move.
 
-    Exits with 0 once nothing of Seatline is on it, 1 if that takes too long (it goes on all the same). As a hook of
-    a service that stops a node: `seatline drain --this-node`.
+    Exits with 0 once nothing of Seatline is left on it, 1 if that takes too long (draining then goes on). As a hook
+    before a node is stopped: `seatline drain --this-node`.
 
     Examples:
 
@@ -110,42 +106,46 @@ def drain(
     elif not done["left"]:
         out.print(f"nothing of Seatline is on node {done['node']} any more")
     if done["left"]:
-        err.print(f"still on node {done['node']} after {wait:.0f} s: {', '.join(done['left'])}. It goes on leaving.")
+        err.print(f"still on node {done['node']} after {wait:.0f} s: {', '.join(done['left'])}. Draining goes on.")
         raise typer.Exit(int(Exit.FAILURE))
 
 
-def _why_not(node: str, said: dict[str, Any]) -> str:
-    staying = [one for one in said["nodes"] if not one["draining"]]
-    known = ", ".join(f"{one['label']} ({one['address']})" for one in said["nodes"]) or "none"
+def _why_not(node: str, found: dict[str, Any]) -> str:
+    staying = [one for one in found["nodes"] if not one["draining"]]
+    known = ", ".join(f"{one['label']} ({one['address']})" for one in found["nodes"]) or "none"
     if len(staying) <= 1:
         return f"no other node serves: add one first. There are: {known}"
     return f"no node, or more than one, is called {node!r}. There are: {known}"
 
 
 async def _until_left(controller: AttachedController, label: str, wait_s: float) -> list[str]:
-    """Names of the actors that are still on a node when it is left or the time is over."""
+    """Wait until no actor is on a node.
+
+    Returns:
+        the names of those that are still there when the time is over.
+    """
     deadline = asyncio.get_running_loop().time() + wait_s
     while True:
-        said = await controller.call("status")
-        left = [one["name"] for one in said["actors"] if one["node"] == label]
+        found = await controller.call("status")
+        left = [one["name"] for one in found["actors"] if one["node"] == label]
         if not left or asyncio.get_running_loop().time() >= deadline:
             return left
         await asyncio.sleep(0.5)
 
 
 def rebalance(as_json: AsJson = False) -> None:
-    """Look now for sections that are active elsewhere than they should be, and move them.
+    """Search now for sections that are active in the wrong actor, and move them.
 
     The controller does so by itself every few seconds, and at once when actors come or go.
     """
 
     async def work(controller: AttachedController) -> dict[str, Any]:
-        settled = await controller.call("rebalance", timeout_s=REBALANCE_TIMEOUT_S)
+        moved = await controller.call("rebalance", timeout_s=REBALANCE_TIMEOUT_S)
         return {
-            "misplaced": settled.misplaced,
-            "handed_over": settled.handed,
-            "taken": settled.taken,
-            "silent": sorted(settled.silent),
+            "misplaced": moved.misplaced,
+            "handed_over": moved.handed,
+            "taken": moved.taken,
+            "silent": sorted(moved.silent),
         }
 
     done = run_async(_attached(work))
@@ -162,11 +162,11 @@ def rebalance(as_json: AsJson = False) -> None:
 
 
 def down() -> None:
-    """Stop a Seatline that `seatline serve --detach` left running: requests under way are finished first.
+    """Stop a Seatline that `seatline serve --detach` left running. Requests under way are finished first.
 
-    The load balancer is told before, and has SEATLINE_DRAIN_S to notice.
+    Its targets are deregistered from the load balancer, which has SEATLINE_DRAIN_S to notice.
 
-    One that cannot be reached any more is forgotten.
+    A Seatline that cannot be reached any more is taken for ended.
     """
 
     async def work(controller: AttachedController) -> None:
@@ -180,7 +180,7 @@ def down() -> None:
     try:
         run_async(_attached(work))
     finally:
-        if run is not None and run.pid is None:  # what cannot be reached any more is not running here either
+        if run is not None and run.pid is None:  # a Seatline that cannot be reached is taken for ended
             remove_run_file(home)
     out.print("stopped")
 

@@ -1,4 +1,4 @@
-"""Progress bars on standard error, for work that reports (step, done, total)."""
+"""Progress bars on standard error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from persistence.imports.report import ImportProgress
 
 @contextlib.contextmanager
 def progress_bars() -> Iterator[ImportProgress]:
-    """A function to report to: every step gets a bar of its own. Without a terminal nothing is drawn."""
+    """A function that takes a step, how much of it is done, and the total. Each step has a bar; without a terminal none
+    is drawn.
+    """
     columns = (TextColumn("{task.description:<20}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}

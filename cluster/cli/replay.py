@@ -1,4 +1,4 @@
-"""``seatline replay``: real registrations against a running Seatline."""
+"""``seatline replay``: sends real registrations to a running Seatline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cluster.cli.databases import database_errors, open_database
 from cluster.cli.progress import progress_bars
 from cluster.cli.tokens import KnownStudent, Mint, find_students
 from cluster.clients.http import Target
-from cluster.clients.registrations import ReplayReport, Wish, is_up, replay
+from cluster.clients.registrations import LoadReport, Registration, is_up, send_registrations
 from cluster.config.runfile import read_run_file
 from cluster.config.settings import Settings, read_settings
 from persistence.imports.formats.itc2019 import student_number
@@ -41,12 +41,12 @@ def replay_itc2019(
     ] = None,
     *,
     solution: Annotated[Path, typer.Option(help="The solution, with its students.", exists=True, dir_okay=False)],
-    url: Annotated[str | None, typer.Option(help="The API; by default the one that `seatline up` runs.")] = None,
+    url: Annotated[str | None, typer.Option(help="URL of the API. Default: that of the running `seatline up`.")] = None,
     connections: Annotated[int, typer.Option(min=1, max=10_000, help="Requests under way at once.")] = 64,
-    seed: Annotated[int, typer.Option(help="Of the order in which requests are sent.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the order in which requests are sent.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Let every student of a solution ask for every class that it gives them. Import the files first.
+    """Request every class of every student of a solution. Import the files first.
 
     Ends with `verify`. Exits 5 if an invariant is broken, 1 if a request got no decision, 4 if nothing answers.
 
@@ -60,7 +60,7 @@ def replay_itc2019(
     if as_json:
         print_json({**report.as_json(), "verify": verify_json(findings)})
     else:
-        show_replay(report, findings)
+        show_load(report, findings)
     if findings:
         raise typer.Exit(int(Exit.BROKEN_INVARIANT))
     if not report.answered:
@@ -69,22 +69,22 @@ def replay_itc2019(
 
 async def _replay(
     instance: Path | None, solution_path: Path, url: str | None, connections: int, seed: int
-) -> tuple[ReplayReport, list[Finding]]:
+) -> tuple[LoadReport, list[Finding]]:
     settings = read_settings()
     mint = Mint(settings, TOKEN_TTL_S)
     target = await find_target(settings, url)
     with database_errors(), progress_bars() as progress:
         solution = _read(instance, solution_path, progress)
         async with open_database(settings) as urls:
-            wishes = await _wishes(urls.database_url, solution, mint)
+            registrations = await _registrations(urls.database_url, solution, mint)
             done = 0
 
             def count() -> None:
                 nonlocal done
                 done += 1
-                progress("requests", done, len(wishes))
+                progress("requests", done, len(registrations))
 
-            report = await replay(target, wishes, connections, seed, count)
+            report = await send_registrations(target, registrations, connections, seed, count)
             return report, await run_verify(settings, urls.database_url)
 
 
@@ -99,7 +99,7 @@ def _read(instance: Path | None, solution_path: Path, progress: ImportProgress) 
     return solution
 
 
-async def _wishes(database_url: str, solution: Solution, mint: Mint) -> list[Wish]:
+async def _registrations(database_url: str, solution: Solution, mint: Mint) -> list[Registration]:
     connection = await asyncpg.connect(database_url, timeout=5.0)
     try:
         students = {one.number: one for one in await find_students(connection, semester=solution.name)}
@@ -109,7 +109,7 @@ async def _wishes(database_url: str, solution: Solution, mint: Mint) -> list[Wis
     _require_all(solution, students, sections)
     tokens = {number: mint.token(student) for number, student in students.items()}
     return [
-        Wish(tokens[student_number(solution.name, student)], sections[key])
+        Registration(tokens[student_number(solution.name, student)], sections[key])
         for key, one in solution.classes.items()
         for student in one.students
     ]
@@ -192,7 +192,7 @@ def verify_json(findings: Sequence[Finding]) -> dict[str, object]:
     }
 
 
-def show_replay(report: ReplayReport, findings: Sequence[Finding]) -> None:
+def show_load(report: LoadReport, findings: Sequence[Finding]) -> None:
     """The result as tables."""
     summary = report.as_json()
     table = Table("outcome", "requests", title="Outcomes", title_justify="left")

@@ -1,4 +1,4 @@
-"""``seatline up``, ``serve``, ``db``, ``config``, ``openapi``, ``version``.
+"""``seatline up``, ``serve``, ``config``, ``openapi``, ``version``, ``bench``.
 
 Ray, SQLAlchemy and Alembic take seconds to import: the commands that need them do so when they run.
 """
@@ -25,23 +25,22 @@ from cluster.cli.common import (
     open_services,
     out,
     print_json,
+    read_settings_or_exit,
     report_step,
     run_async,
 )
 from cluster.cli.databases import upgrade_schema
+from cluster.cli.schema import db
 from cluster.config.runfile import RunFile, read_run_file, remove_run_file, write_run_file
 from cluster.config.secrets import jwt_secret, ray_token_path
 from cluster.config.settings import (
     Settings,
     forget_owner_in_environment,
     plain_postgres_url,
-    read_settings,
-    sqlalchemy_url,
     without_owner,
 )
 from cluster.embedded import EmbeddedServices
 
-db = typer.Typer(help="The database schema.", no_args_is_help=True)
 T = TypeVar("T")
 
 config = typer.Typer(help="The settings in force.", no_args_is_help=True)
@@ -87,7 +86,7 @@ def serve(
 ) -> None:
     """Deploy on the Ray cluster at RAY_ADDRESS and stay until stopped. DATABASE_URL and REDIS_URL must be set.
 
-    Where an older version of code or settings serves already, its actors are replaced without refusing a request.
+    If another version of code or settings is running, its actors are replaced without refusing a request.
 
     Example:
 
@@ -104,13 +103,13 @@ def serve(
 
 
 async def _run(settings: Settings, *, local: bool, seed: bool, detach: bool = False) -> None:
-    """Run until a signal comes. One that comes during the start undoes what was started so far."""
+    """Run until a signal arrives. If it arrives during the start, what was started so far is stopped."""
     stopping = _stop_on_signals()
     try:
         async with AsyncExitStack() as stack:
             await _until(stopping, _start(settings, stack, local=local, seed=seed, detach=detach))
             if detach:
-                stack.pop_all()  # it goes on without us
+                stack.pop_all()  # it runs on without this process
             else:
                 await stopping.wait()
                 err.print("\nstopping ...")
@@ -119,9 +118,9 @@ async def _run(settings: Settings, *, local: bool, seed: bool, detach: bool = Fa
 
 
 async def _start(settings: Settings, stack: AsyncExitStack, *, local: bool, seed: bool, detach: bool) -> None:
-    """Start everything; what must be undone at the end goes onto ``stack``.
+    """Start everything, and put what stops it onto ``stack``.
 
-    Ray takes longest and needs nothing of the rest, so it starts beside the services.
+    Ray takes longest and depends on nothing else, so it starts concurrently with the services.
     """
     from cluster.processes import deployment as ray_side  # noqa: PLC0415
     from cluster.processes.node import NodeConfig  # noqa: PLC0415
@@ -156,13 +155,13 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, local: bool, seed
 
 
 def _refuse_a_second(settings: Settings, *, local: bool) -> None:
-    """One Seatline on one home, and services that somebody else started are somebody else's to stop.
+    """Refuse a second Seatline on one home, and embedded services that another command has started and will stop.
 
     Raises:
-        CommandError: that says who runs there.
+        CommandError: naming what runs there.
     """
     run = read_run_file(settings.home)
-    if run is not None and (local or run.pid is not None):  # what runs on its own is for `serve` to replace
+    if run is not None and (local or run.pid is not None):  # `serve` replaces a detached one
         who = "`seatline serve --detach`" if run.pid is None else f"process {run.pid}"
         raise CommandError(
             f"Seatline runs on {settings.home} already: {who}, {run.url}. "
@@ -179,7 +178,7 @@ def _refuse_a_second(settings: Settings, *, local: bool) -> None:
 
 
 class _StoppedError(Exception):
-    """A signal asked to stop."""
+    """A signal arrived."""
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -190,10 +189,10 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 async def _until(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """Do ``work``, or give it up when a signal comes.
+    """Await ``work``, or cancel it when a signal arrives.
 
     Raises:
-        _StoppedError: if one came first.
+        _StoppedError: if a signal arrived first.
     """
     working = asyncio.create_task(work)
     waiting = asyncio.create_task(stopping.wait())
@@ -227,63 +226,6 @@ def _greet(settings: Settings, url: str, seconds: float, *, how_to_stop: str) ->
     out.print(f"\n{how_to_stop} stops it.", highlight=False)
 
 
-def read_settings_or_exit(**overrides: object) -> Settings:
-    """The settings, or exit code 3 and what is wrong with them."""
-
-    async def read() -> Settings:
-        return read_settings(**overrides)
-
-    return run_async(read())
-
-
-@db.command("upgrade")
-def db_upgrade(revision: Annotated[str, typer.Argument()] = "head") -> None:
-    """Bring the schema up to a revision, the newest by default.
-
-    Runs as SEATLINE_OWNER_DATABASE_URL if that is set; the role of DATABASE_URL then gets the rights to serve requests,
-    and loses all others.
-    """
-
-    async def work() -> None:
-        async with open_services(settings) as urls:
-            await upgrade_schema(urls, revision)
-
-    settings = read_settings_or_exit()
-    run_async(work())
-
-
-@db.command("downgrade")
-def db_downgrade(revision: Annotated[str, typer.Argument(help="A revision, -1, or base.")]) -> None:
-    """Take the schema back to a revision. This can lose data."""
-
-    async def work() -> None:
-        from persistence.schema.migrate import downgrade  # noqa: PLC0415
-
-        async with open_services(settings) as urls:
-            await downgrade(sqlalchemy_url(urls.owner_url), revision)
-
-    settings = read_settings_or_exit()
-    run_async(work())
-
-
-@db.command("current")
-def db_current(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Print the schema's revision."""
-
-    async def work() -> str | None:
-        from persistence.schema.migrate import current  # noqa: PLC0415
-
-        async with open_services(settings) as urls:
-            return await current(sqlalchemy_url(urls.database_url))
-
-    settings = read_settings_or_exit()
-    revision = run_async(work())
-    if as_json:
-        print_json({"revision": revision})
-    else:
-        out.print(revision or "no schema: run `seatline db upgrade`")
-
-
 @config.command("show")
 def config_show(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Print every setting; secrets are masked."""
@@ -296,16 +238,17 @@ def config_show(as_json: Annotated[bool, typer.Option("--json")] = False) -> Non
 
 
 def bench(context: typer.Context) -> None:
-    """Measure Seatline beside what else one could build: `seatline bench --help` shows what, and how."""
-    # A process of its own: the product may not import the benchmarks (DESIGN section 10).
+    """Benchmark Seatline against alternatives. `seatline bench --help` lists the benchmarks."""
+    # A process of its own: the product may not import the benchmarks, which import all of it.
     os.execv(sys.executable, [sys.executable, "-m", "bench", *context.args])  # noqa: S606
 
 
 def openapi() -> None:
     """Print the OpenAPI 3.1 document of the HTTP API."""
     from api.http.openapi import openapi_document  # noqa: PLC0415
+    from api.resources.routes import API_ROUTES  # noqa: PLC0415
 
-    print_json(openapi_document())
+    print_json(openapi_document(API_ROUTES))
 
 
 def version(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:

@@ -1,4 +1,4 @@
-"""What can be known of one section without asking its actor: from Postgres, and its lease from Redis."""
+"""Reads what Postgres and Redis know of a section. Its actor is not asked."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ class WaitingPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class SectionFacts:
-    """Args:
-    owner: the actor that activated it last.
-    lease: who holds the lease, and whether that actor is alive.
+class SectionReport:
+    """A section: its owner, its seats and its waitlist.
+
+    Args:
+        owner: the actor that activated it last; None if none ever did.
+        lease: a sentence on who holds its lease, and whether that actor is alive.
     """
 
     section_id: int
@@ -52,8 +54,8 @@ class SectionFacts:
     waitlist: tuple[WaitingPlace, ...]
 
 
-async def read_section(database_url: str, redis_url: str, section_id: int) -> SectionFacts | None:
-    """Everything about one section; None if there is none of this id."""
+async def read_section(database_url: str, redis_url: str, section_id: int) -> SectionReport | None:
+    """The report on a section; None if there is no section of this id."""
     connection = await asyncpg.connect(database_url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -63,7 +65,7 @@ async def read_section(database_url: str, redis_url: str, section_id: int) -> Se
         await connection.close()
     if row is None:
         return None
-    return SectionFacts(
+    return SectionReport(
         section_id,
         row["code"],
         row["owner"].partition("|")[0] if row["owner"] else None,

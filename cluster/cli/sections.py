@@ -1,4 +1,4 @@
-"""``seatline section``: one section, as Postgres, Redis and the directory have it."""
+"""``seatline section``: one section, as Postgres and Redis have it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cluster.cli.common import CommandError, Exit, out, print_json, run_async
+from cluster.cli.common import AsJson, CommandError, Exit, out, print_json, run_async
 from cluster.cli.databases import open_database
-from cluster.cli.section_report import SectionFacts, read_section
+from cluster.cli.section_report import SectionReport, read_section
 from cluster.config.settings import read_settings
 
-section = typer.Typer(help="One section.", no_args_is_help=True)
+section = typer.Typer(help="Show a section.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 @section.command("show")
 def show(
     section_id: Annotated[int, typer.Argument(min=1)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show who owns a section, under which epoch and lease, its seats and its waitlist. Changes nothing.
 
@@ -33,33 +33,33 @@ def show(
         seatline section show 42
     """
 
-    async def work() -> SectionFacts | None:
+    async def work() -> SectionReport | None:
         async with open_database(read_settings()) as urls:
             return await read_section(urls.database_url, urls.redis_url, section_id)
 
-    facts = run_async(work())
-    if facts is None:
+    report = run_async(work())
+    if report is None:
         run_async(_no_such(section_id))
         return
     if as_json:
-        print_json(asdict(facts))
+        print_json(asdict(report))
     else:
-        out.print(_table(facts))
+        out.print(_table(report))
 
 
 async def _no_such(section_id: int) -> None:
     raise CommandError(f"there is no section {section_id}: `GET /api/courses` lists what there is", Exit.FAILURE)
 
 
-def _table(facts: SectionFacts) -> Table:
-    table = Table(title=f"Section {facts.section_id}: {facts.code}", title_justify="left", show_header=False)
-    table.add_row("last owner", facts.owner or "none yet: nobody has asked for it")
-    table.add_row("epoch", str(facts.epoch))
-    table.add_row("lease", facts.lease)
-    table.add_row("seats", f"{facts.enrolled} of {facts.capacity} taken")
-    table.add_row("registration", "open" if facts.is_open else "closed")
-    table.add_row("waitlist", f"{facts.waitlisted} wait")
-    for place in facts.waitlist:
+def _table(report: SectionReport) -> Table:
+    table = Table(title=f"Section {report.section_id}: {report.code}", title_justify="left", show_header=False)
+    table.add_row("last owner", report.owner or "none yet: nobody has asked for it")
+    table.add_row("epoch", str(report.epoch))
+    table.add_row("lease", report.lease)
+    table.add_row("seats", f"{report.enrolled} of {report.capacity} taken")
+    table.add_row("registration", "open" if report.is_open else "closed")
+    table.add_row("waitlist", f"{report.waitlisted} wait")
+    for place in report.waitlist:
         note = f"blocked: {', '.join(place.blocked)}" if place.blocked else ""
         table.add_row("", f"{place.position}. place {place.place}, enrolment {place.enrollment_id} {note}".rstrip())
     return table

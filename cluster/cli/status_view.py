@@ -1,4 +1,4 @@
-"""How ``seatline status`` looks in a terminal."""
+"""The tables of ``seatline status``."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ HOT_SHOWN = 5
 KINDS = {"pooled": "sections", "own": "one section", "api": "API"}
 
 
-def status_view(said: dict[str, Any]) -> Group:
-    """What the controller said, as tables."""
-    parts: list[Any] = [_headline(said), _nodes(said), _actors(said)]
-    if said["hottest"]:
-        parts.append(_hottest(said))
-    parts.append(_decisions(said))
+def status_view(status: dict[str, Any]) -> Group:
+    """The status of the controller as tables."""
+    parts: list[Any] = [_headline(status), _nodes(status), _actors(status)]
+    if status["hottest"]:
+        parts.append(_hottest(status))
+    parts.append(_decisions(status))
     return Group(*parts)
 
 
-def _headline(said: dict[str, Any]) -> Text:
-    sections = said["sections"]
+def _headline(status: dict[str, Any]) -> Text:
+    sections = status["sections"]
     line = Text.assemble(
         ("Seatline ", "bold"),
-        f"{said['placement']}, view {said['view_version']}",
-        f"  {said['requests_per_s']:,.0f} requests/s",
-        f"  {said['commands_per_s']:,.0f} decisions/s",
-        f"  {said['waiting']:,} waiting",
-        f"  p99 {said['p99_ms']:,.0f} ms" if said["p99_ms"] else "",
+        f"{status['placement']}, view {status['view_version']}",
+        f"  {status['requests_per_s']:,.0f} requests/s",
+        f"  {status['commands_per_s']:,.0f} decisions/s",
+        f"  {status['waiting']:,} waiting",
+        f"  p99 {status['p99_ms']:,.0f} ms" if status["p99_ms"] else "",
         f"  {sections['active']:,} sections active, {sections['with_own_actor']} with an actor of their own",
     )
-    if said["failed_looks"]:
-        line.append(f"\nRay has not answered the controller {said['failed_looks']} times in a row", "bold red")
+    if status["failed_looks"]:
+        line.append(f"\nRay has not answered the controller {status['failed_looks']} times in a row", "bold red")
     return line
 
 
-def _nodes(said: dict[str, Any]) -> Table:
-    wanted = f", {said['nodes_wanted']} wanted" if said["nodes_wanted"] else ""
-    table = Table(title=f"Nodes ({len(said['nodes'])}{wanted})", title_justify="left")
+def _nodes(status: dict[str, Any]) -> Table:
+    wanted = f", {status['nodes_wanted']} wanted" if status["nodes_wanted"] else ""
+    table = Table(title=f"Nodes ({len(status['nodes'])}{wanted})", title_justify="left")
     for column in ("node", "address", "CPUs", ""):
         table.add_column(column)
-    for node in said["nodes"]:
+    for node in status["nodes"]:
         note = Text(f"draining: {node['draining']}", "yellow") if node["draining"] else Text("")
         table.add_row(node["label"], node["address"], f"{node['cpus']:g}", note)
     return table
 
 
-def _actors(said: dict[str, Any]) -> Table:
-    table = Table(title=f"Actors ({len(said['actors'])})", title_justify="left")
+def _actors(status: dict[str, Any]) -> Table:
+    table = Table(title=f"Actors ({len(status['actors'])})", title_justify="left")
     for column in ("name", "for"):
         table.add_column(column, overflow="fold")
     for column in ("busy", "per s", "waiting", "sections", ""):
         table.add_column(column, justify="right")
-    for one in said["actors"]:
+    for one in status["actors"]:
         note = Text("")
         if one["silent_s"]:
             note = Text(f"silent for {one['silent_s']:.0f} s", "red")
@@ -77,22 +77,22 @@ def _actors(said: dict[str, Any]) -> Table:
     return table
 
 
-def _hottest(said: dict[str, Any]) -> Table:
+def _hottest(status: dict[str, Any]) -> Table:
     table = Table(title="Hottest sections", title_justify="left")
     table.add_column("section", justify="right")
     table.add_column("per s", justify="right")
     table.add_column("actor")
-    for one in said["hottest"][:HOT_SHOWN]:
+    for one in status["hottest"][:HOT_SHOWN]:
         table.add_row(str(one["section_id"]), f"{one['commands_per_s']:,.0f}", one["actor"])
     return table
 
 
-def _decisions(said: dict[str, Any]) -> Table:
+def _decisions(status: dict[str, Any]) -> Table:
     table = Table(title="Decided lately", title_justify="left")
     for column in ("at", "what", "", "why"):
         table.add_column(column, overflow="fold")
     now = time.time()
-    for one in reversed(said["decisions"][-DECISIONS_SHOWN:]):
+    for one in reversed(status["decisions"][-DECISIONS_SHOWN:]):
         at = (
             datetime.fromtimestamp(one["at"]).astimezone().strftime("%H:%M:%S" if now - one["at"] < 86_400 else "%d %b")
         )

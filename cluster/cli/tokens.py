@@ -1,4 +1,4 @@
-"""Access tokens without a login: for developers, load tests and replays."""
+"""Access tokens without a login, for development and load tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from persistence.private_files import write_private_file
 
 
 class KnownStudent(NamedTuple):
-    """A student as the database knows them."""
+    """A student in the database."""
 
     student_id: int
     number: str
@@ -24,7 +24,7 @@ class KnownStudent(NamedTuple):
 
 
 class Mint:
-    """Makes access tokens with the secret of this home, exactly as a login would.
+    """Makes access tokens with the secret of this home, as a login does.
 
     Raises:
         ConfigurationError: in production, where tokens come from logins only.
@@ -33,12 +33,12 @@ class Mint:
     def __init__(self, settings: Settings, ttl_s: int) -> None:
         if settings.env is Environment.PRODUCTION:
             raise ConfigurationError("SEATLINE_ENV=production gives tokens by login only")
-        from api.signin.tokens import AccessTokens  # noqa: PLC0415  (the one place of this command that knows the API)
+        from api.signin.tokens import AccessTokens  # noqa: PLC0415  (the only use of the API here)
 
         self._tokens = AccessTokens(jwt_secret(settings), ttl_s)
 
     def token(self, student: KnownStudent) -> str:
-        """A token that speaks for the student."""
+        """An access token of the student."""
         return self._tokens.issue(
             Account(student.user_id, "", "", Role.STUDENT, None, False, student.student_id, student.number)
         )
@@ -47,7 +47,7 @@ class Mint:
 async def find_students(
     connection: Any, *, number: str | None = None, semester: str | None = None
 ) -> list[KnownStudent]:
-    """Students by number, or all; those with a registration record in ``semester`` if that is given."""
+    """The student of this number, or all students; only those with a record in ``semester``, if that is given."""
     rows = await connection.fetch(
         """
         SELECT s.id, s.student_number, s.user_id FROM students s JOIN users u ON u.id = s.user_id
@@ -63,7 +63,7 @@ async def find_students(
 
 
 async def read_students(database_url: str, *, number: str | None, semester: str | None) -> list[KnownStudent]:
-    """As ``find_students``, on a connection of its own."""
+    """Call ``find_students`` on a new connection."""
     connection = await asyncpg.connect(database_url, timeout=5.0)
     try:
         return await find_students(connection, number=number, semester=semester)
@@ -72,7 +72,7 @@ async def read_students(database_url: str, *, number: str | None, semester: str 
 
 
 def write_private(path: Path, lines: Iterable[str]) -> None:
-    """Write a file that nobody else may read."""
+    """Write lines to a file that only its owner may read."""
     write_private_file(path, "".join(f"{line}\n" for line in lines).encode())
 
 

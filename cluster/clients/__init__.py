@@ -1,1 +1,1 @@
-"""Clients of a running Seatline: a bare HTTP client, a file's registrations sent over it, latencies."""
+"""Clients of a running Seatline: a bare HTTP client, a sender of registrations, summaries of latencies."""

@@ -1,7 +1,7 @@
-"""A bare HTTP/1.1 client for the commands that send many requests: keep-alive, one request at a time, little CPU.
+"""A minimal HTTP/1.1 client for commands that send many requests: keep-alive, one request at a time, little CPU.
 
-It understands what Seatline answers: a status, headers with a Content-Length, a body. It shares the machine with the
-server that it loads, so the path of a reply is one search for the end of the headers and one for the length.
+It understands what Seatline sends: a status, headers with a Content-Length, a body. It shares the machine with the
+server that it loads, so it only searches a reply for the end of the headers and for the length.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ REPLY_BYTES_MAX = 1 << 20
 
 
 class HttpError(ConnectionError):
-    """The server's answer could not be understood, or did not come."""
+    """The server sent no reply, or one that is not understood."""
 
 
 class Reply(NamedTuple):
-    """``headers`` are raw, without the empty line at their end."""
+    """A reply. ``headers`` are raw, without the empty line at their end."""
 
     status: int
     headers: bytes
@@ -29,13 +29,13 @@ class Reply(NamedTuple):
 
     @property
     def retry_after_s(self) -> float | None:
-        """What the server asks us to wait, if it does."""
+        """The seconds of ``Retry-After``; None without it."""
         value = header(self.headers, b"retry-after")
         return float(value) if value is not None and value.isdigit() else None
 
 
 class Target(NamedTuple):
-    """Where to connect, and the Host header to send."""
+    """The address of a server. ``authority`` is the Host header to send."""
 
     host: str
     port: int
@@ -44,7 +44,7 @@ class Target(NamedTuple):
 
     @classmethod
     def of(cls, url: str) -> Target:
-        """The target that ``url`` names.
+        """The target of ``url``.
 
         Raises:
             ValueError: if it is not an http or https address.
@@ -81,7 +81,7 @@ def get(target: Target, path: str) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One connection. ``on_reply`` gets status, headers and body; ``on_lost`` what ended it, if anything."""
+    """A connection. ``on_reply`` is called with status, headers and body; ``on_lost`` with what ended it, if known."""
 
     __slots__ = ("_buffer", "_transport", "on_lost", "on_reply")
 
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are not of that class
 
     def send(self, request: bytes) -> None:
-        """Send a request; the one before must have been answered.
+        """Send a request. The one before must have been answered.
 
         Raises:
             HttpError: if the connection is gone.
@@ -161,7 +161,7 @@ def content_length(data: bytes, end: int) -> int:
 
 
 class AsyncConnection:
-    """A connection for coroutines: opened when needed, and again after it was lost."""
+    """A connection for coroutines. It is opened when needed, and again after it was lost."""
 
     def __init__(self, target: Target) -> None:
         self._target = target

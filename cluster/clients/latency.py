@@ -8,11 +8,7 @@ PERCENTILES = (50.0, 95.0, 99.0, 99.9)
 
 
 def summary_ms(latencies_s: Iterable[float]) -> dict[str, float]:
-    """Percentiles and the maximum in milliseconds, exact (the nearest rank of all samples), empty without samples.
-
-    Args:
-        latencies_s: in seconds.
-    """
+    """Percentiles and the maximum in milliseconds, exact (nearest rank). Empty without samples."""
     ordered = sorted(latencies_s)
     if not ordered:
         return {}

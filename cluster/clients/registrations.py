@@ -1,4 +1,4 @@
-"""Sends a file's registrations to a running Seatline, over HTTP and concurrently, and counts what became of them."""
+"""Sends registrations to a running Seatline, concurrently over HTTP, and counts the outcomes."""
 
 from __future__ import annotations
 
@@ -25,16 +25,26 @@ NO_ANSWER = "no_answer"
 RETRIED = frozenset({429, 503})
 
 
-class Wish(NamedTuple):
-    """One enrolment to send: whose token, which section."""
+class Registration(NamedTuple):
+    """An enrolment to send.
+
+    Args:
+        token: access token of the student.
+    """
 
     token: str
     section_id: int
 
 
 @dataclass(slots=True)
-class ReplayReport:
-    """``outcomes`` by code: enrolled, waitlisted, the first reason of a refusal, or the code of a problem."""
+class LoadReport:
+    """The result of sending registrations.
+
+    Args:
+        outcomes: counts by code: enrolled, waitlisted, the first reason of a refusal, or the code of a problem.
+        seconds: from the first request to the last answer.
+        latencies_s: of each registration, retries included.
+    """
 
     requests: int
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -61,7 +71,7 @@ class ReplayReport:
 
 
 async def is_up(target: Target, timeout_s: float = 5.0) -> bool:
-    """Whether a Seatline answers there."""
+    """Whether a Seatline answers at ``target``."""
     connection = AsyncConnection(target)
     try:
         return (await connection.exchange(get(target, "/health"), timeout_s)).status == 200
@@ -71,33 +81,37 @@ async def is_up(target: Target, timeout_s: float = 5.0) -> bool:
         connection.close()
 
 
-async def replay(
-    target: Target, wishes: Sequence[Wish], connections: int, seed: int, on_done: Callable[[], None] = lambda: None
-) -> ReplayReport:
-    """Send every wish once, in an order shuffled by ``seed``, over so many connections at once.
+async def send_registrations(
+    target: Target,
+    registrations: Sequence[Registration],
+    connections: int,
+    seed: int,
+    on_done: Callable[[], None] = lambda: None,
+) -> LoadReport:
+    """Send registrations in an order that ``seed`` shuffles.
 
-    Each has an Idempotency-Key of its own. What the server asks to send again (429, 503), and what got no answer, is
-    sent again with the same key, a bounded number of times, not before the time that the server names, and within one
-    ``RetryBudget`` for all. A latency counts from the first try to the last answer.
+    Each has an Idempotency-Key of its own. One that is answered with 429 or 503, or gets no answer, is sent again with
+    the same key: up to ``TRIES_MAX`` times, not before ``Retry-After``, and within one ``RetryBudget`` for all. A
+    latency is measured from the first try to the last answer.
 
     Args:
         target: the server.
-        wishes: what to send.
+        registrations: what to send.
         connections: how many requests are under way at once.
-        seed: of the order. A file lists one section after the other, but students do not arrive so.
-        on_done: called after each wish.
+        seed: shuffles the order. A file lists one section after the other, but students do not arrive like that.
+        on_done: called after each registration.
     """
-    shuffled = list(wishes)
+    shuffled = list(registrations)
     random.Random(seed).shuffle(shuffled)  # noqa: S311
     queue = iter(shuffled)
-    report = ReplayReport(len(shuffled))
+    report = LoadReport(len(shuffled))
     budget = RetryBudget()
     started = time.perf_counter()
 
     async def work() -> None:
         connection = AsyncConnection(target)
-        for wish in queue:
-            await _send(connection, target, wish, report, budget)
+        for registration in queue:
+            await _send(connection, target, registration, report, budget)
             on_done()
         connection.close()
 
@@ -109,10 +123,10 @@ async def replay(
 
 
 async def _send(
-    connection: AsyncConnection, target: Target, wish: Wish, report: ReplayReport, budget: RetryBudget
+    connection: AsyncConnection, target: Target, registration: Registration, report: LoadReport, budget: RetryBudget
 ) -> None:
-    body = orjson.dumps({"section_id": wish.section_id})
-    request = post(target, "/api/enrollments", wish.token, str(uuid.uuid4()), body)
+    body = orjson.dumps({"section_id": registration.section_id})
+    request = post(target, "/api/enrollments", registration.token, str(uuid.uuid4()), body)
     started = time.perf_counter()
     outcome = NO_ANSWER
     budget.first_try()
@@ -129,14 +143,14 @@ async def _send(
             if reply.status not in RETRIED:
                 break
             pause_s = reply.retry_after_s or pause_s
-        pause_s *= random.uniform(1.0, 1.4)  # noqa: S311  (never sooner than told; not all at once)
+        pause_s *= random.uniform(1.0, 1.4)  # noqa: S311  (never sooner than asked for; not all at once)
         await asyncio.sleep(max(pause_s, budget.retry()))
     report.outcomes[outcome] += 1
     report.latencies_s.append(time.perf_counter() - started)
 
 
 def outcome_of(reply: Reply) -> str:
-    """What a reply to an enrolment says, as one code."""
+    """The outcome of an enrolment, as one code."""
     try:
         body = orjson.loads(reply.body)
         return str(body["status"] if reply.status == 201 else body["code"])

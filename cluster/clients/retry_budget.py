@@ -1,8 +1,8 @@
-"""How often a client may ask again: in proportion to what it asks for the first time.
+"""A retry budget: a client may retry in proportion to its first tries.
 
-Without it, every client that is turned away asks again, and a server that has too much to do gets several times as
-much. With it, retries add at most ``ratio`` to the load, beside a reserve for the short failure that happens now and
-then (Google's *Site Reliability Engineering*, "Handling Overload"; Finagle's ``RetryBudget``).
+Without one, every client that is turned away retries, and an overloaded server gets several times its load. With one,
+retries add at most ``ratio`` to the load, apart from a reserve for short failures (Google's *Site Reliability
+Engineering*, "Handling Overload"; Finagle's ``RetryBudget``).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 
 class RetryBudget:
-    """Shared by all that one client does at a time.
+    """One budget is shared by all requests of a client.
 
     Args:
-        ratio: retries for each first try.
-        per_s: retries a second on top, so that the last few requests are not left alone.
-        reserve: retries that may be saved up.
-        now: a monotonic clock.
+        ratio: retries earned by each first try.
+        per_s: retries earned per second in addition, so that the last few requests get theirs.
+        reserve: how many unused retries are kept.
+        now: monotonic seconds.
     """
 
     def __init__(
@@ -37,11 +37,15 @@ class RetryBudget:
         self._counted_at = now()
 
     def first_try(self) -> None:
-        """Something is asked for the first time."""
+        """Count a first try."""
         self._left = min(self._reserve, self._left + self._ratio)
 
     def retry(self) -> float:
-        """Take a retry out of the budget. Gives the seconds to wait before it may be made."""
+        """Take a retry out of the budget.
+
+        Returns:
+            how many seconds to wait before making it.
+        """
         now = self._now()
         self._left = min(self._reserve, self._left + (now - self._counted_at) * self._per_s) - 1.0
         self._counted_at = now

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on standard error, for our own loggers and everybody else's."""
+"""Structured logs: one JSON object per line on standard error, for all loggers of the process."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import orjson
 
 
 class JsonFormatter(logging.Formatter):
-    """JSON escapes CR, LF and control characters, so one event is one line whatever a header contained."""
+    """Formats a record as a line of JSON. JSON escapes control characters, so one event always is one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line. A structlog event arrives as a dict in ``record.msg``."""
+        """The line. A structlog event arrives as a dict in ``record.msg``."""
         fields: dict[str, object] = {
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -29,10 +29,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(level: str) -> None:
-    """Send all logs of this process through one JSON formatter.
+    """Write all logs of this process as JSON.
 
     Args:
-        level: a name of ``logging``, such as ``INFO``.
+        level: a level of ``logging``, such as ``INFO``.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
@@ -42,7 +42,7 @@ def configure_logging(level: str) -> None:
 
 
 def configure_structlog() -> None:
-    """Have structlog hand its events to ``logging``. A slow import, which section actors do without."""
+    """Make structlog pass its events to ``logging``. It is slow to import, so section actors do without it."""
     import structlog  # noqa: PLC0415
 
     structlog.configure(

@@ -1,4 +1,4 @@
-"""Where a running Seatline can be found: written by ``up``, read by the commands beside it."""
+"""The run file: where a running Seatline can be found. `up` and `serve` write it, other commands read it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ NAME = "up.json"
 
 @dataclass(frozen=True, slots=True)
 class RunFile:
-    """``url`` of the API, ``ray_address`` to connect to with a token, ``pid`` of the process that runs it all.
+    """A running Seatline.
 
-    Without a ``pid`` it runs on its own on a cluster, until ``seatline down``.
+    Args:
+        pid: the process of `seatline up` or `serve`; None if it runs detached on a cluster, until `seatline down`.
+        url: of the API.
+        ray_address, ray_token_path: how to connect to its Ray.
     """
 
     pid: int | None
@@ -24,7 +27,7 @@ class RunFile:
 
 
 def write_run_file(home: Path, run: RunFile) -> None:
-    """Announce a running Seatline."""
+    """Write the run file."""
     path = home / "run" / NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
@@ -33,7 +36,7 @@ def write_run_file(home: Path, run: RunFile) -> None:
 
 
 def read_run_file(home: Path) -> RunFile | None:
-    """The running Seatline of this home, or None. A file left behind by a killed one does not count."""
+    """The running Seatline of this home, or None. A file left behind by a killed process does not count."""
     try:
         values = json.loads((home / "run" / NAME).read_text(encoding="utf-8"))
         run = RunFile(values["pid"], values["url"], values["ray_address"], values["ray_token_path"])
@@ -45,5 +48,5 @@ def read_run_file(home: Path) -> RunFile | None:
 
 
 def remove_run_file(home: Path) -> None:
-    """Take the announcement back."""
+    """Delete the run file."""
     (home / "run" / NAME).unlink(missing_ok=True)

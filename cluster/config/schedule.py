@@ -1,7 +1,7 @@
-"""When registration opens, and how many nodes are to be there by then.
+"""The schedule: when registration opens, and how many nodes are needed by then.
 
-``2027-01-15T08:00-08:00 8 nodes 15 min ahead for 3 h``; several are separated by ``;``. The time needs its offset from
-UTC. Left out, ``ahead`` is 15 minutes and ``for`` two hours.
+``2027-01-15T08:00-08:00 8 nodes 15 min ahead for 3 h``; several are separated by ``;``. The time needs an offset from
+UTC. The defaults are 15 minutes ahead and two hours.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ENTRY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """So many nodes from ``starts_at`` to ``ends_at``, in Unix seconds. ``opens_at`` is when registration opens."""
+    """An opening of registration: ``nodes`` are needed from ``starts_at`` to ``ends_at``. Times are Unix seconds."""
 
     opens_at: float
     nodes: int
@@ -32,7 +32,7 @@ class Opening:
     ends_at: float
 
     def covers(self, now: float) -> bool:
-        """Whether the nodes should be there now."""
+        """Whether its nodes are needed now."""
         return self.starts_at <= now < self.ends_at
 
 
@@ -40,7 +40,7 @@ def parse_schedule(text: str) -> tuple[Opening, ...]:
     """The openings in ``text``, the earliest first.
 
     Raises:
-        ValueError: that says which entry is wrong, and how it should look.
+        ValueError: naming the wrong entry and the syntax.
     """
     entries = [part.strip() for part in text.split(";") if part.strip()]
     return tuple(sorted((_parse(entry) for entry in entries), key=lambda one: one.starts_at))
@@ -68,7 +68,7 @@ def _parse(entry: str) -> Opening:
 
 
 def scheduled(openings: Iterable[Opening], now: float) -> tuple[int, str]:
-    """Nodes that the schedule wants now, and why; 0 if it wants none."""
+    """How many nodes the schedule wants now, and why; 0 if it wants none."""
     due = max((one for one in openings if one.covers(now)), key=lambda one: one.nodes, default=None)
     if due is None:
         return 0, ""

@@ -1,4 +1,4 @@
-"""Secrets of a development machine: made once, kept under the home directory, readable by nobody else."""
+"""Secrets of a development machine: generated once and kept in the home directory, readable by nobody else."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ DEMO_PASSWORD_BYTES = 9
 
 
 def jwt_secret(settings: Settings) -> str:
-    """The secret that signs access tokens: the configured one, else this home's own.
+    """The secret that signs access tokens: the configured one, else that of this home.
 
     Raises:
-        ConfigurationError: in production without a configured one.
+        ConfigurationError: in production, if none is configured.
     """
     if settings.jwt_secret is not None:
         return settings.jwt_secret.get_secret_value()
@@ -27,13 +27,13 @@ def demo_password(settings: Settings) -> str:
     """The password of the demo logins of this home.
 
     Raises:
-        ConfigurationError: in production, which has no demo logins.
+        ConfigurationError: in production, where there are no demo logins.
     """
     return _kept(settings, "demo-password", DEMO_PASSWORD_BYTES)
 
 
 def ray_token_path(settings: Settings) -> Path:
-    """The file of the token that this home's own Ray asks for. Another user of the machine cannot join it."""
+    """The file with the token for the Ray of this home. Without it, other users of the machine cannot join."""
     _kept(settings, "ray-token", SECRET_BYTES)
     return (settings.home / "secrets" / "ray-token").resolve()
 
@@ -62,7 +62,7 @@ def _read(path: Path) -> str | None:
 
 
 def _make(path: Path, secret: str) -> None:
-    """Write a secret whole or not at all; of several processes that do so at once, the first wins."""
+    """Write a secret atomically. If several processes do so at once, the first wins."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:

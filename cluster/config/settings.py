@@ -21,7 +21,7 @@ HEADERS = HeaderRegistry()
 
 
 class ConfigurationError(Exception):
-    """A setting is missing, malformed or refused; the message says how to mend it."""
+    """A setting is missing, malformed or refused. The message says how to correct it."""
 
 
 class Environment(enum.StrEnum):
@@ -31,7 +31,11 @@ class Environment(enum.StrEnum):
 
 
 class Placement(enum.StrEnum):
-    """Where sections live: see DESIGN section 4. ``auto`` places like ``pooled``."""
+    """How sections are placed on actors.
+
+    ``dedicated``: every section has an actor of its own. ``pooled``: the actors of the nodes share the sections.
+    ``auto``: like ``pooled``, and sections that run hot get an actor of their own.
+    """
 
     DEDICATED = "dedicated"
     POOLED = "pooled"
@@ -39,7 +43,7 @@ class Placement(enum.StrEnum):
 
 
 class SpotWatching(enum.StrEnum):
-    """Whether nodes ask EC2 if they are about to be taken away. ``auto``: where the machine says that it is EC2."""
+    """Whether nodes watch for notices that EC2 is about to end them. ``auto``: if the machine is an EC2 instance."""
 
     AUTO = "auto"
     ON = "on"
@@ -49,8 +53,8 @@ class SpotWatching(enum.StrEnum):
 class Settings(BaseSettings):
     """Settings from the environment.
 
-    ``DATABASE_URL``, ``REDIS_URL``, ``RAY_ADDRESS``, ``PORT`` and ``LOG_LEVEL`` go by those names, all
-    others by ``SEATLINE_`` and their name in capitals. Secrets may come from files: ``SEATLINE_JWT_SECRET_FILE``.
+    ``DATABASE_URL``, ``REDIS_URL``, ``RAY_ADDRESS``, ``PORT`` and ``LOG_LEVEL`` have these names; all others are named
+    ``SEATLINE_`` and their name in capitals. Secrets may come from files: ``SEATLINE_JWT_SECRET_FILE``.
     """
 
     model_config = SettingsConfigDict(
@@ -111,7 +115,7 @@ class Settings(BaseSettings):
     logins_per_minute: float = Field(10.0, gt=0)
     logins_burst: int = Field(10, ge=1)
 
-    # Where unset, what they name is left out or done locally.
+    # A service that is not set is left out, or replaced by a local one.
     aws_region: str | None = Field(
         None, validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION", "aws_region")
     )
@@ -151,7 +155,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_a_time_zone(cls, value: str) -> str:
         try:
-            if value != "UTC":  # which a machine without a database of zones has, too
+            if value != "UTC":  # which is there without a database of time zones, too
                 ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError("there is no such time zone: use a name like Europe/Berlin") from error
@@ -227,15 +231,15 @@ class Settings(BaseSettings):
 
     @cached_property
     def request_deadline_s(self) -> float:
-        """The longest that a request may wait for its answer, in seconds."""
+        """The longest time that a request may take, in seconds."""
         return self.request_deadline_ms / 1000
 
 
 def read_settings(**overrides: object) -> Settings:
-    """Read the environment; ``overrides`` win over it.
+    """Read the environment. ``overrides`` take precedence.
 
     Raises:
-        ConfigurationError: with one line per setting that is wrong.
+        ConfigurationError: with one line for each setting that is wrong.
     """
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
@@ -253,18 +257,22 @@ def read_settings(**overrides: object) -> Settings:
 
 
 def without_owner(settings: Settings) -> Settings:
-    """``settings`` for a process that serves requests: it need not know how to become the owner of the tables."""
+    """``settings`` without the address of the owner of the tables, for processes that serve requests."""
     return settings.model_copy(update={"owner_database_url": None})
 
 
 def forget_owner_in_environment() -> None:
-    """Take the owner's address out of the environment, so that processes started from now on do not inherit it."""
+    """Remove the owner's address from the environment, so that processes started from now on do not inherit it."""
     for name in ("SEATLINE_OWNER_DATABASE_URL", "SEATLINE_OWNER_DATABASE_URL_FILE"):
         os.environ.pop(name, None)
 
 
 def plain_postgres_url(url: str) -> str:
-    """``url`` as asyncpg wants it: the scheme ``postgresql`` without a driver."""
+    """``url`` for asyncpg: with the scheme ``postgresql`` and no driver.
+
+    Raises:
+        ConfigurationError: if it has another scheme.
+    """
     parts = urlsplit(url)
     if parts.scheme.split("+")[0] not in {"postgres", "postgresql"}:
         raise ConfigurationError(f"DATABASE_URL must begin with postgresql://, not {parts.scheme}://")
@@ -272,12 +280,12 @@ def plain_postgres_url(url: str) -> str:
 
 
 def role_of(url: str) -> str | None:
-    """The database role that ``url`` names, if it names one."""
+    """The database role in ``url``; None if there is none."""
     parts = urlsplit(url)
     named = parse_qs(parts.query).get("user", [None])[0]
     return named or (unquote(parts.username) if parts.username else None)
 
 
 def sqlalchemy_url(url: str) -> str:
-    """``url`` as SQLAlchemy wants it. A bare ``postgresql://`` would mean psycopg since 2.1."""
+    """``url`` for SQLAlchemy with asyncpg. A bare ``postgresql://`` means psycopg since 2.1."""
     return plain_postgres_url(url).replace("postgresql://", "postgresql+asyncpg://", 1)

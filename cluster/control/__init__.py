@@ -1,1 +1,1 @@
-"""Keeps a Seatline as it should be on the nodes that there are: see controller.py. Serving never waits for it."""
+"""The controller: reconciles the cluster with its desired state. See controller.py. No request waits for it."""

@@ -1,26 +1,25 @@
-"""What the controller goes by: the part of the settings that is about nodes and actors, as plain values."""
+"""The configuration of the controller: the settings about nodes and actors, as plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cluster.config.schedule import Opening, parse_schedule
 from cluster.config.settings import Placement, Settings
-from cluster.control.fleet import Fleet, wanted_fleet
 from cluster.control.heat import HeatLimits
-from cluster.control.model import Node
 from cluster.control.sizing import SizeLimits
 
 
 @dataclass(frozen=True, slots=True)
 class ControlConfig:
-    """Args:
-    generation: marks actors of one version of code and settings; empty where there can be only one.
-    actors_per_node: pooled section actors; 0 when every section has its own.
-    port: on which the API listens; None lets the first server pick.
-    drain_s: how long an API server that is about to go still takes connections, for load balancers to notice.
-    openings: when registration opens, and how many nodes there are to be.
+    """What there should be on a cluster.
+
+    Args:
+        generation: marks actors of one version of code and settings; empty where there can be only one.
+        actors_per_node: pooled section actors; 0 when every section has its own.
+        port: port of the API; None: the first server picks a free one.
+        drain_s: how long an API server that is about to end still takes connections, for load balancers to notice.
+        openings: when registration opens, and how many nodes are needed then.
     """
 
     placement: Placement = Placement.AUTO
@@ -35,22 +34,12 @@ class ControlConfig:
 
     @property
     def is_dedicated(self) -> bool:
-        """Whether every section has its own actor, which API processes start and which end by themselves."""
+        """Whether every section has its own actor. API processes start these, and they exit when they are idle."""
         return self.placement is Placement.DEDICATED
 
 
-def fleet_of(config: ControlConfig, nodes: Sequence[Node]) -> Fleet:
-    """What should run on these nodes."""
-    return wanted_fleet(
-        nodes,
-        actors_per_node=config.actors_per_node,
-        api_servers_per_node=config.api_servers_per_node,
-        generation=config.generation,
-    )
-
-
 def control_config(settings: Settings, generation: str) -> ControlConfig:
-    """From the settings."""
+    """The configuration that follows from the settings."""
     return ControlConfig(
         placement=settings.placement,
         generation=generation,

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from cluster.control.model import Decision, Kind, Pulse
+from cluster.control.journal import ControllerDecision, DecisionKind
+from cluster.control.model import Pulse
 from cluster.control.names import own_section
 
 
 @dataclass(frozen=True, slots=True)
 class HeatLimits:
-    """Args:
-    hot_share: of its actor's commands, from which a section counts as hot; with `hot_per_s` only.
-    hot_per_s: commands a second from which a section counts as hot.
-    hot_for_s: how long it must have been hot before it gets an actor.
-    cool_for_s: how long it must have been below half of `hot_per_s` before it goes back.
-    pins_max: sections with actors of their own at one time.
+    """When a section gets an actor of its own, and when it goes back to the pooled ones.
+
+    A section is hot if it reaches both ``hot_share`` and ``hot_per_s``.
+
+    Args:
+        hot_share: share of its actor's commands, 0 to 1.
+        hot_per_s: commands per second.
+        hot_for_s: how long it must have been hot before it gets an actor.
+        cool_for_s: how long it must have been below half of ``hot_per_s`` before it goes back.
+        pins_max: how many sections may have an actor of their own at one time.
     """
 
     hot_share: float = 0.4
@@ -27,26 +32,28 @@ class HeatLimits:
 
 
 OTHERS_SHARE = 0.05
-"""Of its actor's commands must be for other sections: one that is nearly alone has nobody to be kept away from, and
-another process would cost the machine more than it spares anybody."""
+"""The share of its actor's commands that must be for other sections. A section that is nearly alone in its actor slows
+nobody down, so another process would only cost the machine more."""
 COOL_SHARE = 0.5
-"""Of ``hot_per_s``. The gap keeps a section that is just hot from going to and fro."""
+"""Share of ``hot_per_s`` below which a section has cooled. The gap keeps a section that is barely hot from moving to
+and fro."""
 
 
 @dataclass(slots=True)
 class HeatWatch:
-    """Remembers since when sections are hot, or their own actors cool."""
+    """Decides about pins. It remembers since when sections have been hot, or their own actors cool."""
 
     limits: HeatLimits
     _hot_since: dict[int, float] = field(default_factory=dict)
     _cool_since: dict[int, float] = field(default_factory=dict)
 
-    def look(self, pulses: Mapping[str, Pulse], pins: Iterable[int], now: float) -> list[Decision]:
-        """Sections to be pinned and to be taken back, by what their actors say.
+    def decide(self, pulses: Mapping[str, Pulse], pins: Iterable[int], now: float) -> list[ControllerDecision]:
+        """Which sections to pin, and which to take back.
 
         Args:
-            pulses: of section actors, by their names. Of one that does not answer nothing is concluded.
+            pulses: reports of the section actors that answered, by their names. Nothing is concluded about others.
             pins: sections that have their own actors already.
+            now: monotonic seconds.
         """
         pinned = set(pins)
         back = [one for one in sorted(pinned) if self._has_cooled(one, pulses, now)]
@@ -63,10 +70,10 @@ class HeatWatch:
         decisions = []
         for one in back:
             reason = f"below {self._cool_per_s:.0f} commands/s for {now - self._cool_since[one]:.0f} s"
-            decisions.append(Decision(now, Kind.UNPIN, str(one), reason))
+            decisions.append(ControllerDecision(now, DecisionKind.UNPIN, str(one), reason))
         for one in due[: max(room, 0)]:
             reason = f"{hot[one]:.0f} commands/s for {now - self._hot_since[one]:.0f} s"
-            decisions.append(Decision(now, Kind.PIN, str(one), reason))
+            decisions.append(ControllerDecision(now, DecisionKind.PIN, str(one), reason))
         return decisions
 
     @property

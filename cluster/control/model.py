@@ -1,22 +1,17 @@
-"""What the controller sees and what it decides, as values."""
+"""What the controller knows of the world, as plain values."""
 
 from __future__ import annotations
 
-import enum
-import logging
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 from allocator.turns.heat import ActorHeat
 
-log = logging.getLogger(__name__)
-
 LABEL_CHARACTERS = 12
-"""Of a node's id, as it stands in names: the last ones, which tell the nodes apart that Ray's test providers make."""
+"""How many characters of a node's id its label has: the last ones, as the ids of Ray's test providers begin alike."""
 
 SEATLINE_NODE = "seatline_node"
-"""The resource by which a node says that it is there for Seatline. The autoscaler is asked for it."""
+"""The Ray resource of a node that is there for Seatline. The autoscaler is asked for nodes that have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +19,8 @@ class Node:
     """A node of the Ray cluster.
 
     Args:
-        node_id: Ray's, in hexadecimal.
-        label: how it is called in names of actors.
+        node_id: Ray's id, in hexadecimal.
+        label: its part of the names of actors.
         is_leaving: Ray itself is about to take it away.
         is_declared: it has the resource ``seatline_node``.
     """
@@ -41,18 +36,18 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """What a living actor said of itself a moment ago.
+    """What a living actor reported a moment ago.
 
     Args:
         busy: share of its time in which it worked, 0 to 1.
         waiting: commands or requests that wait in it.
-        commands_per_s: what it decided or answered lately.
-        others_per_s: of a section actor, how much of that was not for the busiest section of its moment.
-        sections: active ones; 0 for an API server.
-        hottest: of a section actor, sections with their commands a second, the hottest first.
-        view_version: of an API server, the directory that it goes by.
-        port: of an API server, where it listens; None while it does not.
-        p99_ms: of an API server, what 99 of 100 enrolments took at most lately, rounded up to a bucket; 0 without any.
+        commands_per_s: commands or requests that it answered lately, per second.
+        others_per_s: section actors: the part of ``commands_per_s`` that was not for the busiest section of the moment.
+        sections: section actors: active sections.
+        hottest: section actors: section ids with their commands per second, the hottest first.
+        view_version: API servers: the version of the directory view in use.
+        port: API servers: the port on which it listens; None while it does not.
+        p99_ms: API servers: 99th percentile of enrolments lately, rounded up to a bucket; 0 without any.
     """
 
     busy: float = 0.0
@@ -66,8 +61,12 @@ class Pulse:
     others_per_s: float = 0.0
 
     @classmethod
-    def of_section_actor(cls, heat: ActorHeat) -> Pulse:
-        """What a section actor's drain loop says."""
+    def of_section_actor(cls, heat: ActorHeat | SimpleNamespace) -> Pulse:
+        """The report of a section actor.
+
+        Args:
+            heat: the fields of ``ActorHeat``, as ``SectionActor.heat`` sends them.
+        """
         return cls(
             busy=heat.busy,
             waiting=heat.inbox,
@@ -78,75 +77,15 @@ class Pulse:
         )
 
 
-class Kind(enum.StrEnum):
-    """Of a decision; part of the metrics."""
-
-    START = "start"
-    RESTART = "restart"
-    RETIRE = "retire"
-    VIEW = "view"
-    PIN = "pin"
-    UNPIN = "unpin"
-    SCALE = "scale"
-    DRAIN = "drain"
-    UNDRAIN = "undrain"
-    NODE_LOST = "node_lost"
-    MOVE = "move"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Something that was decided, and why."""
-
-    at: float
-    kind: Kind
-    subject: str
-    reason: str
-
-
-@dataclass(slots=True)
-class Journal:
-    """The last decisions, and how many there were of each kind.
-
-    Args:
-        now: Unix seconds.
-    """
-
-    now: Callable[[], float]
-    kept_max: int = 200
-    totals: Counter[str] = field(default_factory=Counter)
-    _kept: deque[Decision] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Bounded, whatever happens."""
-        self._kept = deque(maxlen=self.kept_max)
-
-    def decide(self, kind: Kind, subject: str, reason: str) -> None:
-        """Something was decided just now."""
-        self.note([Decision(self.now(), kind, subject, reason)])
-
-    def note(self, decisions: Iterable[Decision]) -> None:
-        """Remember."""
-        for one in decisions:
-            log.info("%s %s: %s", one.kind.value, one.subject, one.reason)
-            self._kept.append(one)
-            self.totals[one.kind.value] += 1
-
-    @property
-    def recent(self) -> list[Decision]:
-        """The oldest first."""
-        return list(self._kept)
-
-
 @dataclass(frozen=True, slots=True)
 class Remembered:
     """What outlives a controller, if Redis does.
 
     Args:
-        generation: of actors; pins of another one are not taken up again.
-        version: of the newest view.
+        generation: generation of its actors; pins of another generation are not restored.
+        version: version of its newest directory view.
         pins: actors by section id.
-        draining: why, by id of the node: a label may be used again.
+        draining: why nodes are being drained, by their ids: labels may be used again.
         nodes_wanted: the last decision on the number of nodes.
     """
 

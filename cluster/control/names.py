@@ -1,4 +1,4 @@
-"""Names of actors: what they are, on which node, of which generation."""
+"""Names of actors. A name tells the kind of the actor, its node and its generation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from cluster.gateway.directory import DEDICATED_PREFIX, POOLED_PREFIX
 API_PREFIX = "api-"
 CONTROLLER = "controller"
 
-_PLACED = re.compile(r"(?P<prefix>sections-|api-)(?P<label>[a-z0-9]+)-(?P<index>\d+)(?:-(?P<generation>[a-z0-9]+))?")
+_PLACED = re.compile(
+    rf"(?P<prefix>{re.escape(POOLED_PREFIX)}|{re.escape(API_PREFIX)})(?P<label>[a-z0-9]+)-(?P<index>\d+)(?:-(?P<generation>[a-z0-9]+))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Placed:
 
 
 def placed(name: str) -> Placed | None:
-    """What a name says; None if it is not of an actor that belongs on a node."""
+    """The actor of this name; None if it is not the name of an actor that belongs on a node."""
     match = _PLACED.fullmatch(name)
     if match is None:
         return None
@@ -32,22 +34,22 @@ def placed(name: str) -> Placed | None:
 
 
 def section_actor_names(label: str, count: int, generation: str) -> tuple[str, ...]:
-    """Pooled section actors of a node."""
+    """Names of the pooled section actors of a node."""
     return _names(POOLED_PREFIX, label, count, generation)
 
 
 def api_server_names(label: str, count: int, generation: str) -> tuple[str, ...]:
-    """API servers of a node."""
+    """Names of the API servers of a node."""
     return _names(API_PREFIX, label, count, generation)
 
 
 def own_actor_name(section_id: int) -> str:
-    """The actor that one section has to itself."""
+    """The name of the actor that a section has to itself."""
     return f"{DEDICATED_PREFIX}{section_id}"
 
 
 def own_section(name: str) -> int | None:
-    """The section that an actor is there for alone, if it is one of those."""
+    """The section that has this actor to itself; None if this is another kind of actor."""
     number = name.removeprefix(DEDICATED_PREFIX)
     return int(number) if number != name and number.isdecimal() else None
 

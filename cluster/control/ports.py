@@ -1,7 +1,8 @@
-"""What the controller needs of the world. Implemented on Ray in ray_cluster.py; tests pass fakes.
+"""What the controller needs of the outside world. Implemented in cluster/processes/ray_cluster.py, cluster/aws and
+redis_state.py; tests pass fakes.
 
-Every method has its own deadline. What does not answer raises ``ActorLostError`` of cluster/gateway/gateway.py;
-``OSError``, ``TimeoutError`` or ``ClusterAwayError`` say that the cluster itself could not be asked.
+Every method has its own deadline. ``ActorLostError`` of cluster/gateway/gateway.py means that an actor did not answer;
+``OSError``, ``TimeoutError`` or ``ClusterAwayError`` mean that the cluster itself could not be asked.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from cluster.control.model import Node, Pulse, Remembered
 
 
 class ClusterAwayError(Exception):
-    """The cluster cannot be asked or told anything now."""
+    """The cluster cannot be reached now."""
 
 
 class Cluster(Protocol):
@@ -32,30 +33,35 @@ class Cluster(Protocol):
         """Start an API server on a node, or find it; return the port once it listens. None: the configured one."""
 
     async def pulse(self, name: str) -> Pulse:
-        """What an actor says of itself."""
+        """The report of an actor on itself."""
 
     async def active_sections(self, name: str) -> list[int]:
         """Ids of the sections that a section actor has in memory."""
 
     async def hand_over(self, name: str, moves: Mapping[int, str]) -> int:
-        """Have a section actor let sections go to the owners named; how many it had."""
+        """Have a section actor release sections, and name their new owners to whoever asks.
+
+        Returns:
+            how many of them were active in it.
+        """
 
     async def take(self, name: str, section_ids: Sequence[int]) -> int:
         """Have a section actor activate sections; how many became active."""
 
     async def stop(self, name: str, drain_s: float = 0.0) -> None:
-        """Have an actor finish what it does, and end it. One that does not answer is ended all the same."""
+        """Have an actor finish its work, then end it. An actor that does not answer is ended all the same."""
 
     async def request_nodes(self, count: int, leaving: Collection[str]) -> None:
-        """Ask the autoscaler for so many nodes for Seatline in all.
+        """Ask the autoscaler for nodes.
 
         Args:
+            count: how many there should be for Seatline in all.
             leaving: ids of nodes that do not count: they may be ended as soon as they are idle.
         """
 
 
 class LoadBalancer(Protocol):
-    """What spreads requests over nodes. Called off the serving path; a failure is tried again."""
+    """Spreads requests over nodes. A call that fails is made again."""
 
     async def register(self, node_ip: str, port: int) -> None:
         """Send requests there from now on. Again changes nothing."""
@@ -65,7 +71,7 @@ class LoadBalancer(Protocol):
 
 
 class NoLoadBalancer:
-    """There is none, or it looks for itself (``/health``)."""
+    """For a Seatline without a load balancer, or with one that only asks ``/health``."""
 
     async def register(self, node_ip: str, port: int) -> None:
         """Nothing to do."""
@@ -75,13 +81,13 @@ class NoLoadBalancer:
 
 
 class StateStore(Protocol):
-    """Keeps what the controller would like to remember. A hint: no method raises."""
+    """Keeps what outlives a controller. Only a hint, so no method raises."""
 
     async def load(self) -> Remembered | None:
         """What was saved last, or None."""
 
     async def save(self, state: Remembered) -> None:
-        """Save, or not."""
+        """Save, if the store can be reached."""
 
     async def bury(self, actors: Collection[str]) -> None:
-        """Have nobody wait for the leases of these actors: their nodes were given up, and their names are used up."""
+        """Let nobody wait for the leases of these actors: their nodes are lost, and nobody takes their names again."""

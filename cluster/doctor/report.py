@@ -1,4 +1,4 @@
-"""What the doctor says of each thing it looked at."""
+"""The result of one check of `seatline doctor`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import enum
 from dataclasses import dataclass
 
 
-class State(enum.StrEnum):
-    """How something is. ``WARN`` works but should be mended; ``BAD`` does not work."""
+class CheckState(enum.StrEnum):
+    """The result of a check. ``WARN`` works but should be corrected; ``BAD`` does not work."""
 
     OK = "ok"
     WARN = "warn"
     BAD = "bad"
 
 
-class Kind(enum.StrEnum):
-    """What a row is about: decides the exit code when it is bad."""
+class CheckKind(enum.StrEnum):
+    """What a check is about. It decides the exit code if the result is bad."""
 
     CONFIGURATION = "configuration"
     MACHINE = "machine"
@@ -23,16 +23,22 @@ class Kind(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One thing, how it is, and what to do about it (empty if nothing)."""
+class CheckResult:
+    """What was checked, with what result, and what to do about it.
 
-    kind: Kind
+    Args:
+        mend: empty if there is nothing to do.
+    """
+
+    kind: CheckKind
     name: str
-    state: State
+    state: CheckState
     value: str
     mend: str = ""
 
 
-def judge(kind: Kind, name: str, value: str, *, ok: bool, mend: str, otherwise: State = State.WARN) -> Row:
-    """A row that is fine if ``ok``, else ``otherwise`` with the advice of ``mend``."""
-    return Row(kind, name, State.OK, value) if ok else Row(kind, name, otherwise, value, mend)
+def judge(
+    kind: CheckKind, name: str, value: str, *, ok: bool, mend: str, otherwise: CheckState = CheckState.WARN
+) -> CheckResult:
+    """A result that is ``OK`` if ``ok``, else ``otherwise`` with the advice ``mend``."""
+    return CheckResult(kind, name, CheckState.OK, value) if ok else CheckResult(kind, name, otherwise, value, mend)

@@ -1,4 +1,4 @@
-"""Whether Postgres, Redis, Ray and the API can be reached, and are set up as they must be."""
+"""Checks whether Postgres, Redis, Ray and the API can be reached, and are set up as they must be."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cluster.clients.http import AsyncConnection, Target, get
 from cluster.config.runfile import RunFile, read_run_file
 from cluster.config.settings import ConfigurationError, Settings, plain_postgres_url, sqlalchemy_url
-from cluster.doctor.report import Kind, Row, State, judge
+from cluster.doctor.report import CheckKind, CheckResult, CheckState, judge
 from cluster.embedded import EmbeddedServices
 
 TIMEOUT_S = 3.0
@@ -27,38 +27,42 @@ CONNECTIONS_SPARE = 10
 NOT_RUNNING = "embedded, not running"
 
 
-async def look_at_services(settings: Settings) -> list[Row]:
-    """Everything that answers, or should."""
+async def check_services(settings: Settings) -> list[CheckResult]:
+    """Checks of all services."""
     embedded = EmbeddedServices.attach(settings.home)
     database_url = settings.database_url.get_secret_value() if settings.database_url else None
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     if embedded is not None:
         database_url, redis_url = database_url or embedded.app_database_url, redis_url or embedded.redis_url
-    looks: list[Callable[[], Awaitable[list[Row]]]] = [
-        lambda: look_at_postgres(settings, database_url),
-        lambda: look_at_redis(redis_url),
-        lambda: look_at_ray(settings),
-        lambda: look_at_api(settings),
-        lambda: look_at_controller(settings),
+    checks: list[Callable[[], Awaitable[list[CheckResult]]]] = [
+        lambda: check_postgres(settings, database_url),
+        lambda: check_redis(redis_url),
+        lambda: check_ray(settings),
+        lambda: check_api(settings),
+        lambda: check_controller(settings),
     ]
-    return [row for rows in await asyncio.gather(*(look() for look in looks)) for row in rows]
+    return [row for rows in await asyncio.gather(*(check() for check in checks)) for row in rows]
 
 
-async def look_at_postgres(settings: Settings, url: str | None) -> list[Row]:
-    """Reachability, version, schema and the settings that durability and throughput hang on."""
+async def check_postgres(settings: Settings, url: str | None) -> list[CheckResult]:
+    """Reachability, version, schema, and the settings that durability and throughput depend on."""
     name = "Postgres"
     if url is None:
-        return [Row(Kind.SERVICE, name, State.OK, f"{NOT_RUNNING}; `seatline up` starts it")]
+        return [CheckResult(CheckKind.SERVICE, name, CheckState.OK, f"{NOT_RUNNING}; `seatline up` starts it")]
     try:
         plain = plain_postgres_url(url)
     except ConfigurationError as error:
-        return [Row(Kind.CONFIGURATION, name, State.BAD, "no Postgres address", str(error))]
+        return [CheckResult(CheckKind.CONFIGURATION, name, CheckState.BAD, "no Postgres address", str(error))]
     started = time.monotonic()
     try:
         connection = await asyncpg.connect(plain, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         mend = "start it, or correct DATABASE_URL (host, port, database, user, password, sslmode)"
-        return [Row(Kind.SERVICE, name, State.BAD, f"{_place(url)} does not let us in: {_text(error)}", mend)]
+        return [
+            CheckResult(
+                CheckKind.SERVICE, name, CheckState.BAD, f"{_place(url)} does not let us in: {_text(error)}", mend
+            )
+        ]
     try:
         rows = await _postgres_rows(settings, connection, f"{(time.monotonic() - started) * 1000:.0f} ms", url)
         return [*rows, await _migration_row(plain), *await _role_rows(connection)]
@@ -66,14 +70,14 @@ async def look_at_postgres(settings: Settings, url: str | None) -> list[Row]:
         connection.terminate()
 
 
-async def _postgres_rows(settings: Settings, connection: asyncpg.Connection, took: str, url: str) -> list[Row]:
+async def _postgres_rows(settings: Settings, connection: asyncpg.Connection, took: str, url: str) -> list[CheckResult]:
     version = connection.get_server_version()
     shown = {
         name: await connection.fetchval("SELECT current_setting($1)", name)
         for name in ("synchronous_commit", "fsync", "full_page_writes", "max_connections")
     }
     read_only = await connection.fetchval("SELECT pg_is_in_recovery()")
-    kind = Kind.SERVICE
+    kind = CheckKind.SERVICE
     rows = [
         judge(
             kind,
@@ -81,7 +85,7 @@ async def _postgres_rows(settings: Settings, connection: asyncpg.Connection, too
             f"{version.major}.{version.minor} at {_place(url)}, connected in {took}",
             ok=version.major >= POSTGRES_MIN,
             mend=f"Seatline needs Postgres {POSTGRES_MIN} or newer",
-            otherwise=State.BAD,
+            otherwise=CheckState.BAD,
         ),
         judge(
             kind,
@@ -90,20 +94,20 @@ async def _postgres_rows(settings: Settings, connection: asyncpg.Connection, too
             ok=shown["synchronous_commit"] in {"on", "remote_apply"}
             and shown["fsync"] == shown["full_page_writes"] == "on",
             mend="an acknowledged enrolment could be lost: ALTER SYSTEM SET ... = on, then SELECT pg_reload_conf()",
-            otherwise=State.BAD,
+            otherwise=CheckState.BAD,
         ),
         _connections_row(settings, int(shown["max_connections"])),
     ]
     if read_only:
         mend = "DATABASE_URL points at a standby: use the primary's address"
-        rows.append(Row(kind, "primary", State.BAD, "this server is read-only", mend))
+        rows.append(CheckResult(kind, "primary", CheckState.BAD, "this server is read-only", mend))
     return rows
 
 
-def _connections_row(settings: Settings, max_connections: int) -> Row:
+def _connections_row(settings: Settings, max_connections: int) -> CheckResult:
     needed = settings.actors_per_node + settings.api_servers_per_node * CONNECTIONS_PER_API + CONNECTIONS_SPARE
     return judge(
-        Kind.SERVICE,
+        CheckKind.SERVICE,
         "max_connections",
         f"{max_connections}; a node takes up to {needed}",
         ok=max_connections >= needed,
@@ -111,7 +115,7 @@ def _connections_row(settings: Settings, max_connections: int) -> Row:
     )
 
 
-async def _role_rows(connection: asyncpg.Connection) -> list[Row]:
+async def _role_rows(connection: asyncpg.Connection) -> list[CheckResult]:
     from persistence.schema.roles import KEEPS_HISTORY  # noqa: PLC0415  (SQLAlchemy is slow to import)
 
     keeps_history = await connection.fetchval(KEEPS_HISTORY)
@@ -120,7 +124,7 @@ async def _role_rows(connection: asyncpg.Connection) -> list[Row]:
     role = await connection.fetchval("SELECT current_user")
     return [
         judge(
-            Kind.SERVICE,
+            CheckKind.SERVICE,
             "database role",
             f"{role} may {'only add to' if keeps_history else 'rewrite'} the history",
             ok=keeps_history,
@@ -130,45 +134,55 @@ async def _role_rows(connection: asyncpg.Connection) -> list[Row]:
     ]
 
 
-async def _migration_row(plain_url: str) -> Row:
+async def _migration_row(plain_url: str) -> CheckResult:
     from persistence.schema.migrate import current, head  # noqa: PLC0415  (Alembic is slow to import)
 
     try:
         revision = await current(sqlalchemy_url(plain_url))
     except (SQLAlchemyError, OSError) as error:
-        return Row(Kind.SERVICE, "schema", State.BAD, _text(error), "may this user read the database?")
+        return CheckResult(
+            CheckKind.SERVICE, "schema", CheckState.BAD, _text(error), "may this user read the database?"
+        )
     return judge(
-        Kind.SERVICE,
+        CheckKind.SERVICE,
         "schema",
         f"revision {revision or 'none'}, newest {head()}",
         ok=revision == head(),
         mend="run `seatline db upgrade`",
-        otherwise=State.BAD,
+        otherwise=CheckState.BAD,
     )
 
 
-async def look_at_redis(url: str | None) -> list[Row]:
-    """Reachability and version. Enrolment goes on without it, more slowly to read."""
+async def check_redis(url: str | None) -> list[CheckResult]:
+    """Reachability and version. Without Redis enrolment goes on, and reads are slower."""
     if url is None:
-        return [Row(Kind.SERVICE, "Redis", State.OK, f"{NOT_RUNNING}; `seatline up` starts it")]
+        return [CheckResult(CheckKind.SERVICE, "Redis", CheckState.OK, f"{NOT_RUNNING}; `seatline up` starts it")]
     started = time.monotonic()
     try:
         client = Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
     except ValueError as error:
-        return [Row(Kind.CONFIGURATION, "Redis", State.BAD, "no Redis address", f"REDIS_URL: {error}")]
+        return [
+            CheckResult(CheckKind.CONFIGURATION, "Redis", CheckState.BAD, "no Redis address", f"REDIS_URL: {error}")
+        ]
     try:
         async with asyncio.timeout(TIMEOUT_S):
             info = await client.info("server")
     except (RedisError, OSError, TimeoutError) as error:
         mend = "start it, or correct REDIS_URL; until then enrolment goes on without caches and shared rate limits"
-        return [Row(Kind.SERVICE, "Redis", State.BAD, f"{_place(url)} does not answer: {_text(error)}", mend)]
+        return [
+            CheckResult(
+                CheckKind.SERVICE, "Redis", CheckState.BAD, f"{_place(url)} does not answer: {_text(error)}", mend
+            )
+        ]
     finally:
         await client.aclose()
     milliseconds = (time.monotonic() - started) * 1000
     product, version = _product(info)
     value = f"{product} {version} at {_place(url)}, answered in {milliseconds:.0f} ms"
     return [
-        judge(Kind.SERVICE, "Redis", value, ok=milliseconds < 100, mend="slower than 100 ms it is treated as away"),
+        judge(
+            CheckKind.SERVICE, "Redis", value, ok=milliseconds < 100, mend="slower than 100 ms it is treated as away"
+        ),
         *_cluster_mode(info),
     ]
 
@@ -179,51 +193,61 @@ def _product(info: dict[str, object]) -> tuple[str, object]:
     return "Redis", info.get("redis_version", "of unknown version")
 
 
-def _cluster_mode(info: dict[str, object]) -> list[Row]:
+def _cluster_mode(info: dict[str, object]) -> list[CheckResult]:
     if info.get("redis_mode") != "cluster":
         return []
     mend = "the lease scripts touch keys of several slots: use one Redis with replicas (cluster mode disabled)"
-    return [Row(Kind.CONFIGURATION, "Redis mode", State.BAD, "cluster", mend)]
+    return [CheckResult(CheckKind.CONFIGURATION, "Redis mode", CheckState.BAD, "cluster", mend)]
 
 
-async def look_at_ray(settings: Settings) -> list[Row]:
-    """Whether the Ray that would be used takes connections. Asking Ray itself would take seconds."""
+async def check_ray(settings: Settings) -> list[CheckResult]:
+    """Whether the configured Ray takes connections. Connecting to Ray itself would take seconds."""
     run = read_run_file(settings.home)
     address = settings.ray_address or (run.ray_address if run else None)
     if address is None:
-        return [Row(Kind.SERVICE, "Ray", State.OK, "not running; `seatline up` starts one of its own")]
+        return [
+            CheckResult(CheckKind.SERVICE, "Ray", CheckState.OK, "not running; `seatline up` starts one of its own")
+        ]
     if address == "auto":
-        return [Row(Kind.SERVICE, "Ray", State.OK, "RAY_ADDRESS=auto: found when Seatline starts")]
+        return [CheckResult(CheckKind.SERVICE, "Ray", CheckState.OK, "RAY_ADDRESS=auto: found when Seatline starts")]
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         async with asyncio.timeout(TIMEOUT_S):
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
         writer.close()
     except ValueError:
-        return [Row(Kind.CONFIGURATION, "Ray", State.BAD, address, "RAY_ADDRESS must be HOST:PORT or auto")]
+        return [
+            CheckResult(
+                CheckKind.CONFIGURATION, "Ray", CheckState.BAD, address, "RAY_ADDRESS must be HOST:PORT or auto"
+            )
+        ]
     except (OSError, TimeoutError) as error:
         mend = "start the cluster (`ray start --head`), or correct RAY_ADDRESS"
-        return [Row(Kind.SERVICE, "Ray", State.BAD, f"{address} does not answer: {_text(error)}", mend)]
-    return [Row(Kind.SERVICE, "Ray", State.OK, f"takes connections at {address}")]
+        return [
+            CheckResult(CheckKind.SERVICE, "Ray", CheckState.BAD, f"{address} does not answer: {_text(error)}", mend)
+        ]
+    return [CheckResult(CheckKind.SERVICE, "Ray", CheckState.OK, f"takes connections at {address}")]
 
 
-async def look_at_api(settings: Settings) -> list[Row]:
+async def check_api(settings: Settings) -> list[CheckResult]:
     """Whether the Seatline that runs here is ready."""
     run = read_run_file(settings.home)
     if run is None:
-        return [Row(Kind.SERVICE, "API", State.OK, "not running here; `seatline up` starts it")]
+        return [CheckResult(CheckKind.SERVICE, "API", CheckState.OK, "not running here; `seatline up` starts it")]
     connection = AsyncConnection(Target.of(run.url))
     try:
         reply = await connection.exchange(get(Target.of(run.url), "/ready"), TIMEOUT_S)
     except (OSError, TimeoutError) as error:
         mend = f"{_runner(run)} runs but does not serve: see its output, and Ray's logs"
-        return [Row(Kind.SERVICE, "API", State.BAD, f"{run.url} does not answer: {_text(error)}", mend)]
+        return [
+            CheckResult(CheckKind.SERVICE, "API", CheckState.BAD, f"{run.url} does not answer: {_text(error)}", mend)
+        ]
     finally:
         connection.close()
     state = reply.body.decode("utf-8", "replace")[:200]
     mend = "the answer says which dependency is away"
     value = f"{run.url} ({_runner(run)}): {reply.status} {state}"
-    return [judge(Kind.SERVICE, "API", value, ok=reply.status == 200, mend=mend, otherwise=State.BAD)]
+    return [judge(CheckKind.SERVICE, "API", value, ok=reply.status == 200, mend=mend, otherwise=CheckState.BAD)]
 
 
 def _runner(run: RunFile) -> str:
@@ -233,8 +257,8 @@ def _runner(run: RunFile) -> str:
 CONTROLLER_FIGURE = re.compile(rb'^seatline_actor_view_version\{actor="controller"\} (\S+)$', re.MULTILINE)
 
 
-async def look_at_controller(settings: Settings) -> list[Row]:
-    """Whether the API hears from the controller. Serving goes on without one, but nothing is started or moved."""
+async def check_controller(settings: Settings) -> list[CheckResult]:
+    """Whether the controller answers the API. Without it serving goes on, but nothing is started or moved."""
     run = read_run_file(settings.home)
     if run is None:
         return []
@@ -242,13 +266,15 @@ async def look_at_controller(settings: Settings) -> list[Row]:
     try:
         reply = await connection.exchange(get(Target.of(run.url), "/metrics"), TIMEOUT_S)
     except (OSError, TimeoutError) as error:
-        return [Row(Kind.SERVICE, "controller", State.WARN, f"not known: {_text(error)}", "see the API")]
+        return [
+            CheckResult(CheckKind.SERVICE, "controller", CheckState.WARN, f"not known: {_text(error)}", "see the API")
+        ]
     finally:
         connection.close()
     found = CONTROLLER_FIGURE.search(reply.body)
     value = f"has published view {float(found[1]):.0f}" if found else "does not answer the API"
     mend = "serving goes on, nothing is moved: see Ray's logs, and `seatline status`; `seatline serve` starts another"
-    return [judge(Kind.SERVICE, "controller", value, ok=found is not None, mend=mend)]
+    return [judge(CheckKind.SERVICE, "controller", value, ok=found is not None, mend=mend)]
 
 
 def _place(url: str) -> str:

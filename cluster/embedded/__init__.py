@@ -1,4 +1,4 @@
-"""Real Postgres and real Valkey for a laptop or a test run: found, started, kept up and stopped by us."""
+"""Postgres and Valkey for a laptop or a test run: finds, starts, supervises and stops them."""
 
 from cluster.embedded.errors import ServicesAlreadyRunning, ServiceStartError
 from cluster.embedded.layout import remove_files

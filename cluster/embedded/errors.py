@@ -1,4 +1,4 @@
-"""What can go wrong with the embedded services."""
+"""Errors of the embedded services."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class ServiceStartError(Exception):
-    """A service is missing or does not come up; the message says why and what to do."""
+    """A service is missing or does not start. The message says why, and what to do about it."""
 
 
 class ServicesAlreadyRunning(Exception):  # noqa: N818  (a state that the caller asks for, like FileExistsError's)

@@ -1,6 +1,6 @@
-"""Becomes another program: drops root, asks to die with the parent, then execs. Run as a script, never imported.
+"""Runs another program: drops root, asks the kernel to end it with its parent, then execs. A script, never imported.
 
-    launch.py PARENT_PID DEATH_SIGNAL UID GID PROGRAM ARGUMENT...      (UID and GID "-": stay who we are)
+    launch.py PARENT_PID DEATH_SIGNAL UID GID PROGRAM ARGUMENT...      (UID and GID "-": keep the user)
 
 Doing this in a fresh interpreter and not between fork and exec keeps it safe in a process with threads. The order
 matters: changing the user forgets the death signal.

@@ -1,13 +1,13 @@
-"""Where the services keep their files.
+"""The directories of the embedded services.
 
     home/postgres            the database; as root under a directory that Postgres' user cannot pass, a link
                              to a place under /var/lib/seatline that it can
     home/valkey              Valkey's working directory
-    home/log                 what the servers say
+    home/log                 logs of the servers
     home/run                 the lock, the sockets and services.json, which says what runs
 
-A socket's path must be under 108 bytes and, as it travels in URLs and in server options, of plain characters. Where
-a home's is not, the socket lies in a private directory under /tmp, noted in ``run/temporary.json``.
+The path of a socket must be under 108 bytes and, since it is part of URLs and server options, of plain characters. If
+it would not be, the socket is in a private directory under /tmp, which is noted in ``run/temporary.json``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.embedded.accounts import Account, choose_account
+from cluster.embedded.accounts import ServiceAccount, choose_account
 from cluster.embedded.errors import ServiceStartError
 
 _SOCKET_PATH_MAX = 107
@@ -31,13 +31,13 @@ _PREFIX = "seatline-"
 
 @dataclass(frozen=True)
 class Layout:
-    """All paths of one home, made and ready."""
+    """The paths of one home. All directories exist."""
 
     home: Path
-    account: Account | None
-    """Who runs Postgres; None is ourselves."""
+    account: ServiceAccount | None
+    """The user that runs Postgres; None: the present user."""
     ground: Path
-    """The directory that has Postgres' files: the home, or its substitute."""
+    """The directory with the files of Postgres: the home, or a substitute for it."""
     postgres_data: Path
     postgres_sockets: Path
     valkey_data: Path
@@ -58,7 +58,7 @@ def run_directory(home: Path) -> Path:
 
 
 def prepare_layout(home: Path) -> Layout:
-    """Make the directories of ``home``. Permissions of what is there already stay as they are."""
+    """Make the directories of ``home``. Permissions of existing ones are not changed."""
     run = run_directory(home)
     remove_temporary(home)
     (home / "log").mkdir(mode=0o700, exist_ok=True)
@@ -90,8 +90,8 @@ def prepare_layout(home: Path) -> Layout:
     )
 
 
-def give_to(account: Account | None, path: Path) -> None:
-    """Make ``path`` the account's alone."""
+def give_to(account: ServiceAccount | None, path: Path) -> None:
+    """Make ``path`` accessible to the account only."""
     path.chmod(0o700)
     if account is not None:
         os.chown(path, account.uid, account.gid)
@@ -102,14 +102,14 @@ def remove_temporary(home: Path) -> None:
     note = home / "run" / "temporary.json"
     for name in _noted(note):
         directory = Path(name)
-        # The name comes from a file: take only what can be one of ours.
+        # The name comes from a file: remove only what can be ours.
         if directory.name.startswith(_PREFIX) and directory.is_dir() and not directory.is_symlink():
             shutil.rmtree(directory, ignore_errors=True)
     note.unlink(missing_ok=True)
 
 
 def remove_files(home: Path) -> None:
-    """Remove all of a stopped home's files, also those outside it."""
+    """Remove all files of a home whose services have stopped, also those outside it."""
     link = home / "postgres"
     ground = link.resolve().parent
     remove_temporary(home)
@@ -123,8 +123,8 @@ def remove_files(home: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _ground_for(home: Path, account: Account) -> Path:
-    """``home`` when the account gets there, else a new directory that lasts as long as the home is likely to."""
+def _ground_for(home: Path, account: ServiceAccount) -> Path:
+    """``home`` if the account can reach it, else a new directory that is kept as long as the home probably is."""
     if account.can_pass(home):
         return home
     temporary = Path(tempfile.gettempdir()).resolve()
@@ -144,7 +144,7 @@ def _ground_for(home: Path, account: Account) -> Path:
     )
 
 
-def _socket_directory(home: Path, preferred: Path, socket: str, account: Account | None) -> Path:
+def _socket_directory(home: Path, preferred: Path, socket: str, account: ServiceAccount | None) -> Path:
     path = str(preferred / socket)
     if len(os.fsencode(path)) <= _SOCKET_PATH_MAX and _PLAIN.fullmatch(path):
         if not preferred.exists():

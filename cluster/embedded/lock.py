@@ -1,4 +1,4 @@
-"""One supervisor a home: an advisory lock on a file, which the kernel drops with its holder, however that ends."""
+"""One supervisor for a home: an advisory lock on a file. The kernel releases it with its holder, however that ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cluster.embedded.errors import ServicesAlreadyRunning
 
 
 class HomeLock:
-    """Holds ``run/lock`` of a home; the file has the holder's process id."""
+    """Holds ``run/lock`` of a home. The file contains the process id of the holder."""
 
     def __init__(self, home: Path, descriptor: int) -> None:
         self._home = home
@@ -22,13 +22,13 @@ class HomeLock:
         """Take the lock.
 
         Raises:
-            ServicesAlreadyRunning: another process, or another object of this one, has it.
+            ServicesAlreadyRunning: if another process, or another object of this process, has it.
         """
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            # The holder writes its id just after it has got the lock.
+            # The holder writes its id just after taking the lock.
             pid = read_pid(descriptor)
             if pid is None:
                 await asyncio.sleep(0.1)
@@ -40,7 +40,7 @@ class HomeLock:
         return cls(home, descriptor)
 
     def release(self) -> None:
-        """Give the lock up. The file stays: removing it would let two holders lock two files of one name."""
+        """Release the lock. The file stays: if it were removed, two holders could lock two files of one name."""
         os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
 

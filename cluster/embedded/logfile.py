@@ -1,4 +1,4 @@
-"""A server's log: kept over runs, set aside when big, its end shown when a start fails."""
+"""The log of a server: kept over runs, rotated when it is large, its end shown when a start fails."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _TAIL_BYTES = 16 * 1024
 
 
 class LogFile:
-    """The file that a server's output is appended to."""
+    """The file to which the output of a server is appended."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._begin = 0
 
     def rotate(self) -> None:
-        """Call before each start: sets a big file aside, and notes where this start's lines begin."""
+        """Rotate a large file, and note where the lines of this start begin. Call it before each start."""
         size = self.path.stat().st_size if self.path.exists() else 0
         if size > _SIZE_MAX:
             self.path.replace(self.path.with_suffix(".log.1"))
@@ -25,7 +25,7 @@ class LogFile:
         self._begin = size
 
     def tail(self) -> str:
-        """The last lines since the start, as the end of an error message."""
+        """The last lines since the start, to be appended to an error message."""
         try:
             with self.path.open("rb") as file:
                 size = file.seek(0, 2)

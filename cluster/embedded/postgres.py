@@ -1,4 +1,4 @@
-"""The embedded Postgres: made once, started, waited for, stopped."""
+"""The embedded Postgres: initializes, starts and stops it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from cluster.embedded.layout import Layout, give_to
 from cluster.embedded.logfile import LogFile
 from cluster.embedded.processes import Child, Escalation, can_find_orphans, end_orphans, launch
 
-Progress = Callable[[str, float], None]
+StartProgress = Callable[[str, float], None]
+"""Called with each finished step of a start and the seconds that it took."""
 
 USER = "seatline"
 """Owns the tables."""
 APP_USER = "seatline_app"
-"""Serves requests, with the rights of persistence/schema/roles.py. As socket and directory are private to us, both are
-trusted without a password."""
+"""Serves requests, with the rights of persistence/schema/roles.py. Socket and directory are private, so neither role
+needs a password."""
 DATABASE = "seatline"
 _PORT = 5432  # names the socket file; nothing listens on a network
 _START_S = 60.0
@@ -45,7 +46,7 @@ _SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
-    # Sizes for a machine of two cores that it shares with all of Seatline.
+    # Sizes for a machine of two cores, shared with all of Seatline.
     "shared_buffers": "256MB",
     "effective_cache_size": "1GB",
     "work_mem": "8MB",
@@ -57,7 +58,7 @@ _SETTINGS = {
     "max_parallel_workers": "2",
     "max_parallel_workers_per_gather": "1",
     "random_page_cost": "1.1",
-    # Compiling a query pays for none of ours.
+    # None of our queries runs long enough to gain from compilation.
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -70,7 +71,7 @@ class Postgres:
 
     name = "postgres"
 
-    def __init__(self, layout: Layout, progress: Progress) -> None:
+    def __init__(self, layout: Layout, progress: StartProgress) -> None:
         self._layout = layout
         self._progress = progress
         self._log = LogFile(layout.log(self.name))
@@ -103,7 +104,7 @@ class Postgres:
         """Start the server and wait until it answers.
 
         Raises:
-            ServiceStartError: it did not; has the end of its log.
+            ServiceStartError: if it does not. The message has the end of its log.
         """
         assert self._binaries is not None, "prepare comes first"  # noqa: S101
         await self._recover()
@@ -149,7 +150,7 @@ class Postgres:
             return None
 
     async def _initdb(self, binaries: programs.PostgresBinaries) -> None:
-        # Under another name until it is whole: initdb killed half-way leaves a directory that looks like a database.
+        # Under another name until it is complete: a killed initdb leaves a directory that looks like a database.
         data = self._layout.postgres_data
         making = data.with_name(f"{data.name}.new")
         await end_orphans(making, _PROGRAMS, None, _STOP)
@@ -174,11 +175,11 @@ class Postgres:
         if status != 0:
             raise ServiceStartError(f"initdb made no database in {making} (exit {status}){self._log.tail()}")
         if data.exists():
-            data.rmdir()  # an empty one would do; anything in it is not ours to remove
+            data.rmdir()  # fails unless it is empty: what is in it is not ours to remove
         making.rename(data)
 
     async def _recover(self) -> None:
-        """Clear up after a run that was killed: what still runs on our data, and files that would stop a start."""
+        """Clean up after a killed run: end what still runs on our data, remove files that would prevent a start."""
         data = self._layout.postgres_data
         pid_file = data / "postmaster.pid"
         started = time.monotonic()
@@ -186,8 +187,8 @@ class Postgres:
         if ended:
             self._progress("postgres of a killed run ended", time.monotonic() - started)
         if can_find_orphans():
-            # Nothing runs here, so its id is stale; by now it may be some other process's, and Postgres would
-            # take that one for a server.
+            # Nothing runs here, so the process id is stale. By now another process may have it, which Postgres would
+            # take for a server.
             pid_file.unlink(missing_ok=True)
             for leftover in self._layout.postgres_sockets.glob(".s.PGSQL.*"):
                 leftover.unlink(missing_ok=True)
@@ -202,7 +203,7 @@ class Postgres:
             try:
                 connection = await self._connect("postgres")
             except asyncpg.CannotConnectNowError as error:
-                # Alive and replaying its log after a crash: more patience than with one that says nothing.
+                # It is alive and replays its log after a crash: that may take longer than a start.
                 deadline = recovery_deadline
                 reason = str(error)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -230,7 +231,7 @@ async def _ensure_database(connection: asyncpg.Connection) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without the variables that steer Postgres: they are meant for some other server."""
+    """Our environment without the variables of Postgres, which are meant for another server."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 

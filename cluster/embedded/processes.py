@@ -1,4 +1,4 @@
-"""Child processes: starting one that dies with us, ending one for sure, finding those a killed supervisor left."""
+"""Child processes: starts them so that they end with us, ends them, finds those that a killed supervisor has left."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from cluster.embedded.accounts import Account
+from cluster.embedded.accounts import ServiceAccount
 
 _POLL_S = 0.02
 _LAUNCH = Path(__file__).with_name("launch.py")
 _PROC = Path("/proc")
 
 Escalation = Sequence[tuple[signal.Signals, float]]
-"""Signals to send in turn, each with the seconds to wait for its effect."""
+"""Signals to send in order, each with the seconds to wait for its effect."""
 
 
 class Child:
-    """A process that we started."""
+    """A process that was started with ``launch``."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -34,11 +34,11 @@ class Child:
 
     @property
     def exit_status(self) -> int | None:
-        """None while it runs; negative for the signal that ended it."""
+        """None while it runs; negative if a signal ended it."""
         return self._process.poll()
 
     async def wait(self, timeout_s: float | None = None) -> int | None:
-        """Its exit status once it has ended, or None when the time is over first."""
+        """Wait for its end and return its exit status; None if the time is over first."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while (status := self.exit_status) is None:
             if deadline is not None and time.monotonic() >= deadline:
@@ -47,7 +47,7 @@ class Child:
         return status
 
     async def stop(self, escalation: Escalation) -> None:
-        """Ask it to end, ever more firmly, and wait until it has."""
+        """Send the signals in order until it has ended."""
         for number, timeout_s in escalation:
             if self.exit_status is not None:
                 return
@@ -62,13 +62,13 @@ def launch(
     directory: Path,
     log: Path,
     death_signal: signal.Signals,
-    account: Account | None = None,
+    account: ServiceAccount | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Child:
-    """Start ``command`` in ``directory``, its output appended to ``log``.
+    """Start ``command`` in ``directory``, and append its output to ``log``.
 
-    It gets ``death_signal`` when the calling *thread* ends (Linux), so call this from a thread that lasts. Its session
-    is its own: a Ctrl-C at the terminal is ours to act on.
+    It receives ``death_signal`` when the calling *thread* ends (on Linux), so call this from a thread that lasts. It
+    has its own session, so that a Ctrl-C at the terminal does not reach it.
     """
     who = ["-", "-"] if account is None else [str(account.uid), str(account.gid)]
     wrapper = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), str(int(death_signal)), *who]
@@ -86,12 +86,12 @@ def launch(
 
 
 def can_find_orphans() -> bool:
-    """Whether this system shows us what other processes are doing."""
+    """Whether this system shows the working directories of processes."""
     return (_PROC / "self" / "cwd").exists()
 
 
 def find_running(directory: Path, programs: Collection[str]) -> list[int]:
-    """Processes of these program names whose working directory is ``directory`` (the same inode, whatever its name)."""
+    """Ids of the processes of these programs whose working directory is ``directory`` (compared by inode)."""
     if not can_find_orphans() or not directory.exists():
         return []
     wanted = directory.stat()
@@ -110,10 +110,13 @@ def find_running(directory: Path, programs: Collection[str]) -> list[int]:
 
 
 async def end_orphans(directory: Path, programs: Collection[str], leader: int | None, escalation: Escalation) -> int:
-    """End what still works in ``directory`` without a supervisor; the number of processes found.
+    """End processes in ``directory`` that have lost their supervisor. Call it only while holding the lock of the home.
 
-    Only call this while holding the home's lock. The first signals go to ``leader`` alone, if it is among the found,
-    as a server's workers follow their parent.
+    Args:
+        leader: the parent of the others. While it runs, signals go to it alone, since its workers follow it.
+
+    Returns:
+        how many processes were found.
     """
     found = find_running(directory, programs)
     for number, timeout_s in escalation:

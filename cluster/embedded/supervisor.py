@@ -1,4 +1,4 @@
-"""Runs Postgres and Valkey for as long as a block of code lasts, and keeps them up meanwhile."""
+"""Runs Postgres and Valkey for the duration of an ``async with`` block, and restarts them if they end."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ _STEADY_S = 30.0
 
 @dataclass(frozen=True)
 class EmbeddedUrls:
-    """Where the services answer."""
+    """The addresses of the services."""
 
     database_url: str
-    """As the owner of the tables. For asyncpg, and after the usual change of scheme for SQLAlchemy."""
+    """For the owner of the tables, with asyncpg."""
     app_database_url: str
-    """As the role that serves requests."""
+    """For the role that serves requests."""
     redis_url: str
     """For redis-py."""
 
 
 class Service(Protocol):
-    """What the supervisor needs of a service."""
+    """A service, as the supervisor needs it."""
 
     name: str
 
@@ -57,14 +57,14 @@ class Service(Protocol):
 
 
 class EmbeddedServices:
-    """Postgres and Valkey on unix sockets under ``home``, for the length of an ``async with``.
+    """Postgres and Valkey on unix sockets under ``home``, for the duration of an ``async with`` block.
 
-    A service that ends by itself is started again. Should this process be killed, the kernel stops the services
-    (on Linux), and the next start clears up what is left. Enter from a thread that lasts as long as the block.
+    A service that ends by itself is started again. If this process is killed, the kernel stops the services (on Linux),
+    and the next start cleans up what is left. Enter the block from a thread that lasts as long as the block.
 
     Args:
         home: the directory for data, logs and sockets; made if missing.
-        progress: called with each start-up step that is done, and its seconds.
+        progress: called with each finished step of the start, and its seconds.
     """
 
     def __init__(self, home: Path, progress: Callable[[str, float], None] | None = None) -> None:
@@ -102,8 +102,8 @@ class EmbeddedServices:
         """Start both services.
 
         Raises:
-            ServicesAlreadyRunning: another process runs them on this home.
-            ServiceStartError: a program is missing, or a service did not come up.
+            ServicesAlreadyRunning: if another process runs them on this home.
+            ServiceStartError: if a program is missing or a service does not start.
         """
         try:
             self._home = self._home.resolve()
@@ -123,7 +123,7 @@ class EmbeddedServices:
 
     @staticmethod
     def attach(home: Path) -> EmbeddedUrls | None:
-        """The addresses of the services that a process runs on ``home`` now; None when there are none."""
+        """The addresses of the services that another process runs on ``home`` now; None if there are none."""
         try:
             state = json.loads((home.resolve() / "run" / "services.json").read_text(encoding="utf-8"))
             urls = EmbeddedUrls(*(str(state[field.name]) for field in fields(EmbeddedUrls)))
@@ -163,7 +163,7 @@ class EmbeddedServices:
         self._keepers = []
         if self._lock is None:
             return
-        # First the word that they are gone, then they: nobody should attach to what is about to end.
+        # The note that they run goes first, so that nobody attaches to services that are about to end.
         (self._home / "run" / "services.json").unlink(missing_ok=True)
         outcomes = await asyncio.gather(*(service.stop() for service in self._services), return_exceptions=True)
         for outcome in outcomes:
@@ -177,7 +177,7 @@ class EmbeddedServices:
 
 
 async def _to_the_end(work: Coroutine[None, None, None]) -> None:
-    """Await ``work`` though we get cancelled meanwhile (a second Ctrl-C): half a stop would leave processes behind."""
+    """Await ``work`` even if cancelled meanwhile (a second Ctrl-C): a partial stop would leave processes behind."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -191,7 +191,7 @@ async def _to_the_end(work: Coroutine[None, None, None]) -> None:
 
 
 async def _keep_up(service: Service) -> None:
-    """Start ``service`` again whenever it ends, waiting longer each time it does not last."""
+    """Start ``service`` again whenever it ends, with a longer pause each time that it did not last."""
     pause_s = _BACKOFF_FIRST_S
     while (child := service.child) is not None:
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""The embedded Valkey: a cache with leases in it, kept in memory only."""
+"""The embedded Valkey: starts and stops it. It holds caches and leases, in memory only."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Valkey:
         """Start the server and wait until it answers.
 
         Raises:
-            ServiceStartError: it did not; has the end of its log.
+            ServiceStartError: if it does not. The message has the end of its log.
         """
         assert self._binary is not None, "prepare comes first"  # noqa: S101
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Which actor owns a section: its pin, else the highest rendezvous hash over the pooled actors."""
+"""The directory: which actor owns a section. It is its pin, else the pooled actor with the highest rendezvous hash."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from cluster.config.settings import Placement
 DEDICATED_PREFIX = "section-"
 
 OWNERS_KEPT_MAX = 100_000
-"""More than any catalogue has sections: whoever asks for more is making them up."""
+"""More than any catalogue has sections, so that requests with invented ids cannot fill the memory."""
 POOLED_PREFIX = "sections-"
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryView:
-    """Who may own sections, as published at one time. Plain values: it is sent between processes.
+    """The directory as it was published at one time.
 
     Args:
-        version: of two views the one with the higher version holds.
-        placement: ``dedicated`` gives every section an actor of its own, named after it.
+        version: of two views, the one with the higher version is valid.
+        placement: with ``dedicated``, every section has an actor of its own, named after it.
         pooled: names of the actors that share the sections otherwise. Empty while there are none.
-        pins: actors by section id, for sections that are placed by hand or by heat.
+        pins: actors by section id, for sections with an actor of their own.
     """
 
     version: int
@@ -77,7 +77,7 @@ class Directory:
 
 
 def place(view: DirectoryView, section_id: int) -> str | None:
-    """The owner of a section in a view; None if it has no actors."""
+    """The owner of a section in a view; None if the view has no actors."""
     pin = view.pins.get(section_id)
     if pin is not None:
         return pin
@@ -87,7 +87,7 @@ def place(view: DirectoryView, section_id: int) -> str | None:
 
 
 def moves(old: DirectoryView, new: DirectoryView, section_ids: Iterable[int]) -> dict[int, str]:
-    """The new owners of those sections that one view places elsewhere than the other."""
+    """The sections that have another owner in the new view, with that owner."""
     moving = {}
     for section_id in section_ids:
         owner = place(new, section_id)
@@ -97,5 +97,5 @@ def moves(old: DirectoryView, new: DirectoryView, section_ids: Iterable[int]) ->
 
 
 def _weight(name: str, section_id: int) -> bytes:
-    """Rendezvous hashing (Thaler and Ravishankar, 1998): when an actor leaves, only its sections move."""
+    """The rendezvous hash (Thaler and Ravishankar, 1998): when an actor leaves, only its sections move."""
     return blake2b(f"{name} {section_id}".encode(), digest_size=8).digest()

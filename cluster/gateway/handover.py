@@ -1,7 +1,7 @@
-"""Moving sections from actor to actor: the old owner lets go, the new one takes, a portion at a time.
+"""Handover of sections between actors: the old owner releases them, the new one activates them, in portions.
 
-The directory's new view is published before. Between the steps a request that reaches the new owner first is sent
-back to the old one by the lease, and after them to the new one by the old: it costs it hops, never an answer.
+The new directory view is published first. A request that comes in between takes more hops, but gets its answer: the
+new owner sends it back to the holder of the lease, and the old one, after its release, sends it on to the new.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ CallTake = Callable[[str, Sequence[int]], Awaitable[int]]
 """``SectionActor.take`` of the named actor. Raises ``ActorLostError`` if no answer came."""
 
 PORTION = 200
-"""Sections of one pair of actors that are on their way at a time."""
+"""How many sections are handed over at a time between two actors."""
 CALL_TIMEOUT_S = 5.0
-"""Longer than a turn takes while its database hangs; then the actor counts as silent."""
+"""After so long an actor counts as silent. A turn ends sooner, even while the database hangs."""
 
 
 @dataclass(slots=True)
-class Handoff:
-    """What came of it.
+class HandoverResult:
+    """The result of a handover.
 
     Args:
-        handed: sections that were active at their old owners and were let go.
-        taken: sections that are active at their new owners since. The rest becomes active with its first request.
-        silent: actors that did not answer. What should come from one of them is taken once its leases have ended;
-            what should go to one of them and is still active elsewhere has stayed there.
+        handed: sections that were active at their old owners and were released.
+        taken: sections that were activated at their new owners. The others are activated by their first request.
+        silent: actors that did not answer. Sections of a silent old owner are activated once its leases have ended;
+            sections that were to go to a silent new owner have stayed where they are.
     """
 
     handed: int = 0
@@ -49,23 +49,25 @@ async def hand_over(
     *,
     portion: int = PORTION,
     timeout_s: float = CALL_TIMEOUT_S,
-) -> Handoff:
-    """Carry out moves, all pairs of actors side by side. May be broken off at any point, and done again.
+) -> HandoverResult:
+    """Carry out moves, between all pairs of actors concurrently. May be cancelled at any point, and repeated.
 
     Args:
         moves_by_owner: new owners by section id, by old owner.
+        portion: sections that are handed over at a time between two actors.
+        timeout_s: for each call to an actor.
     """
-    handoff = Handoff()
+    result = HandoverResult()
 
     async def between(old: str, new: str, section_ids: list[int]) -> None:
         for some in _portions(section_ids, portion):
-            if new in handoff.silent:
+            if new in result.silent:
                 return
-            if old not in handoff.silent:
+            if old not in result.silent:
                 handed = await ask(old, call_hand_over(old, dict.fromkeys(some, new)))
-                handoff.handed += handed
+                result.handed += handed
             taken = await ask(new, call_take(new, some))
-            handoff.taken += taken
+            result.taken += taken
 
     async def ask(name: str, call: Awaitable[int]) -> int:
         try:
@@ -73,14 +75,14 @@ async def hand_over(
                 return await call
         except (ActorLostError, TimeoutError) as error:
             log.warning("%s does not answer; its sections move without it: %s", name, error)
-            handoff.silent.add(name)
+            result.silent.add(name)
             return 0
 
     async with asyncio.TaskGroup() as pairs:
         for old, moves in moves_by_owner.items():
             for new, section_ids in _by_new_owner(old, moves).items():
                 pairs.create_task(between(old, new, section_ids))
-    return handoff
+    return result
 
 
 def _by_new_owner(old: str, moves: Mapping[int, str]) -> dict[str, list[int]]:

@@ -1,4 +1,4 @@
-"""Every call into Ray on the request path: handles by name, calls, and what their failures mean."""
+"""All calls to Ray on the path of a request: handles by name, calls, and the meaning of their failures."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ import ray
 import ray.actor
 import ray.exceptions
 
-from allocator.actor import SectionActor
+from allocator.actor import HostBuilder, SectionActor
 from allocator.model.delivery import Reply
 from allocator.model.outcomes import Code, Outcome
 from cluster.gateway.directory import DEDICATED_PREFIX
 from cluster.gateway.gateway import ActorAbsentError, ActorLostError
 from cluster.gateway.wire import WireCodec
-from cluster.processes.section_host import HostFactory
 from persistence.queries.known_sections import KnownSections
 
 NAMESPACE = "seatline"
 POOLED_CPUS = 0.25
 OWN_CPUS = 0.1
-"""Of the actor that a hot section has to itself."""
+"""For the actor that a hot section has to itself."""
 DEDICATED_CPUS = 0.001
-"""A share above zero, so that the autoscaler sees demand, and small, so that a catalogue of sections fits on a node."""
+"""More than zero, so that the autoscaler sees the demand; small, so that the actors of a catalogue fit on a node."""
 
 
 UNREACHABLE = (
@@ -42,22 +41,27 @@ UNREACHABLE = (
 class RayActors:
     """Handles of section actors, looked up once and kept until a call fails.
 
-    Looking up and creating block on the GCS, so they run in threads: the event loop goes on serving.
+    Looking up and creating an actor block on the GCS, so they run in threads.
+
+    Args:
+        build: builds the host of a dedicated section actor, in its own process. Pickled when the actor is created.
+        sections: the sections of the catalogue: a dedicated actor is started for no other. Closed with this object.
+        idle_exit_s: a dedicated section actor exits after so many seconds without a call.
     """
 
-    def __init__(self, factory: HostFactory, *, idle_exit_s: float) -> None:
-        self._factory = factory
+    def __init__(self, build: HostBuilder, sections: KnownSections, *, idle_exit_s: float) -> None:
+        self._build = build
         self._idle_exit_s = idle_exit_s
-        self._sections = KnownSections(factory.database_url)
+        self._sections = sections
         self._handles: dict[str, Any] = {}
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ray-lookup")
 
     async def call(self, name: str, packed: bytes) -> bytes:
-        """Have the named actor decide a packed batch.
+        """Have the named actor decide a packed batch of commands.
 
         Raises:
             ActorAbsentError: if it could not be found.
-            ActorLostError: if no answer came, whether or not the batch was decided.
+            ActorLostError: if no answer came. The batch may have been decided or not.
         """
         handle = self._handles.get(name)
         if handle is None:
@@ -75,7 +79,7 @@ class RayActors:
         return answer
 
     async def hand_over(self, name: str, moves: Mapping[int, str]) -> int:
-        """Have the named actor let sections go. See ``cluster.gateway.handover.CallHandOver``."""
+        """Have the named actor release sections. See ``cluster.gateway.handover.CallHandOver``."""
         return await self._ask(name, lambda handle: handle.hand_over.remote(dict(moves)))
 
     async def take(self, name: str, section_ids: Sequence[int]) -> int:
@@ -91,12 +95,12 @@ class RayActors:
         return answer
 
     def keep(self, includes: Callable[[str], bool]) -> None:
-        """Let go of the handles of all other actors: a name is free again only when nobody holds its dead actor."""
+        """Drop the handles of other actors: Ray frees the name of a dead actor only when nobody holds its handle."""
         for name in [name for name in self._handles if not includes(name)]:
             del self._handles[name]
 
     async def _may_exist(self, name: str) -> bool:
-        """False for the actor of a section that the catalogue does not have: no process is started for it."""
+        """Whether an actor of this name is allowed: not for a section that is not in the catalogue."""
         if not name.startswith(DEDICATED_PREFIX):
             return True
         return await self._sections.includes(int(name.removeprefix(DEDICATED_PREFIX)))
@@ -109,11 +113,11 @@ class RayActors:
 
     def _look_up(self, name: str) -> Any:
         if name.startswith(DEDICATED_PREFIX):
-            return create_section_actor(name, self._factory, num_cpus=DEDICATED_CPUS, idle_exit_s=self._idle_exit_s)
+            return create_section_actor(name, self._build, num_cpus=DEDICATED_CPUS, idle_exit_s=self._idle_exit_s)
         return ray.get_actor(name, namespace=NAMESPACE)
 
     async def stats(self, names: tuple[str, ...], timeout_s: float = 0.5) -> list[dict[str, Any]]:
-        """Counters of those of the named actors (and of all dedicated ones called so far) that answer in time."""
+        """Counters of the named actors, and of all dedicated ones called so far, as far as they answer in time."""
         asked: dict[str, Any] = {**dict.fromkeys(names), **self._handles}
         answers = await asyncio.gather(*(self._stats_of(name, handle, timeout_s) for name, handle in asked.items()))
         return [answer for answer in answers if answer is not None]
@@ -145,7 +149,7 @@ class RayActors:
             raise ActorLostError("no section actor answers")
 
     def close(self) -> None:
-        """Let go of threads and connections."""
+        """End the threads and close the connections."""
         self._sections.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -167,15 +171,17 @@ async def _answer(ref: Any) -> Any:
 
 def create_section_actor(
     name: str,
-    factory: HostFactory,
+    build: HostBuilder,
     *,
     num_cpus: float = POOLED_CPUS,
     idle_exit_s: float | None = None,
     scheduling: Any = None,
 ) -> Any:
-    """The actor of this name, started if there is none. Safe to call from many processes at once.
+    """The handle of the actor of this name, which is started if there is none. Processes may call it concurrently.
 
     Args:
+        build: builds what the actor hosts, in its own process. It is pickled, so it may hold only plain values.
+        idle_exit_s: the actor exits after so many seconds without a call, and is not restarted; None: never.
         scheduling: a strategy of Ray, such as one that names the node.
     """
     options: dict[str, Any] = {
@@ -192,4 +198,4 @@ def create_section_actor(
     }
     if scheduling is not None:
         options["scheduling_strategy"] = scheduling
-    return ray.remote(SectionActor).options(**options).remote(name, factory, idle_exit_s)
+    return ray.remote(SectionActor).options(**options).remote(name, build, idle_exit_s)

@@ -1,4 +1,4 @@
-"""From notifications to mails: each event once, a student's in their order."""
+"""Turns notifications into mails: one for each event, and in order for each student."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from cluster.notifications.notification import Notification
 from cluster.notifications.render import Renderer
 from persistence.names import APPLICATION_NAME
 from persistence.outbox.mail_facts import MailFacts, Wanted, load_mail_facts
-from persistence.outbox.sent_notifications import claim, forget_old, release
+from persistence.outbox.sent_notifications import claim, delete_old, release
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 45.0
-"""Below the minute for which the queue leaves a message with us (docs/configuration.md)."""
+"""Less than the minute for which the queue hides a message from other workers (docs/configuration.md)."""
 MAILING_S = 25.0
-"""After so long no further mail is begun: one may take a quarter of a minute, and being late would undo the claims."""
+"""After so long no further mail is begun: one may take 15 s, and beyond ``TIMEOUT_S`` all claims would be undone."""
 FORGET_EVERY_S = 3600.0
 AT_ONCE = 4
-"""Mails on their way. Writing one takes more than a millisecond, and an API process has others to serve between."""
+"""How many mails are sent concurrently. Rendering one takes more than a millisecond, and an API process that does so
+serves requests in between."""
 
 
 class Delivered(NamedTuple):
-    """What became of some notifications, by event id.
+    """The result of a delivery, by event id.
 
     Args:
-        done: mailed now or before, or there is nobody to tell. Not to be delivered again.
-        left: not mailed; to be delivered again.
+        done: mailed now or before, or without anybody to notify. These need not be delivered again.
+        left: not mailed. These are to be delivered again.
         away: why no more were tried, if nothing can be mailed at present.
     """
 
@@ -61,11 +62,13 @@ class Delivery:
         self._forgot_at = time.monotonic()
 
     async def deliver(self, notifications: Sequence[Notification]) -> Delivered:
-        """Mail what was not mailed before. It may be a second time only if a worker dies between mail and commit.
+        """Mail what was not mailed before.
+
+        A mail goes out twice only if a worker dies between the mail and its commit.
 
         Raises:
-            asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: the database is away; nothing counts
-                as delivered.
+            asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: if the database is away. Nothing then
+                counts as delivered.
         """
         try:
             async with asyncio.timeout(TIMEOUT_S):
@@ -75,14 +78,14 @@ class Delivery:
             raise
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
     async def _deliver(self, notifications: Sequence[Notification]) -> Delivered:
         connection = await self._connected()
-        await self._forget_old(connection)
+        await self._delete_old(connection)
         async with connection.transaction():
             fresh = await claim(connection, [one.event_id for one in notifications])
             new = list({one.event_id: one for one in notifications if one.event_id in fresh}.values())
@@ -107,7 +110,7 @@ class Delivery:
     async def _mail_in_order(
         self, notifications: Collection[Notification], facts: Mapping[str, MailFacts], trying: _Trying
     ) -> None:
-        """Mail what there is for one student, up to the first that does not go out."""
+        """Mail the notifications of one student, up to the first that does not go out."""
         for one in notifications:
             try:
                 async with trying.slots:
@@ -128,7 +131,7 @@ class Delivery:
     async def _mail(self, notification: Notification, facts: MailFacts | None) -> None:
         topic, event_id = notification.topic, notification.event_id
         if facts is None:
-            log.info("notifications: %s %s: nobody to tell", topic, event_id)
+            log.info("notifications: %s %s: nobody to notify", topic, event_id)
             return
         mail = self._renderer.render(notification, facts)
         try:
@@ -136,15 +139,15 @@ class Delivery:
                 mail, event_id=event_id, sender=self._sender, name=facts.name, address=facts.email, at=facts.at
             )
         except BadAddressError as error:
-            # It would fail for ever, and nobody but the registrar can mend it.
+            # It would fail again each time, and only the registrar can correct the address.
             log.warning("notifications: %s %s: the student has no usable address: %s", topic, event_id, error)
             return
         await self._mailer.send(message, facts.email, event_id)
 
-    async def _forget_old(self, connection: asyncpg.Connection) -> None:
+    async def _delete_old(self, connection: asyncpg.Connection) -> None:
         if time.monotonic() - self._forgot_at >= FORGET_EVERY_S:
             self._forgot_at = time.monotonic()
-            await forget_old(connection)
+            await delete_old(connection)
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
@@ -162,7 +165,7 @@ class Delivery:
 
 
 class _Trying:
-    """What the students' mails of one delivery have in common."""
+    """The state of one delivery, shared by the tasks of all students."""
 
     def __init__(self) -> None:
         self.done: set[str] = set()
@@ -172,11 +175,11 @@ class _Trying:
 
     @property
     def is_over(self) -> bool:
-        """Whether no more mails are to be tried: none goes out, or those that did must be put on record by now."""
+        """Whether to begin no more mails: none goes out, or it is time to commit those that did."""
         return self.away is not None or time.monotonic() >= self._ends_at
 
 
 def topics_of(notifications: Collection[Notification]) -> str:
-    """How many of which, for a log."""
+    """How many notifications there are of each topic, for a log."""
     counts = Counter(one.topic for one in notifications)
     return ", ".join(f"{topic} {count}" for topic, count in sorted(counts.items()))

@@ -1,4 +1,4 @@
-"""A mail as it goes over the wire, whoever carries it."""
+"""Builds the message (RFC 5322) of a mail."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ DEFAULT_SENDER = "Seatline <seatline@localhost.example>"
 
 ADDRESS_MAX = 254
 _is_address = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@([A-Za-z0-9-]+\.)+[A-Za-z0-9-]+").fullmatch
-"""What browsers take for an address (HTML), with a dot in its domain. The rest of RFC 5322 is quotes and comments."""
+"""An address as browsers accept it (HTML), with a dot in its domain. RFC 5322 allows quotes and comments besides."""
 
 
 class BadAddressError(Exception):
-    """Nobody can be written to at this address. The text does not say which."""
+    """The address cannot be used. The text of this error does not contain it."""
 
 
 def write_message(mail: Mail, *, event_id: str, sender: str, name: str, address: str, at: datetime) -> bytes:
-    """The message, with a Message-ID that is the same in every delivery of the event.
+    """The message. Its Message-ID is the same in every delivery of the event.
 
     Raises:
-        BadAddressError: if ``address`` is none.
+        BadAddressError: if ``address`` is not an e-mail address.
     """
     message = EmailMessage(policy=POLICY)
     message["From"] = sender
@@ -39,7 +39,7 @@ def write_message(mail: Mail, *, event_id: str, sender: str, name: str, address:
     message["Date"] = at
     digest = hashlib.blake2b(f"{event_id} {address}".encode(), digest_size=12).hexdigest()
     message["Message-ID"] = f"<{digest}@{parseaddr(sender)[1].rpartition('@')[2]}>"
-    message["Auto-Submitted"] = "auto-generated"  # no automatic answers to it, please (RFC 3834)
+    message["Auto-Submitted"] = "auto-generated"  # asks for no automatic answers (RFC 3834)
     message.set_content(mail.text)
     message.add_alternative(mail.html, subtype="html")
     return message.as_bytes()

@@ -1,7 +1,7 @@
-"""Notifications without AWS: straight from the outbox to the log, and as mails to files.
+"""Notifications without AWS: the outbox relay writes them to the log, and as mails to files.
 
-The files are for people to look at. Under load only some are written, so that they cost the API process next to
-nothing; the log counts them all.
+The files are for developers to look at. Under load only some are written, to cost the API process little; the log
+counts all of them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LocalSink:
         self._filled_at = monotonic()
 
     async def send(self, messages: Sequence[OutboxMessage]) -> None:
-        """Log all of ``messages`` and write mails for some. A mail that cannot be written fails nothing."""
+        """Log all of ``messages`` and write mails for some. It does not fail if a mail cannot be written."""
         await self._log.send(messages)
         chosen = [one for message in messages[: self._allowed()] if (one := _read(message)) is not None]
         if not chosen:
@@ -62,5 +62,5 @@ def _read(message: OutboxMessage) -> Notification | None:
     try:
         return notification_of(message)
     except NotANotificationError as error:
-        log.error("mail: %s %s cannot be told: %s", message.topic, message.event_id, error)
+        log.error("mail: %s %s is not a notification: %s", message.topic, message.event_id, error)
         return None

@@ -1,4 +1,4 @@
-"""What a message of the outbox says, read from the JSON that travels."""
+"""Notifications: messages of the outbox, as they travel through a queue in JSON."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from persistence.outbox.relay import OutboxMessage
 Topic = Literal["enrolled", "waitlisted", "promoted", "promotion_blocked", "dropped", "section_cancelled"]
 TOPICS: tuple[Topic, ...] = get_args(Topic)
 
-Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+DatabaseId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 EventId = Annotated[str, Meta(pattern=r"^[0-9]{1,18}:[0-9]{1,18}$")]
 
 
 class Payload(Struct, frozen=True):
-    """Whom it is about. Fields that a newer version adds are passed over."""
+    """The payload of a notification. Fields that a newer version adds are ignored."""
 
-    student_id: Id
-    section_id: Id
+    student_id: DatabaseId
+    section_id: DatabaseId
     reasons: tuple[str, ...] = ()
 
 
 class Notification(Struct, frozen=True):
-    """One thing to tell one student. ``event_id`` is the same in every delivery."""
+    """Something to tell a student. ``event_id`` is the same in every delivery."""
 
     event_id: EventId
     topic: Topic
@@ -33,29 +33,29 @@ class Notification(Struct, frozen=True):
 
     @property
     def student_id(self) -> int:
-        """Who is told."""
+        """The student to notify."""
         return self.payload.student_id
 
 
 class NotANotificationError(Exception):
-    """A message that nobody can be told of. The text names its kind, not what is in it."""
+    """The message is not a notification. The text of this error contains nothing of the message."""
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Notification).decode
 
 
-def encode(message: OutboxMessage) -> str:
-    """A message of the outbox as it travels through a queue."""
+def encode_message(message: OutboxMessage) -> str:
+    """A message of the outbox, as JSON for a queue."""
     fields = {"event_id": message.event_id, "topic": message.topic, "payload": msgspec.Raw(message.payload.encode())}
     return _encode(fields).decode()
 
 
-def decode(body: str | bytes) -> Notification:
-    """The other way round.
+def decode_notification(body: str | bytes) -> Notification:
+    """The notification in a message from a queue.
 
     Raises:
-        NotANotificationError: if it is none.
+        NotANotificationError: if it is not one.
     """
     try:
         return _decode(body)
@@ -66,9 +66,9 @@ def decode(body: str | bytes) -> Notification:
 
 
 def notification_of(message: OutboxMessage) -> Notification:
-    """A message of the outbox, read directly.
+    """The notification in a message of the outbox.
 
     Raises:
-        NotANotificationError: if it is none.
+        NotANotificationError: if it is not one.
     """
-    return decode(encode(message))
+    return decode_notification(encode_message(message))

@@ -1,7 +1,7 @@
 """Mails in a student's language and time zone, as text and HTML.
 
-What mails say stands in ``texts/``, a file for each language; what they look like in ``mail.txt`` and ``mail.html``.
-Names and titles are values, never templates, and what goes into HTML is escaped there, once.
+The texts are in ``texts/``, a file for each language, and the layouts in ``mail.txt`` and ``mail.html``. Names and
+titles are values, never templates, and the HTML layout escapes every value once.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _layouts = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-# Phrases become values of the layouts, which escape them where that is needed.
+# Phrases become values of the layouts, which escape them where needed.
 _phrases = Environment(autoescape=False, undefined=StrictUndefined)  # noqa: S701
 
 
 class Mail(NamedTuple):
-    """What is written to somebody, both ways."""
+    """A mail, as text and as HTML."""
 
     subject: str
     text: str
@@ -44,10 +44,10 @@ class Mail(NamedTuple):
 
 
 class Renderer:
-    """Makes mails.
+    """Renders mails.
 
     Args:
-        language, time_zone: of the campus, for those who have not chosen theirs or chose what is not there.
+        language, time_zone: those of the campus, for students without a usable choice of their own.
     """
 
     def __init__(self, language: str, time_zone: str) -> None:
@@ -55,7 +55,7 @@ class Renderer:
         self._zone = _zone(time_zone)
 
     def render(self, notification: Notification, facts: MailFacts) -> Mail:
-        """The mail that tells of ``notification``."""
+        """The mail for ``notification``."""
         language = facts.language if facts.language in LANGUAGES else self._language
         say = _texts(language)
         topic = say["topics"][notification.topic]

@@ -1,4 +1,4 @@
-"""``seatline notify``: takes notifications from the queue and mails them."""
+"""The worker of ``seatline notify``: receives notifications from the queue and mails them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ import random
 
 import asyncpg
 
-from cluster.aws.errors import AwsError
-from cluster.aws.queue import NotificationQueue, Received
 from cluster.notifications.delivery import Delivery, topics_of
 from cluster.notifications.mailers import Mailer, MailerAwayError
-from cluster.notifications.notification import NotANotificationError, Notification, decode
+from cluster.notifications.notification import NotANotificationError, Notification, decode_notification
+from cluster.notifications.queue import NotificationQueue, QueueAwayError, Received
 
 log = logging.getLogger(__name__)
 
 BACKOFF_MIN_S = 0.5
 BACKOFF_MAX_S = 30.0
 
-AWAY = (AwsError, MailerAwayError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+AWAY = (QueueAwayError, MailerAwayError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class Worker:
-    """Takes messages, mails them, deletes them; in that order, so that each is mailed at least once.
+    """Receives messages, mails them, deletes them, in this order, so that each is mailed at least once.
 
-    What cannot be mailed stays in the queue, which offers it again and puts it aside in the end (dead letters).
+    What cannot be mailed stays in the queue, which offers it again and finally moves it to the dead letters.
     """
 
     def __init__(self, queue: NotificationQueue, delivery: Delivery, mailer: Mailer) -> None:
@@ -34,7 +33,7 @@ class Worker:
         self._mailer = mailer
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Work until ``stopping`` is set; what was taken by then is finished."""
+        """Work until ``stopping`` is set, then finish what was received."""
         backoff_s = 0.0
         try:
             await self._wait_for_mailer(stopping)
@@ -43,7 +42,7 @@ class Worker:
                     await self.work_once()
                 except AWAY as error:
                     backoff_s = min(max(backoff_s * 2, BACKOFF_MIN_S), BACKOFF_MAX_S)
-                    log.warning("notifications: nothing goes out, next try in %.1f s: %s", backoff_s, _text(error))
+                    log.warning("notifications: nothing is sent, next try in %.1f s: %s", backoff_s, _text(error))
                     await _pause(stopping, backoff_s * random.uniform(0.8, 1.2))  # noqa: S311
                     await self._wait_for_mailer(stopping)
                     continue
@@ -52,13 +51,13 @@ class Worker:
             self._delivery.close()
 
     async def work_once(self) -> int:
-        """Take some messages and see to them.
+        """Receive some messages and mail them.
 
         Returns:
-            how many were done with.
+            how many were deleted.
 
         Raises:
-            AwsError, MailerAwayError, or what ``Delivery.deliver`` raises: what is not deleted comes again.
+            QueueAwayError, MailerAwayError, or what ``Delivery.deliver`` raises: what was not deleted comes again.
         """
         received = await self._queue.receive()
         readable = [(one, notification) for one in received if (notification := _read(one)) is not None]
@@ -73,18 +72,18 @@ class Worker:
         if delivered.away is not None:
             raise delivered.away
         if delivered.left:
-            await self._mailer.check()  # SES words it the same if it is the sender that it does not take
+            await self._mailer.check()  # SES reports an unverified sender in the same way
         return len(done)
 
     async def _wait_for_mailer(self, stopping: asyncio.Event) -> None:
-        """Take nothing while nothing can be mailed: each time that a message is taken counts towards its end."""
+        """Receive nothing while nothing can be mailed: each receive brings a message closer to the dead letters."""
         backoff_s = BACKOFF_MIN_S
         while not stopping.is_set():
             try:
                 await self._mailer.check()
             except MailerAwayError as error:
                 backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
-                log.warning("notifications: no mail can go out, next look in %.1f s: %s", backoff_s, error)
+                log.warning("notifications: no mail can be sent, next check in %.1f s: %s", backoff_s, error)
                 await _pause(stopping, backoff_s * random.uniform(0.8, 1.2))  # noqa: S311
             else:
                 return
@@ -92,7 +91,7 @@ class Worker:
 
 def _read(received: Received) -> Notification | None:
     try:
-        return decode(received.body)
+        return decode_notification(received.body)
     except NotANotificationError as error:
         log.error("notifications: a message that cannot be read is left to the dead letters: %s", error)
         return None

@@ -1,1 +1,1 @@
-"""Every composition root: what each process is made of, and how processes are started and found."""
+"""The composition roots: what each process is made of, and how processes are started and found."""

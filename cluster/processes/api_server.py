@@ -1,12 +1,8 @@
-"""The composition root: an API process, from its settings to its socket. Runs as an async Ray actor.
-
-With cloud.py the only module of this package that may import everything.
-"""
+"""The composition root of an API server: puts it together from settings to socket. Runs in api_process.py."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -17,16 +13,20 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from allocator.ports import CommandGateway
-from api.app import build_app, make_express
-from api.edge.protocol import SheddingRunner
+from api.app import build_app, make_express_lane
+from api.edge.server import EdgeRunner
+from api.edge.shedding import SHEDDING
 from api.http.audit import keep_audit_lines
+from api.monitoring.metrics import METRICS
 from api.monitoring.quiet_logs import quiet_bad_requests
+from api.monitoring.readiness import READINESS
 from api.monitoring.usage import Usage
+from api.resources.enrollments import ENROLL_ROUTE
 from api.services import ApiConfig, Services
-from api.state import METRICS, READINESS, SHEDDER
 from cluster.config.logs import configure_logging, configure_structlog
 from cluster.config.settings import Environment, Settings, sqlalchemy_url
 from cluster.processes.cloud import Cloud
+from cluster.processes.memory import freeze_long_lived
 from persistence.caches.cached_reads import CachedReads
 from persistence.caches.seat_board import SeatBoard
 from persistence.queries.accounts import AccountQueries
@@ -50,14 +50,14 @@ POOL_SIZE = 4
 
 @dataclass(frozen=True, slots=True)
 class ActorLink:
-    """The way to the section actors, made in the process that uses it.
+    """The connection of an API server to the section actors.
 
     Args:
         gateway: takes commands to them.
-        collect: their figures, one mapping each.
-        ping: raises if none can be reached.
-        view_version: of the directory that the gateway goes by.
-        close: lets go of all that was opened.
+        collect: returns their figures, a mapping for each actor.
+        ping: raises if no section actor can be reached.
+        view_version: returns the version of the directory view in use.
+        close: closes all that was opened for it.
     """
 
     gateway: CommandGateway
@@ -71,7 +71,7 @@ ConnectActors = Callable[[], Awaitable[ActorLink]]
 
 
 class ApiServer:
-    """One process that serves HTTP. Many may share a port."""
+    """An HTTP server. Several processes may share a port."""
 
     def __init__(
         self, settings: Settings, database_url: str, redis_url: str, jwt_secret: str, connect_actors: ConnectActors
@@ -79,7 +79,7 @@ class ApiServer:
         """Remember how to start; the event loop does not run yet.
 
         Args:
-            settings: all that is configured.
+            settings: the configuration.
             database_url, redis_url: the services in use, configured or embedded.
             jwt_secret: what signs access tokens, the same in every process.
             connect_actors: called once, in this process.
@@ -94,10 +94,10 @@ class ApiServer:
         self._link: ActorLink | None = None
         self._port: int | None = None
         self._starting = asyncio.Lock()
-        self._usage = Usage()
+        self._usage = Usage(ENROLL_ROUTE.key)
 
     async def start(self, port: int | None = None) -> int:
-        """Connect, listen and return the port. If that fails, everything is let go. Again changes nothing.
+        """Connect, listen and return the port. If that fails, everything is closed. A second call changes nothing.
 
         Args:
             port: instead of the configured one.
@@ -119,14 +119,14 @@ class ApiServer:
             cloud.publish_metrics(self._app, services.collect_actor_stats)
             port = await self._listen(self._app, wanted_port, opening)
             self._open = opening.pop_all()
-        _settle_memory()
+        freeze_long_lived()
         return port
 
     async def stop(self, drain_s: float = 0.0) -> None:
-        """Say so to load balancers, take no more connections, finish what is under way, close.
+        """Answer health checks with 503, then take no more connections, finish the requests under way, close.
 
         Args:
-            drain_s: how long load balancers get to look elsewhere.
+            drain_s: seconds between the first and the second, for load balancers to notice.
         """
         if self._app is not None:
             self._app[READINESS].is_draining = True
@@ -134,11 +134,11 @@ class ApiServer:
         await self._open.aclose()
 
     async def pulse(self) -> dict[str, object]:
-        """What this process says of itself, in the words of ``cluster.control.model.Pulse``."""
+        """The report of this process, as fields of ``cluster.control.model.Pulse``."""
         busy, requests_per_s, p99_ms = self._usage.read(None if self._app is None else self._app[METRICS].traffic)
         return {
             "busy": busy,
-            "waiting": 0 if self._app is None else self._app[SHEDDER].admission.in_flight,
+            "waiting": 0 if self._app is None else self._app[SHEDDING].admission.in_flight,
             "commands_per_s": requests_per_s,
             "p99_ms": p99_ms,
             "view_version": 0 if self._link is None else self._link.view_version(),
@@ -177,10 +177,10 @@ class ApiServer:
         )
 
     async def _listen(self, app: web.Application, port: int, opening: AsyncExitStack) -> int:
-        runner = SheddingRunner(
+        runner = EdgeRunner(
             app,
-            app[SHEDDER],
-            make_express(app),
+            app[SHEDDING],
+            make_express_lane(app),
             self._settings.connections_max,
             access_log=None,
             keepalive_timeout=KEEP_ALIVE_S,
@@ -197,7 +197,7 @@ class ApiServer:
 
 
 def api_config(settings: Settings, jwt_secret: str) -> ApiConfig:
-    """The settings that the API heeds."""
+    """The part of the settings that the API needs."""
     return ApiConfig(
         jwt_secret=jwt_secret,
         access_token_ttl_s=settings.access_token_ttl_s,
@@ -223,10 +223,3 @@ async def _ask(engine: AsyncEngine) -> None:
 
 async def _ping(redis: Redis) -> None:
     await redis.ping()
-
-
-def _settle_memory() -> None:
-    """What is alive now stays alive: keep the collector from looking at it again in every full pass."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)

@@ -1,7 +1,4 @@
-"""What an API process does with AWS, or without: where exports go, and figures for CloudWatch.
-
-Puts parts together, as server.py does, and may import everything.
-"""
+"""The cloud services of an API process, or their local substitutes: roster exports, and figures for CloudWatch."""
 
 from __future__ import annotations
 
@@ -13,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from api.monitoring.metrics import METRICS
 from api.ports import RosterExports
-from api.state import METRICS
+from api.resources.enrollments import ENROLL_ROUTE
 from cluster.config.settings import Environment, Settings
 from persistence.exports.local import LocalExports
 
@@ -22,16 +20,14 @@ if TYPE_CHECKING:
     from cluster.aws.clients import AwsClients
     from cluster.aws.metrics import Distribution, Figures
 
-ENROLL = ("POST", "/api/enrollments")
-
 CollectActors = Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
 
 
 class Cloud:
-    """The AWS side of one process. Without settings for it, it imports nothing and asks nobody.
+    """The cloud services of one process. Without settings for AWS, nothing of it is imported or called.
 
     Args:
-        closing: gets what must be closed.
+        closing: receives what must be closed.
     """
 
     def __init__(self, settings: Settings, closing: AsyncExitStack) -> None:
@@ -40,7 +36,7 @@ class Cloud:
         self._made: AwsClients | None = None
 
     def exports(self) -> RosterExports | None:
-        """Where rosters are exported to: S3, the home, or in production without S3 nowhere."""
+        """Where rosters are exported to: S3, or the home directory; None in production without S3."""
         if self._settings.aws_exports_bucket is not None:
             from cluster.aws.exports import S3Exports  # noqa: PLC0415  (boto3 takes a moment to import)
 
@@ -50,7 +46,7 @@ class Cloud:
         return LocalExports(self._settings.home.resolve() / "exports")
 
     def publish_metrics(self, app: web.Application, collect: CollectActors) -> None:
-        """Send the figures of this process to CloudWatch, if that is wanted, until all is closed."""
+        """Send the figures of this process to CloudWatch, if that is configured, until everything is closed."""
         settings = self._settings
         if settings.aws_metrics_namespace is None:
             return
@@ -80,11 +76,11 @@ class Cloud:
 
 
 def figures_of(app: web.Application, actors: Sequence[Mapping[str, Any]]) -> Figures:
-    """The figures that ``/metrics`` shows, as far as CloudWatch is told of them."""
+    """Those figures of ``/metrics`` that are sent to CloudWatch."""
     from cluster.aws.metrics import Distribution, Figures  # noqa: PLC0415  (as above)
 
     traffic = app[METRICS].traffic
-    latency = traffic.latencies.get(ENROLL)
+    latency = traffic.latencies.get(ENROLL_ROUTE.key)
     return Figures(
         enrolled=traffic.outcomes["enrolled"],
         waitlisted=traffic.outcomes["waitlisted"],
@@ -95,7 +91,7 @@ def figures_of(app: web.Application, actors: Sequence[Mapping[str, Any]]) -> Fig
 
 
 def distribution_of(histogram: Mapping[str, Any]) -> Distribution:
-    """A histogram of allocator/turns/stats.py."""
+    """The distribution of a histogram of allocator/turns/stats.py."""
     from cluster.aws.metrics import Distribution  # noqa: PLC0415  (as above)
 
     return Distribution(tuple(histogram["bounds"]), tuple(histogram["counts"]), float(histogram["sum"]))

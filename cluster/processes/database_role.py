@@ -1,9 +1,9 @@
-"""The database role that serves requests, made by the owner with the password that its address has.
+"""Makes the database role that serves requests, as the owner, with the password in the role's address.
 
     python -m cluster.processes.database_role
 
-It reads the same settings as ``seatline db upgrade``, which then gives the role its rights. Again it changes nothing
-but the password, so that a new one takes effect.
+It reads the same settings as ``seatline db upgrade``, which then grants the role its rights. If the role exists, only
+its password is set, so that a new one takes effect.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CONNECT_TIMEOUT_S = 10.0
 
 
 def scram_verifier(password: str, salt: bytes, iterations: int = ITERATIONS) -> str:
-    """What Postgres keeps of a password (RFC 5803), so that the password itself is in no statement and in no log."""
+    """What Postgres stores for a password (RFC 5803). With it, the password itself is in no statement and no log."""
     salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, iterations)
     client_key = hmac.digest(salted, b"Client Key", "sha256")
     server_key = hmac.digest(salted, b"Server Key", "sha256")
@@ -38,7 +38,10 @@ def scram_verifier(password: str, salt: bytes, iterations: int = ITERATIONS) -> 
 
 
 async def ensure_role(owner_url: str, app_url: str) -> str:
-    """Make the role of ``app_url``, or give it that password.
+    """Make the role of ``app_url``, or set its password.
+
+    Returns:
+        the name of the role.
 
     Raises:
         ConfigurationError: if the address names no role or no password, or the owner's role.
@@ -51,7 +54,7 @@ async def ensure_role(owner_url: str, app_url: str) -> str:
     try:
         exists = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
         verb = "ALTER" if exists else "CREATE"
-        # What cannot be a parameter is quoted by the server.
+        # These cannot be parameters, so the server quotes them.
         statement = await connection.fetchval(
             f"SELECT format('{verb} ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)", role, verifier
         )
@@ -62,7 +65,7 @@ async def ensure_role(owner_url: str, app_url: str) -> str:
 
 
 async def main() -> int:
-    """Make the role of the settings in force."""
+    """Make the role of the configured address."""
     settings = read_settings()
     if settings.database_url is None or settings.owner_database_url is None:
         raise ConfigurationError("set DATABASE_URL and SEATLINE_OWNER_DATABASE_URL, or the files that hold them")

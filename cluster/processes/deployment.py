@@ -1,4 +1,4 @@
-"""Seatline on a Ray cluster: the controller started, found again, stopped, and with it everything else."""
+"""Seatline on a Ray cluster: connects to Ray, and starts, finds and stops the controller, which runs the rest."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",
     "RAY_worker_num_grpc_internal_threads": "1",
-    # A call that broke waits so long for word of its actor's death, and is looked at so often. At Ray's own values of
-    # a second each, the calls to a restarted actor come seconds after it is there.
+    # How long a broken call waits to hear whether its actor has died, and how often it is checked. At Ray's defaults of
+    # a second each, calls to a restarted actor arrive seconds after it is there.
     "RAY_timeout_ms_task_wait_for_death_info": "100",
     "RAY_core_worker_internal_heartbeat_ms": "100",
-    # A node that died is given up after about five seconds, one that is frozen after twenty; Ray's own values make
-    # that fifteen and more than sixty. These matter where the head runs.
+    # A node that died is given up after about five seconds, a frozen one after twenty; with Ray's defaults it is
+    # fifteen and more than sixty. Only the head reads these.
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "3000",
-    # Without a GCS all goes on serving, but Ray ends nodes and their processes after this time; its own value is 60.
+    # Without a GCS everything goes on serving, until Ray ends nodes and processes after this time. Its default is 60 s.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
-    # Said aloud: a process that joins decides on this when it imports Ray, before it could find a token.
+    # Explicit, since a process decides on this when it imports Ray, before it could find a token.
     "RAY_AUTH_MODE": "token",
-    # No port: Ray's autoscaler, idle in a local Ray, would show its figures to the whole network without a token.
+    # No port: Ray's autoscaler, idle in a local Ray, would serve its metrics to the whole network without a token.
     "AUTOSCALER_METRIC_PORT": "-1",
 }
 for _name, _value in RAY_ENVIRONMENT.items():
@@ -42,30 +42,30 @@ from cluster.config.runfile import RunFile  # noqa: E402
 from cluster.control.names import API_PREFIX, CONTROLLER  # noqa: E402
 from cluster.gateway.directory import DEDICATED_PREFIX, POOLED_PREFIX  # noqa: E402
 from cluster.gateway.ray_actors import NAMESPACE  # noqa: E402
-from cluster.processes.asking import ask_until_heard  # noqa: E402
+from cluster.processes.calls import call_until_answered  # noqa: E402
 from cluster.processes.controller_process import ControllerActor, ControllerSeed, give_a_head_start  # noqa: E402
 from cluster.processes.generation import generation_of  # noqa: E402
 from cluster.processes.node import NodeConfig  # noqa: E402
+from cluster.processes.ray_cluster import STOP_MARGIN_S  # noqa: E402
 
 RayError = ray.exceptions.RayError
 log = logging.getLogger(__name__)
 
-Progress = Callable[[str, float], None]
+DeploymentProgress = Callable[[str, float], None]
+"""Called with each finished step and the seconds that it took."""
 
 LOCAL_CPUS = 16
-"""Logical CPUs of a local Ray. They only bound how many actors may exist; two real cores serve them all."""
+"""Logical CPUs of a local Ray. They only limit how many actors may exist, not what they may use."""
 
 HEAD = "node:__internal_head__"
-"""Ray's own resource of the head node: the controller lives beside the GCS, without which it can do nothing."""
+"""Ray's own resource of the head node. The controller runs there, beside the GCS, without which it can do nothing."""
 HEAD_SHARE = 0.001
 SERVING_TIMEOUT_S = 120.0
 NAME_PAUSE_S = 0.1
 PING_TIMEOUT_S = 10.0
-STOP_MARGIN_S = 6.0
-"""What closing takes beside finishing the requests that are under way."""
 
 
-async def start_local_ray(token_path: str, progress: Progress) -> str:
+async def start_local_ray(token_path: str, progress: DeploymentProgress) -> str:
     """Start a Ray of one node that ends with this process.
 
     Returns:
@@ -75,7 +75,7 @@ async def start_local_ray(token_path: str, progress: Progress) -> str:
     return await _init_ray("Ray", progress, address="local", num_cpus=LOCAL_CPUS, include_dashboard=False)
 
 
-async def connect_to_ray(address: str, progress: Progress) -> str:
+async def connect_to_ray(address: str, progress: DeploymentProgress) -> str:
     """Connect to a running Ray cluster and return its address."""
     return await _init_ray(f"Ray at {address}", progress, address=address)
 
@@ -85,7 +85,7 @@ async def stop_ray() -> None:
     await asyncio.to_thread(disconnect)
 
 
-async def _init_ray(step: str, progress: Progress, **options: Any) -> str:
+async def _init_ray(step: str, progress: DeploymentProgress, **options: Any) -> str:
     started = perf_counter()
     address = await asyncio.to_thread(connect, **options)
     progress(step, perf_counter() - started)
@@ -108,14 +108,14 @@ def disconnect() -> None:
 
 
 class Deployment:
-    """Seatline on the Ray that this process is connected to: a controller that sees to everything else.
+    """Seatline on the Ray that this process is connected to: a controller, which starts everything else.
 
     Args:
-        config: what every actor is given.
-        label: how all nodes are called in names of actors; None: each by its id.
+        config: given to every actor.
+        label: the label of all nodes in names of actors; None: each has one made from its id.
     """
 
-    def __init__(self, config: NodeConfig, progress: Progress, *, label: str | None = None) -> None:
+    def __init__(self, config: NodeConfig, progress: DeploymentProgress, *, label: str | None = None) -> None:
         self._progress = progress
         self._seed = ControllerSeed(config, generation_of(config) if label is None else "", label)
         self._deadline_s = config.settings.request_deadline_s
@@ -125,10 +125,10 @@ class Deployment:
         self._replaces = False
 
     async def start(self) -> int:
-        """Start a controller, or find the one that runs, and wait until everything does.
+        """Start a controller, or find a running one, and wait until everything runs.
 
-        If the one that runs is of another version of code or settings, a new one takes its place, and replaces what
-        it started without a pause.
+        A running controller of another version of code or settings is replaced by a new one, which then replaces all
+        other actors while they go on serving.
 
         Returns:
             the port on which the API listens.
@@ -141,7 +141,7 @@ class Deployment:
         if self._controller is None:
             self._controller = await asyncio.to_thread(self._create)
             await give_a_head_start(self._seed)
-        port: int | None = await ask_until_heard(
+        port: int | None = await call_until_answered(
             lambda: self._controller.serving_port.remote(SERVING_TIMEOUT_S), SERVING_TIMEOUT_S + PING_TIMEOUT_S
         )
         if port is None:
@@ -151,7 +151,7 @@ class Deployment:
         return port
 
     async def _current(self) -> Any | None:
-        """The controller that runs, if it is ours; one of another generation is ended."""
+        """The running controller, if it is of our generation; another one is ended."""
         found = await asyncio.to_thread(find_controller)
         if found is None:
             return None
@@ -163,7 +163,7 @@ class Deployment:
 
     async def _is_ours(self, controller: Any) -> bool:
         with suppress(ray.exceptions.RayError, TimeoutError):
-            generation = await ask_until_heard(controller.generation.remote, PING_TIMEOUT_S)
+            generation = await call_until_answered(controller.generation.remote, PING_TIMEOUT_S)
             return bool(generation == self._seed.generation)
         return False
 
@@ -189,10 +189,10 @@ class Deployment:
                 sleep(NAME_PAUSE_S)
 
     async def stop(self) -> None:
-        """Stop taking requests, finish those at work, release all sections, end the controller.
+        """Stop taking requests, finish those under way, release all sections, end the controller.
 
-        If somebody else has deployed another version meanwhile, that is left alone; so is what served before and could
-        not be replaced.
+        A version that somebody else has deployed meanwhile is left alone, and so is an earlier one that could not be
+        replaced.
         """
         if self._controller is None or (self._replaces and not self._is_serving):
             return
@@ -216,7 +216,7 @@ def find_controller() -> Any | None:
 
 
 async def stop_everything(controller: Any, timeout_s: float) -> None:
-    """Have the controller end all that it started, and itself; what it leaves is ended all the same."""
+    """Have the controller end all that it started, then end it and whatever is left."""
     with suppress(ray.exceptions.RayError, TimeoutError):
         async with asyncio.timeout(timeout_s):
             await controller.stop.remote()
@@ -232,7 +232,7 @@ def _kill_all(controller: Any) -> None:
 
 
 def _quiet_ray() -> None:
-    """Ray tells of its threads and tokens on every start: errors are enough."""
+    """Log only errors of Ray, which otherwise logs its threads and tokens on every start."""
     logging.getLogger("ray").setLevel(logging.ERROR)
 
 

@@ -1,4 +1,4 @@
-"""Which version of code and settings an actor is of: a few characters in its name."""
+"""The generation of an actor: a few characters in its name for its version of code and settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DIGEST_BYTES = 4
 
 
 def generation_of(config: NodeConfig) -> str:
-    """The same for the same code and settings, another for any other."""
+    """The generation of this code with this configuration. The directory of the home makes no difference."""
     settings = config.settings.model_dump(mode="json", exclude={"home"})
     digest = blake2b(repr(sorted(settings.items())).encode(), digest_size=DIGEST_BYTES)
     for part in (config.database_url, config.redis_url, config.jwt_secret, *_sources()):

@@ -1,4 +1,4 @@
-"""What every process of a node needs to know, as plain values that Ray can send."""
+"""The configuration of every process of a node, as plain values that Ray can send, and the gateway made from it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 from allocator.turns.service import Limits
 from cluster.config.settings import Placement, Settings
-from cluster.gateway.directory import POOLED_PREFIX, Directory, DirectoryView
+from cluster.gateway.directory import Directory, DirectoryView
 from cluster.gateway.gateway import ActorLostError, Gateway, GatewayLimits
 from cluster.gateway.ray_actors import RayActors
-from cluster.notifications.wiring import outbox_sink
-from cluster.processes.background import Background
+from cluster.processes.notifications import outbox_sink
 from cluster.processes.section_host import HostFactory
+from cluster.processes.serving_tasks import ServingTasks
+from persistence.queries.known_sections import KnownSections
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class NodeConfig:
     Args:
         settings: as read from the environment of ``seatline up`` or ``serve``.
         database_url: plain ``postgresql://``, as asyncpg wants it.
-        pooled: names of the pooled section actors to go by until a newer view comes; the controller publishes those.
+        pooled: names of the pooled section actors, until the first view of the controller comes.
     """
 
     settings: Settings
@@ -33,7 +34,7 @@ class NodeConfig:
     pooled: tuple[str, ...] = ()
 
     def host_factory(self) -> HostFactory:
-        """How section actors of this cluster are built."""
+        """The builder of the hosts of section actors."""
         settings = self.settings
         return HostFactory(
             self.database_url,
@@ -44,37 +45,41 @@ class NodeConfig:
         )
 
     def directory(self) -> Directory:
-        """Who owns which section, as far as it is known when a process starts."""
+        """The directory that a process starts with."""
         return Directory(DirectoryView(0, self.settings.placement, self.pooled))
 
-    def open_gateway(self) -> OpenGateway:
-        """A gateway for this process. Call it inside the event loop that will use it."""
+    def connect(self, directory: Directory) -> tuple[Gateway, RayActors]:
+        """A gateway to the section actors, and their handles. Call it inside the event loop that will use it."""
         settings = self.settings
-        actors = RayActors(self.host_factory(), idle_exit_s=settings.dedicated_idle_s)
+        actors = RayActors(self.host_factory(), KnownSections(self.database_url), idle_exit_s=settings.dedicated_idle_s)
         limits = GatewayLimits(
             settings.request_deadline_s,
             settings.gateway_pending_max,
             settings.gateway_batch_max or settings.batch_max,
             settings.gateway_calls_max,
         )
+        return Gateway(directory, actors.call, limits), actors
+
+    def open_gateway(self) -> OpenGateway:
+        """The gateway of an API process, with the tasks that run beside it."""
         directory = self.directory()
-        gateway = Gateway(directory, actors.call, limits)
+        gateway, actors = self.connect(directory)
         closing = ExitStack()
-        sink = outbox_sink(settings, self.database_url, closing)
-        return OpenGateway(directory, gateway, actors, Background(self.database_url, gateway, sink, closing))
+        sink = outbox_sink(self.settings, self.database_url, closing)
+        return OpenGateway(directory, gateway, actors, ServingTasks(self.database_url, gateway, sink, closing))
 
 
 @dataclass(frozen=True, slots=True)
 class OpenGateway:
-    """A gateway, the directory that it goes by, the Ray handles beneath it, and what runs beside it."""
+    """An open gateway with its directory, the handles of section actors that it calls, and the tasks beside it."""
 
     directory: Directory
     gateway: Gateway
     actors: RayActors
-    background: Background
+    tasks: ServingTasks
 
     def update_directory(self, view: DirectoryView) -> None:
-        """Go by a newer view from now on; an older one changes nothing."""
+        """Use a newer view from now on; an older one changes nothing."""
         if self.directory.update(view):
             self.gateway.directory_changed()
             self.actors.keep(self.directory.includes)
@@ -91,14 +96,7 @@ class OpenGateway:
         await self.actors.ping(view.pooled)
 
     async def close(self) -> None:
-        """Answer what waits and let go."""
-        await self.background.close()
+        """Answer what waits, and close everything."""
+        await self.tasks.close()
         await self.gateway.close()
         self.actors.close()
-
-
-def pooled_names(settings: Settings, nodes: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the pooled section actors of some nodes."""
-    if settings.placement is Placement.DEDICATED:
-        return ()
-    return tuple(f"{POOLED_PREFIX}{node}-{index}" for node in nodes for index in range(settings.actors_per_node))

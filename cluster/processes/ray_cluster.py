@@ -1,4 +1,8 @@
-"""The controller's hands: what it sees of Ray and does with it. All blocking calls of Ray are made in threads."""
+"""The Ray cluster as the controller observes and changes it. All blocking calls of Ray are made in threads.
+
+Actors are called with keyword arguments only: if the class of an actor of another version cannot be imported here, its
+handle accepts no others.
+"""
 
 from __future__ import annotations
 
@@ -15,38 +19,37 @@ import ray.exceptions
 from ray.autoscaler.sdk import request_resources
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from allocator.turns.heat import ActorHeat
-from cluster.control.fleet import Fleet
+from cluster.control.desired_state import DesiredState
 from cluster.control.model import LABEL_CHARACTERS, SEATLINE_NODE, Node, Pulse
 from cluster.control.names import own_section, placed
 from cluster.control.ports import ClusterAwayError
 from cluster.gateway.gateway import ActorLostError
 from cluster.gateway.ray_actors import NAMESPACE, OWN_CPUS, create_section_actor
 from cluster.processes.api_process import create_api_server
-from cluster.processes.asking import ask_until_heard
+from cluster.processes.calls import call_until_answered
 from cluster.processes.node import NodeConfig
 
 T = TypeVar("T")
 
-LOOK_TIMEOUT_S = 3.0
-"""For the GCS. A GCS that is away blocks its callers for up to a minute: they are left to it."""
+OBSERVE_TIMEOUT_S = 3.0
+"""For calls to the GCS. While the GCS is away such a call blocks its thread for up to a minute."""
 PULSE_TIMEOUT_S = 0.8
 CALL_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 60.0
 STOP_MARGIN_S = 6.0
-"""What closing takes beside finishing the requests that are under way."""
+"""How long an actor may take to close, beyond finishing the requests under way."""
 HOTTEST = 5
 API_CPUS = 0.5
 NODE_ID_LABEL = "ray.io/node-id"
-"""Ray gives it to every node; one that is not there yet has none, and passes for not being any of those named."""
+"""The label that Ray gives to every node. A node that is yet to be started has none, so it matches ``!in(...)``."""
 
 
 class RayCluster:
     """Implements ``cluster.control.ports.Cluster``.
 
     Args:
-        config: what every actor is given.
-        label: how all nodes are called; None: each by its id.
+        config: given to every actor.
+        label: the label of all nodes; None: each has one made from its id.
     """
 
     def __init__(self, config: NodeConfig, label: str | None = None) -> None:
@@ -54,15 +57,15 @@ class RayCluster:
         self._factory = config.host_factory()
         self._label = label
         self._handles: dict[str, Any] = {}
-        # Looking must not wait for what else is done: starts may hang while the GCS is away.
-        self._looking = ThreadPoolExecutor(max_workers=3, thread_name_prefix="look")
-        self._doing = ThreadPoolExecutor(max_workers=4, thread_name_prefix="do")
+        # Observing must not wait for changes: starts may hang while the GCS is away.
+        self._observing = ThreadPoolExecutor(max_workers=3, thread_name_prefix="ray-observe")
+        self._changing = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ray-change")
 
-    # Looking
+    # Observing
 
     async def nodes(self) -> list[Node]:
         """See ``Cluster``."""
-        return await self._in_thread(self._looking, self._read_nodes, LOOK_TIMEOUT_S)
+        return await self._in_thread(self._observing, self._read_nodes, OBSERVE_TIMEOUT_S)
 
     def _read_nodes(self) -> list[Node]:
         leaving = ray._private.state.state.get_draining_nodes()
@@ -71,7 +74,7 @@ class RayCluster:
 
     async def actor_names(self) -> set[str]:
         """See ``Cluster``."""
-        names = await self._in_thread(self._looking, ray.util.list_named_actors, LOOK_TIMEOUT_S)
+        names = await self._in_thread(self._observing, ray.util.list_named_actors, OBSERVE_TIMEOUT_S)
         for gone in self._handles.keys() - set(names):
             del self._handles[gone]
         return set(names)
@@ -80,36 +83,37 @@ class RayCluster:
         """See ``Cluster``."""
         found = placed(name)
         if found is not None and found.is_api:
-            said: Mapping[str, Any] = await self._call(name, lambda actor: actor.pulse.remote(), PULSE_TIMEOUT_S)
-            return Pulse(**said)
-        heat: ActorHeat = await self._call(name, lambda actor: actor.heat.remote(HOTTEST), PULSE_TIMEOUT_S)
-        return Pulse.of_section_actor(heat)
+            report: Mapping[str, Any] = await self._call(name, lambda actor: actor.pulse.remote(), PULSE_TIMEOUT_S)
+            return Pulse(**report)
+        return Pulse.of_section_actor(
+            await self._call(name, lambda actor: actor.heat.remote(top=HOTTEST), PULSE_TIMEOUT_S)
+        )
 
     async def active_sections(self, name: str) -> list[int]:
         """See ``Cluster``."""
         active: list[int] = await self._call(name, lambda actor: actor.active_sections.remote(), CALL_TIMEOUT_S)
         return active
 
-    # Doing
+    # Changing
 
-    def launch(self, fleet: Fleet) -> None:
-        """Create actors without waiting for them."""
-        for name, node in fleet.sections.items():
+    def launch(self, desired: DesiredState) -> None:
+        """Create actors without waiting until they can work."""
+        for name, node in desired.section_actors.items():
             self._create_section_actor(name, node)
-        for name, node in fleet.api_servers.items():
+        for name, node in desired.api_servers.items():
             self._create_api_server(name, node)
 
     async def start_section_actor(self, name: str, node: Node | None) -> None:
         """See ``Cluster``."""
         create = partial(self._create_section_actor, name, node)
-        handle = await self._in_thread(self._doing, create, START_TIMEOUT_S)
+        handle = await self._in_thread(self._changing, create, START_TIMEOUT_S)
         await self._started(name, handle, handle.ping.remote)
 
     async def start_api_server(self, name: str, node: Node, port: int | None) -> int:
         """See ``Cluster``."""
         create = partial(self._create_api_server, name, node)
-        handle = await self._in_thread(self._doing, create, START_TIMEOUT_S)
-        listening: int = await self._started(name, handle, lambda: handle.start.remote(port))
+        handle = await self._in_thread(self._changing, create, START_TIMEOUT_S)
+        listening: int = await self._started(name, handle, lambda: handle.start.remote(port=port))
         return listening
 
     def _create_section_actor(self, name: str, node: Node | None) -> Any:
@@ -123,7 +127,7 @@ class RayCluster:
             "lifetime": "detached",
             "get_if_exists": True,
             "num_cpus": API_CPUS,
-            "max_restarts": 0,  # it must also be told to listen: the controller does both
+            "max_restarts": 0,  # a restarted one must also be told to listen: the controller does both
             "max_task_retries": 0,
             "max_concurrency": 1000,
             "enable_task_events": False,
@@ -133,21 +137,23 @@ class RayCluster:
 
     async def hand_over(self, name: str, moves: Mapping[int, str]) -> int:
         """See ``Cluster``."""
-        handed: int = await self._call(name, lambda actor: actor.hand_over.remote(dict(moves)), CALL_TIMEOUT_S)
+        handed: int = await self._call(name, lambda actor: actor.hand_over.remote(moves=dict(moves)), CALL_TIMEOUT_S)
         return handed
 
     async def take(self, name: str, section_ids: Sequence[int]) -> int:
         """See ``Cluster``."""
-        taken: int = await self._call(name, lambda actor: actor.take.remote(list(section_ids)), CALL_TIMEOUT_S)
+        taken: int = await self._call(
+            name, lambda actor: actor.take.remote(section_ids=list(section_ids)), CALL_TIMEOUT_S
+        )
         return taken
 
     async def stop(self, name: str, drain_s: float = 0.0) -> None:
         """See ``Cluster``."""
         found = placed(name)
-        arguments = (drain_s,) if found is not None and found.is_api else ()
+        arguments = {"drain_s": drain_s} if found is not None and found.is_api else {}
         timeout_s = drain_s + self._config.settings.request_deadline_s + STOP_MARGIN_S
         with suppress(ActorLostError):
-            await self._call(name, lambda actor: actor.stop.remote(*arguments), timeout_s)
+            await self._call(name, lambda actor: actor.stop.remote(**arguments), timeout_s)
         await self._kill(name)
 
     async def request_nodes(self, count: int, leaving: Collection[str]) -> None:
@@ -159,20 +165,20 @@ class RayCluster:
                 bundle_label_selectors=[staying(leaving)] * count,
             )
 
-        await self._in_thread(self._doing, request, START_TIMEOUT_S)
+        await self._in_thread(self._changing, request, START_TIMEOUT_S)
 
     def close(self) -> None:
-        """Let go of the threads."""
-        for threads in (self._looking, self._doing):
+        """End the threads."""
+        for threads in (self._observing, self._changing):
             threads.shutdown(wait=False, cancel_futures=True)
 
     # Calls
 
     async def _started(self, name: str, handle: Any, ask: Callable[[], Any]) -> Any:
-        """Have a new actor say that it can work. One that does not is ended: it may not pass for one that can."""
+        """Wait until a new actor says that it can work, and end it if it does not."""
         try:
-            # Both may be asked again, and must be: a lost answer would be the end of an actor that works.
-            answer = await ask_until_heard(ask, START_TIMEOUT_S)
+            # The call may be repeated, and must be: else a lost answer would be the end of an actor that works.
+            answer = await call_until_answered(ask, START_TIMEOUT_S)
         except ray.exceptions.ActorDiedError as error:
             raise ActorLostError(_in_short(error)) from error
         except (ray.exceptions.RayError, TimeoutError, OSError) as error:
@@ -195,7 +201,7 @@ class RayCluster:
         handle = self._handles.get(name)
         if handle is None:
             handle = await self._in_thread(
-                self._doing, lambda: ray.get_actor(name, namespace=NAMESPACE), CALL_TIMEOUT_S
+                self._changing, lambda: ray.get_actor(name, namespace=NAMESPACE), CALL_TIMEOUT_S
             )
             self._handles[name] = handle
         return handle
@@ -203,7 +209,7 @@ class RayCluster:
     async def _kill(self, name: str) -> None:
         with suppress(ValueError, ClusterAwayError):
             handle = await self._find(name)
-            await self._in_thread(self._doing, lambda: ray.kill(handle, no_restart=True), CALL_TIMEOUT_S)
+            await self._in_thread(self._changing, lambda: ray.kill(handle, no_restart=True), CALL_TIMEOUT_S)
         self._handles.pop(name, None)
 
     async def _in_thread(self, threads: ThreadPoolExecutor, work: Callable[[], T], timeout_s: float) -> T:
@@ -214,31 +220,31 @@ class RayCluster:
             raise ClusterAwayError(_in_short(error)) from error
 
 
-def _node(said: Mapping[str, Any], is_leaving: bool, label: str | None) -> Node:
-    resources = said.get("Resources") or {}
-    node_id = said["NodeID"]
+def _node(entry: Mapping[str, Any], is_leaving: bool, label: str | None) -> Node:
+    resources = entry.get("Resources") or {}
+    node_id = entry["NodeID"]
     return Node(
         node_id=node_id,
         label=label or node_id[-LABEL_CHARACTERS:],
-        address=said["NodeManagerAddress"],
+        address=entry["NodeManagerAddress"],
         cpus=resources.get("CPU", 0.0),
-        is_alive=said["Alive"],
+        is_alive=entry["Alive"],
         is_leaving=is_leaving,
         is_declared=SEATLINE_NODE in resources,
     )
 
 
 def staying(leaving: Collection[str]) -> dict[str, str]:
-    """Label selector for any node but these.
+    """A label selector for all nodes but these.
 
-    Without it, Ray's autoscaler lays the bundles on nodes of its own choosing, and ends none that has one: it keeps a
-    node that was drained in place of one that serves.
+    Without it, Ray's autoscaler places the requested bundles on nodes of its own choosing, and ends no node that has
+    one: it could keep a drained node and end one that serves.
     """
     return {NODE_ID_LABEL: f"!in({','.join(sorted(leaving))})"} if leaving else {}
 
 
 def _on(node: Node | None) -> Any:
-    """On this node and no other; without one, wherever there is room."""
+    """The scheduling strategy for an actor on this node alone; without a node, wherever there is room."""
     return "SPREAD" if node is None else NodeAffinitySchedulingStrategy(node.node_id, soft=False)
 
 

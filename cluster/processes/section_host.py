@@ -1,35 +1,23 @@
-"""What a section actor stands on, put together inside its own process."""
+"""Builds what a section actor hosts, inside its own process: service, store, lease and caches."""
 
 from __future__ import annotations
 
-import gc
-import time
 from dataclasses import dataclass
 
 from allocator.actor import Host
+from allocator.turns.clock import SystemClock
 from allocator.turns.service import Limits, SectionService
 from cluster.config.logs import configure_logging
 from cluster.gateway.wire import WireCodec
+from cluster.processes.memory import freeze_long_lived
 from persistence.caches.announcer import RedisAnnouncer
 from persistence.redis.lease import RedisLease
 from persistence.store.postgres import PostgresStore
 
 
-class SystemClock:
-    """Implements ``allocator.ports.Clock``."""
-
-    def now(self) -> float:
-        """Unix seconds."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
-
-
 @dataclass(frozen=True, slots=True)
 class HostFactory:
-    """Builds the host of a section actor. Sent to its process by value, so it holds only plain values."""
+    """Builds the host of a section actor. It is sent to the actor's process, so it holds only plain values."""
 
     database_url: str
     redis_url: str
@@ -38,7 +26,7 @@ class HostFactory:
     log_level: str
 
     async def __call__(self, name: str, incarnation: str) -> Host:
-        """Connect everything; nothing waits for Postgres or Redis to be there."""
+        """Put everything together. Postgres and Redis need not be reachable yet."""
         configure_logging(self.log_level)
         store = PostgresStore(self.database_url)
         lease = RedisLease(self.redis_url, name, incarnation, self.lease_ttl_ms)
@@ -51,8 +39,5 @@ class HostFactory:
             await announcer.close()
             await store.close()
 
-        # What is alive now stays alive: keep the collector from looking at it again in every full pass.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        freeze_long_lived()
         return Host(service, WireCodec(), close)

@@ -65,7 +65,9 @@ class _Reading:
 
 
 class SeatBoard:
-    """Sections by id, never older than what was acknowledged before they are asked for. Implements the port of the API.
+    """Sections by id, never older than what was acknowledged before they are asked for.
+
+    Implements ``api.ports.LiveSections``.
 
     Args:
         redis_url: the Redis in which changes are published.

@@ -1,1 +1,1 @@
-"""Data out of Seatline, as files."""
+"""Exports of data as files."""

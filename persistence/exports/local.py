@@ -1,4 +1,4 @@
-"""Roster exports without S3: files of the home, which the API hands out to whoever made them, for a few minutes."""
+"""Roster exports without S3: files in the home directory, served for a few minutes to the user who made them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from persistence.private_files import make_private_directory, write_private_file
 LINK_TTL_S = 300
 FILES_MAX = 100
 IDS = 2**62
-"""Export ids are drawn from so many, so that nobody guesses one; whoever has one must still be its user."""
+"""Export ids are random numbers below this, so that nobody can guess one; besides, only its user gets an export."""
 
 
-class _Kept(NamedTuple):
-    """What the name of a file says."""
+class _ExportFile(NamedTuple):
+    """An export, as the name of its file says."""
 
     export_id: int
     user_id: int
@@ -36,7 +36,7 @@ class LocalExports:
     """Implements ``api.ports.RosterExports``.
 
     Args:
-        directory: made when the first export is; only its owner reads it.
+        directory: made with the first export, readable by its owner only.
     """
 
     def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
@@ -44,35 +44,35 @@ class LocalExports:
         self._clock = clock
 
     async def put(self, roster: Roster, *, user_id: int, with_bom: bool) -> ExportLink:
-        """Keep a roster as CSV."""
+        """Write a roster as CSV and give its link."""
         expires_at = int(self._clock()) + LINK_TTL_S
-        kept = _Kept(secrets.randbelow(IDS) + 1, user_id, expires_at)
+        kept = _ExportFile(secrets.randbelow(IDS) + 1, user_id, expires_at)
         try:
             make_private_directory(self._directory)
-            self._forget_old()
+            self._delete_expired()
             write_private_file(self._directory / kept.file_name, roster_csv(roster, with_bom=with_bom))
         except OSError as error:
             raise StoreUnavailableError(f"no export can be written: {type(error).__name__}") from error
         return ExportLink(f"/api/roster-exports/{kept.export_id}", datetime.fromtimestamp(expires_at, UTC))
 
     async def get(self, export_id: int, user_id: int) -> bytes | None:
-        """The CSV, if there is one of that id that this user made, and its time is not up."""
+        """The CSV of an export that this user made; None if there is none, or it has expired."""
         now = self._clock()
         for one in self._files():
             if (one.export_id, one.user_id) == (export_id, user_id) and now < one.expires_at:
                 try:
                     return (self._directory / one.file_name).read_bytes()
                 except FileNotFoundError:
-                    return None  # forgotten a moment ago
+                    return None  # deleted a moment ago
         return None
 
-    def _files(self) -> list[_Kept]:
-        """All that is kept, what expires first first."""
+    def _files(self) -> list[_ExportFile]:
+        """All exports, in the order in which they expire."""
         names = [path.stem.split("-") for path in self._directory.glob("*-*-*.csv")]
-        kept = [_Kept(int(export), int(user), int(expires)) for expires, user, export in names]
+        kept = [_ExportFile(int(export), int(user), int(expires)) for expires, user, export in names]
         return sorted(kept, key=lambda one: one.expires_at)
 
-    def _forget_old(self) -> None:
+    def _delete_expired(self) -> None:
         files, now = self._files(), self._clock()
         for index, one in enumerate(files):
             if one.expires_at <= now or index <= len(files) - FILES_MAX:

@@ -11,11 +11,11 @@ HEADER = ("status", "place", "student_number", "name", "student_id", "enrollment
 
 STARTS_A_FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  (full-width forms are formulas to some spreadsheets)
 BOM = "\ufeff"
-"""By which Excel knows UTF-8."""
+"""The byte-order mark by which Excel recognises UTF-8."""
 
 
 def roster_csv(roster: Roster, *, with_bom: bool = False) -> bytes:
-    """Who has a seat, by name, and who waits, by place; UTF-8."""
+    """A roster as CSV in UTF-8: who has a seat, by name, then who waits, by place."""
     text = io.StringIO(BOM if with_bom else "", newline="")
     text.seek(0, io.SEEK_END)
     writer = csv.writer(text, quoting=csv.QUOTE_ALL)
@@ -26,7 +26,7 @@ def roster_csv(roster: Roster, *, with_bom: bool = False) -> bytes:
 
 
 def harmless(cell: str) -> str:
-    """``cell``, with an apostrophe before what would be a formula. Some spreadsheets skip spaces first."""
+    """``cell``, with an apostrophe in front if it would be a formula. Some spreadsheets skip leading spaces."""
     starts = cell[:1] in STARTS_A_FORMULA or cell.lstrip()[:1] in STARTS_A_FORMULA
     return f"'{cell}" if cell and starts else cell
 

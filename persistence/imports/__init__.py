@@ -1,1 +1,1 @@
-"""Catalogues and students from files, and a campus of our own making. All are idempotent: all go through load/."""
+"""Importers of catalogues and students from files, and the seeded campus. All go through load/ and are idempotent."""

@@ -1,4 +1,4 @@
-"""Reading a file that somebody gave us: plain or gzip, and never more of it than we are ready to take."""
+"""Reading a file from outside: plain or gzip, with a bound on its unpacked size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from persistence.imports.report import ImportFileError, ImportProgress
 
 GZIP_MAGIC = b"\x1f\x8b"
 FILE_BYTES_MAX = 512 * 1024 * 1024
-"""How much a file may hold, unpacked. The largest real one that we know has 3 MB."""
+"""How much a file may hold, unpacked. The largest real file that we know has 3 MB."""
 
 CHUNK_BYTES = 64 * 1024
 
@@ -58,7 +58,7 @@ def read_lines(path: Path, progress: ImportProgress, line_bytes_max: int = CHUNK
     """Lines of ``path`` with their numbers, from 1, without their ends.
 
     Raises:
-        ImportFileError: if a line is longer than ``line_bytes_max``: then it is not the text file that it should be.
+        ImportFileError: if a line is longer than ``line_bytes_max``: then it is no such text file.
     """
     number, rest = 0, b""
     for chunk in read_chunks(path, progress):

@@ -1,4 +1,4 @@
-"""What an import came to, and how it tells of its progress."""
+"""The report of an import, and the callback for its progress."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 ImportProgress = Callable[[str, int, int], None]
-"""Called with (step, done, total); the units are those of the step. ``total`` is 0 while it is not known."""
+"""Called with (step, done, total), in the units of the step. ``total`` is 0 while it is not known."""
 
 
 class ImportFileError(Exception):
     """The file as a whole cannot be imported; nothing was changed. The message says why."""
 
 
+class SeatsNotChangedError(Exception):
+    """All of a file was imported but the seats of some sections. The same import again completes it."""
+
+
 class Refusal(NamedTuple):
-    """A row that was left out. ``line`` counts from 1; 0 where the source has no lines."""
+    """A row that was left out. ``line`` counts from 1; it is 0 if the source has no lines."""
 
     line: int
     reason: str
@@ -24,7 +28,7 @@ class Refusal(NamedTuple):
 
 @dataclass(slots=True)
 class Counts:
-    """How many rows of one kind were new, differed from what was there, or were there already."""
+    """How many rows of one kind were inserted, updated, or already as the source has them."""
 
     made: int = 0
     changed: int = 0
@@ -38,13 +42,17 @@ class Counts:
 
 @dataclass(slots=True)
 class ImportReport:
-    """The outcome of one import. ``notes`` are further figures, by name; ``remarks`` are sentences for the reader."""
+    """The result of one import. ``notes`` are further figures, by name; ``remarks`` are sentences for the reader.
+
+    ``capacities`` are the numbers of seats that sections are to get, by section id: see ``load/seat_changes.py``.
+    """
 
     semester: str
     counts: dict[str, Counts] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     remarks: list[str] = field(default_factory=list)
+    capacities: dict[int, int] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -69,4 +77,4 @@ class ImportReport:
 
 
 def no_progress(step: str, done: int, total: int) -> None:
-    """Tell nobody."""
+    """An ``ImportProgress`` that does nothing."""

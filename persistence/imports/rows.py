@@ -1,4 +1,4 @@
-"""What an importer hands to the loader. Rows refer to each other by their natural keys: codes, numbers, addresses."""
+"""Rows from an importer to the loader. They refer to each other by natural keys: codes, numbers, addresses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MINUTES_PER_DAY = 1440
 
 
 class SemesterRow(NamedTuple):
-    """A term. Its window is set when it is made and never by a later import: it is the registrar's."""
+    """A semester. Its registration window is set by its first import only: afterwards the registrar owns it."""
 
     code: str
     name: str
@@ -45,7 +45,7 @@ class CourseRow(NamedTuple):
 
 
 class RequisiteRow(NamedTuple):
-    """``kind`` is ``prerequisite`` or ``corequisite``; ``min_grade`` in tenths of a grade point."""
+    """A required course. ``kind`` is ``prerequisite`` or ``corequisite``; ``min_grade`` in tenths of a grade point."""
 
     course: str
     required: str
@@ -59,7 +59,7 @@ class RoomRow(NamedTuple):
 
 
 class MeetingRow(NamedTuple):
-    """``weekday`` 0 is Monday; minutes from midnight, the end exclusive; ``weeks`` bit 0 is the first week of term."""
+    """``weekday`` 0 is Monday; minutes from midnight, the end exclusive; bit 0 of ``weeks`` is week 1 of the term."""
 
     weekday: int
     start_minute: int
@@ -69,7 +69,7 @@ class MeetingRow(NamedTuple):
 
 
 class SectionRow(NamedTuple):
-    """``source_key`` is its id in the source, unique in the semester; ``line`` is where it stands there."""
+    """A section. ``source_key`` is its id in the source, unique in the semester; ``line`` is its line there."""
 
     line: int
     source_key: str
@@ -84,7 +84,7 @@ class SectionRow(NamedTuple):
 
 
 class PersonRow(NamedTuple):
-    """Somebody with a login. ``role`` is ``student``, ``teacher`` or ``admin``; no hash means no login by password."""
+    """A user. ``role`` is ``student``, ``teacher`` or ``admin``; without a hash there is no login by password."""
 
     email: str
     name: str
@@ -100,7 +100,7 @@ class StudentRow(NamedTuple):
 
 
 class RecordRow(NamedTuple):
-    """A student's registration record as it begins. ``completed`` maps course codes to grades in tenths of a point."""
+    """A student's initial registration record. ``completed`` maps course codes to grades in tenths of a point."""
 
     number: str
     credit_limit: int
@@ -112,7 +112,7 @@ class RecordRow(NamedTuple):
 
 @dataclass(slots=True)
 class Bundle:
-    """Everything of one import. ``refusals`` and ``notes`` of the reading go into the report."""
+    """All rows of one import. ``refusals``, ``notes`` and ``remarks`` of the reader go into the report."""
 
     semester: SemesterRow
     departments: list[DepartmentRow] = field(default_factory=list)

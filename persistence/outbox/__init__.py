@@ -1,1 +1,1 @@
-"""The outbox and what leaves by it: relaying, what a mail says, what was sent."""
+"""The outbox: relaying its messages, the facts for the mails, and which mails were sent."""

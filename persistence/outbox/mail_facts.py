@@ -1,4 +1,4 @@
-"""What a mail about an enrolment says, read for many at once."""
+"""The facts that a mail about an enrolment states, read for many mails with two queries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-# The event's id is the section and the place of the event in its history, which knows when it happened.
+# An event's id is its section and its number in the section's history, which has the time of the event.
 FACTS = """
 SELECT wanted.event_id, u.name, u.email, u.language, u.time_zone, c.code, c.title, s.id, s.code, s.component,
        t.name, t.starts_on, coalesce(h.at, now()),
@@ -42,7 +42,7 @@ class MeetingFacts(NamedTuple):
 
 
 class MailFacts(NamedTuple):
-    """Who is written to, about which section, and when it happened. ``position`` is None unless they wait now."""
+    """The student, the section, and the time of the event. ``position`` is None unless they wait now."""
 
     name: str
     email: str
@@ -69,7 +69,7 @@ class Wanted(NamedTuple):
 
 
 async def load_mail_facts(connection: asyncpg.Connection, wanted: Sequence[Wanted]) -> dict[str, MailFacts]:
-    """Facts by event id. Left out are those whose student or section is not there, or who may not log in any more."""
+    """Facts by event id. Events of disabled accounts are left out."""
     columns = [list(column) for column in zip(*wanted, strict=True)]
     if not columns:
         return {}

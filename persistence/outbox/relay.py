@@ -1,7 +1,8 @@
-"""From the outbox to whoever must be told: at least once, each message with an id by which repeats can be dropped.
+"""The outbox relay: delivers messages at least once, each with an id by which the receiver can drop duplicates.
 
-The messages were written in the transaction of what they tell about. A relay locks some, sends them, and deletes them
-in the same transaction: dying in between sends them again. Relays skip what another has locked, so several may run.
+A message is written in the transaction of the event that it is about. A relay locks a batch, sends it and deletes it in
+one transaction, so a relay that dies in between sends it again. Relays skip messages that another relay has locked, so
+several may run.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ BACKOFF_MIN_S = 0.5
 BACKOFF_MAX_S = 30.0
 
 TAKE = "SELECT id, event_id, topic, payload FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED"
-FORGET = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
-NOTE_FAILURE = "UPDATE outbox SET attempts = least(attempts + 1, 32767) WHERE id = ANY($1::bigint[])"
+DELETE_SENT = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
+COUNT_FAILURE = "UPDATE outbox SET attempts = least(attempts + 1, 32767) WHERE id = ANY($1::bigint[])"
 
 
 class OutboxMessage(NamedTuple):
-    """One message. ``event_id`` is the same in every delivery; ``payload`` is JSON."""
+    """A message in the outbox. ``event_id`` is the same in every delivery; ``payload`` is JSON."""
 
     id: int
     event_id: str
@@ -41,11 +42,11 @@ class OutboxMessage(NamedTuple):
 
 
 class NotAllSentError(Exception):
-    """Some messages were delivered and the others not.
+    """Some messages were delivered and others were not.
 
     Args:
-        accepted: ids of those that were.
-        reason: why the others were not; it may stand in a log.
+        accepted: ids of the delivered ones.
+        reason: why the others were not delivered; it may be logged.
     """
 
     def __init__(self, accepted: Collection[int], reason: str) -> None:
@@ -54,18 +55,19 @@ class NotAllSentError(Exception):
 
 
 class Sink(Protocol):
-    """Where messages go."""
+    """The receiver of a relay's messages."""
 
     async def send(self, messages: Sequence[OutboxMessage]) -> None:
         """Deliver all of ``messages``.
 
         Raises:
-            NotAllSentError: only those that it names were delivered. Any other exception: none counts as delivered.
+            NotAllSentError: only the messages that it names were delivered. After any other exception, none counts as
+                delivered.
         """
 
 
 class LogSink:
-    """Delivers to the log: what went by, never to whom or what it says."""
+    """Delivers to the log: topics and ids, never students or contents."""
 
     async def send(self, messages: Sequence[OutboxMessage]) -> None:
         """One line for the batch, and at DEBUG one for each message."""
@@ -82,7 +84,7 @@ class OutboxRelay:
 
     Args:
         database_url: as asyncpg wants it, ``postgresql://`` without a driver.
-        sink: where they go.
+        sink: receives them.
     """
 
     def __init__(self, database_url: str, sink: Sink, *, batch_max: int = BATCH_MAX, poll_s: float = POLL_S) -> None:
@@ -93,7 +95,7 @@ class OutboxRelay:
         self._connection: asyncpg.Connection | None = None
 
     async def run(self) -> None:
-        """Relay until cancelled. A sink or database that fails is tried again, ever more slowly."""
+        """Relay until cancelled. After a failure of sink or database it tries again, with exponential backoff."""
         backoff_s = 0.0
         try:
             while True:
@@ -101,7 +103,7 @@ class OutboxRelay:
                     sent = await self.relay_once()
                 except Exception as error:  # noqa: BLE001  (a sink may raise anything; the relay must outlive it)
                     self._disconnect()
-                    # Where some messages get through, a few that do not must not hold up the rest.
+                    # If some messages get through, a few that do not must not hold up the rest.
                     is_all = not (isinstance(error, NotAllSentError) and error.accepted)
                     backoff_s = min(max(backoff_s * 2, BACKOFF_MIN_S), BACKOFF_MAX_S) if is_all else BACKOFF_MIN_S
                     log.warning("outbox: not delivered, next try in %.1f s: %r", backoff_s, error)
@@ -114,10 +116,10 @@ class OutboxRelay:
             self._disconnect()
 
     async def relay_once(self) -> int:
-        """Relay one batch. What the sink did not take stays, and the sink's exception is raised.
+        """Relay one batch. Messages that the sink did not accept stay, and the sink's exception is raised.
 
         Returns:
-            how many messages were sent; 0 if there are none, or others have them all.
+            how many messages were sent; 0 if there are none, or other relays have locked them all.
         """
         connection = await self._connected()
         ids: list[int] = []
@@ -128,14 +130,14 @@ class OutboxRelay:
                     return 0
                 ids = [message.id for message in messages]
                 not_all = await self._send(messages)
-                await connection.execute(FORGET, ids if not_all is None else list(not_all.accepted))
+                await connection.execute(DELETE_SENT, ids if not_all is None else list(not_all.accepted))
             if not_all is not None:
                 ids = [one for one in ids if one not in not_all.accepted]
                 raise not_all
         except Exception:
             if ids:
                 with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                    await connection.execute(NOTE_FAILURE, ids)
+                    await connection.execute(COUNT_FAILURE, ids)
             raise
         return len(ids)
 
@@ -148,7 +150,7 @@ class OutboxRelay:
         return None
 
     async def close(self) -> None:
-        """Let go of the connection, for those who call `relay_once` themselves."""
+        """Close the connection, for callers of `relay_once`."""
         self._disconnect()
 
     async def _connected(self) -> asyncpg.Connection:
@@ -167,7 +169,7 @@ class OutboxRelay:
         return self._connection
 
     def _disconnect(self) -> None:
-        # terminate, not close: close waits for the server, which may be why we are here.
+        # terminate, not close: close waits for the server, which may be the one that does not answer.
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None

@@ -1,1 +1,1 @@
-"""Reads and small writes of the cold paths, one class per port of the API, with SQLAlchemy Core."""
+"""Reads and small writes outside of enrolment: one class for each port of the API, with SQLAlchemy Core."""

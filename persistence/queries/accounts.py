@@ -20,11 +20,11 @@ class AccountQueries:
         self._engine = engine
 
     async def by_email(self, email: str) -> Account | None:
-        """The user of that address; case does not matter."""
+        """The user with this address, in any case."""
         return await self._one(select_accounts().where(sa.func.lower(users.c.email) == email.lower()))
 
     async def by_id(self, user_id: int) -> Account | None:
-        """The user of that id."""
+        """The user with this id."""
         return await self._one(select_accounts().where(users.c.id == user_id))
 
     async def replace_password_hash(self, user_id: int, old_hash: str, new_hash: str) -> None:
@@ -44,7 +44,7 @@ class AccountQueries:
 
 
 def select_accounts() -> sa.Select[Any]:
-    """Everything of ``Account``; add a condition."""
+    """A statement with all columns of ``Account``, to which a condition is added."""
     return (
         sa.select(
             users.c.id.label("user_id"),

@@ -10,7 +10,7 @@ from persistence.schema.tables import audit_log
 
 
 class PostgresAuditLog:
-    """Who looked at, or reached for, what is not their own; in Postgres."""
+    """The audit log in Postgres: who read, or tried to read, data of others."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine

@@ -1,4 +1,4 @@
-"""The catalogue as everybody may see it. Implements ``api.ports.CatalogueReader``."""
+"""The public catalogue. Implements ``api.ports.CatalogueReader``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CatalogueQueries:
         after_code: str | None,
         limit: int,
     ) -> Sequence[CourseSummary]:
-        """Courses in the order of their codes, beginning after ``after_code``. Every None leaves a condition out."""
+        """Courses in the order of their codes, after ``after_code``. An argument that is None is no condition."""
         statement = (
             sa.select(courses.c.id, courses.c.code, courses.c.title, departments.c.code.label("department"))
             .join(departments, departments.c.id == courses.c.department_id)
@@ -99,11 +99,11 @@ class CatalogueQueries:
             return found
 
     async def section(self, section_id: int) -> SectionView | None:
-        """One section, as it is at this moment."""
+        """One section as it is now; None if there is none."""
         return (await self.sections([section_id])).get(section_id)
 
     async def sections(self, section_ids: Sequence[int]) -> Mapping[int, SectionView]:
-        """Sections by id, as they are at this moment. Those that do not exist are left out."""
+        """Sections by id, as they are now. Those that do not exist are left out."""
         async with reading(self._engine) as connection:
             found = await load_sections(connection, SECTIONS_BY_ID, {"ids": list(section_ids)})
             return {section.id: section for section in found}

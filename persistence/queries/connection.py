@@ -1,4 +1,4 @@
-"""Connections of the cold paths, with driver errors in the words of allocator.ports."""
+"""Connections for queries, which translate errors of the driver into those of ``allocator.ports``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from persistence.store.postgres_errors import CONNECTION_ERRORS, translate
 
 @contextlib.asynccontextmanager
 async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection to read from. Each statement sees what is committed when it begins.
+    """A connection for reading. Each statement sees what was committed when it began.
 
     Raises:
-        StoreUnavailableError, StoreBusyError: Postgres is away or too slow, or too many are reading.
+        StoreUnavailableError: Postgres is away.
+        StoreBusyError: Postgres is too slow, or every connection is in use.
     """
     with _translated():
         async with engine.connect() as connection:
@@ -39,7 +40,7 @@ def _translated() -> Iterator[None]:
     except exc.TimeoutError as error:
         raise StoreBusyError("every connection is in use") from error
     except exc.DBAPIError as error:
-        # SQLAlchemy wraps its own imitation of a driver's error, which wraps what asyncpg raised.
+        # SQLAlchemy wraps a DBAPI error of its own, whose cause is the error that asyncpg raised.
         cause = error.orig.__cause__ if error.orig is not None else None
         if not isinstance(cause, Exception):
             raise StoreUnavailableError(type(error).__name__) from error

@@ -1,4 +1,4 @@
-"""Connections for the cold paths: one SQLAlchemy engine a process."""
+"""The SQLAlchemy engine for queries: one in each process."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from persistence.names import APPLICATION_NAME
 
 
 def make_engine(sqlalchemy_url: str, *, pool_size: int = 4, statement_timeout_s: float = 2.0) -> AsyncEngine:
-    """An engine with a small pool and the timeouts that every connection here has. Each statement commits by itself.
+    """An engine with a small pool, timeouts on every connection, and autocommit.
 
     Args:
         sqlalchemy_url: must begin with ``postgresql+asyncpg://`` (see ``cluster.config.settings.sqlalchemy_url``).
-        pool_size: connections at most. Who finds all in use waits.
-        statement_timeout_s: how long one statement may take; importers ask for more than the serving paths.
+        pool_size: connections at most; when all are in use, a caller waits.
+        statement_timeout_s: how long one statement may take.
     """
     milliseconds = str(int(statement_timeout_s * 1000))
     return create_async_engine(
         sqlalchemy_url,
         pool_size=pool_size,
-        # To open a connection for one statement costs many times the statement (the driver asks for the types).
+        # Opening a connection for one statement costs many times the statement (the driver asks for the types).
         max_overflow=0,
         pool_timeout=2.0,
         pool_pre_ping=True,
-        # Most who use it read, with one statement or two: BEGIN and ROLLBACK, and those around the ping, would be four
-        # of seven trips to Postgres.
+        # Most uses read with one or two statements: BEGIN and ROLLBACK, also around the ping, would be four of seven
+        # round trips to Postgres.
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,  # an error message is logged, and parameters are personal data
         connect_args={

@@ -15,9 +15,9 @@ from persistence.queries.gathered_reads import GatheredReads
 from persistence.queries.sections import ANY_OF_IDS, NO_MEETINGS, load_meetings
 from persistence.schema.tables import ACTIVE, course_sections, courses, enrollments, semesters
 
-# Statements are put together once: for each request anew, it would cost as much as running them.
+# Statements are built once: building one for each request would cost as much as running it.
 
-# While a student waits, the credits are those that the seat would count.
+# For a student who waits, the credits that the seat would have.
 _CREDITS = sa.case((enrollments.c.status == "waitlisted", course_sections.c.credits), else_=enrollments.c.credits)
 _SELECT = (
     sa.select(
@@ -70,7 +70,7 @@ class EnrollmentQueries:
         self._held = GatheredReads(self._held_by)
 
     async def find(self, enrollment_id: int) -> EnrollmentView | None:
-        """One enrolment, whosever it is, dropped ones too."""
+        """One enrolment of any student, including dropped ones."""
         return await self._found.get(enrollment_id)
 
     async def held_by(self, student_id: int) -> Sequence[EnrollmentView]:
@@ -78,7 +78,7 @@ class EnrollmentQueries:
         return await self._held.get(student_id) or []
 
     async def positions(self, enrollment_ids: Sequence[int]) -> Mapping[int, int]:
-        """Where on their waitlists these stand, 1 being next. Those that do not wait are left out."""
+        """Positions on their waitlists by enrolment, 1 being next. Enrolments that do not wait are left out."""
         if not enrollment_ids:
             return {}
         async with reading(self._engine) as connection:

@@ -1,9 +1,8 @@
-"""Rows that many ask for one by one, read from Postgres many with one statement.
+"""Batched reads: rows that many callers ask for one by one are read from Postgres with one statement.
 
-A statement for each costs an API process about a millisecond, most of it in everything around the statement. So while a
-few reads are under way, everybody else who comes is gathered, and the next read takes them all.
-
-Nobody is given what was read before they came.
+A statement of its own for each row costs an API process about a millisecond, most of it around the statement. So while
+reads are under way, the keys of further callers are gathered, and the next read takes them all. A read that began
+before a caller came does not serve that caller.
 """
 
 from __future__ import annotations
@@ -16,14 +15,17 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 READS_MAX = 2
-"""Under way at once: one that is slow does not hold up the next."""
+"""Reads under way at once: two, so that a slow one does not hold up the next."""
+
 KEYS_MAX = 100
-"""In one read: so many take the event loop a few milliseconds."""
+"""Keys in one read: so many take the event loop a few milliseconds."""
 
 
 class GatheredReads(Generic[T]):
-    """Args:
-    read: what belongs to each of these keys, as it is now; keys for which there is nothing are left out.
+    """Gathers keys and reads their rows together.
+
+    Args:
+        read: reads rows by key, as they are now; keys without a row are left out.
     """
 
     def __init__(self, read: Callable[[Sequence[int]], Awaitable[Mapping[int, T]]]) -> None:
@@ -32,17 +34,19 @@ class GatheredReads(Generic[T]):
         self._under_way: dict[asyncio.Task[None], dict[int, asyncio.Future[T | None]]] = {}
 
     async def get(self, key: int) -> T | None:
-        """What belongs to the key, as it is now; None if nothing does. Raises what ``read`` raises."""
+        """The row of a key, as it is now; None if there is none. Raises what ``read`` raises."""
         future = self._waiting.get(key)
         if future is None:
             future = self._waiting[key] = asyncio.get_running_loop().create_future()
-            future.add_done_callback(lambda done: done.cancelled() or done.exception())  # all who waited may be gone
+            future.add_done_callback(
+                lambda done: done.cancelled() or done.exception()
+            )  # every caller may have been cancelled
             self._begin()
-        # Shielded: one who gives up must not take it from the others.
+        # Shielded: one caller that gives up must not cancel the read of the others.
         return await asyncio.shield(future)
 
     async def close(self) -> None:
-        """Stop; who still waits is cancelled."""
+        """Cancel all reads, and with them the callers that wait."""
         tasks = list(self._under_way)
         for task in tasks:
             task.cancel()
@@ -68,6 +72,6 @@ class GatheredReads(Generic[T]):
             if error is not None and not future.done():
                 future.set_exception(error)
             else:
-                future.cancel()  # does nothing to who has been answered
+                future.cancel()  # does nothing if it has its result
         if not task.cancelled():
             self._begin()

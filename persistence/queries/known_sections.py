@@ -1,4 +1,4 @@
-"""Whether the catalogue has a section: asked before a process is started for it."""
+"""Whether a section exists: checked before a process is started for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from persistence.names import APPLICATION_NAME
 
 
 class KnownSections:
-    """Asks Postgres, on one connection that is opened when it is first needed."""
+    """Checks for sections in Postgres, on one connection that is opened on first use."""
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
@@ -39,7 +39,7 @@ class KnownSections:
             return found
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None

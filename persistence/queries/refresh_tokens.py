@@ -1,7 +1,7 @@
 """Refresh tokens, by their hashes. Implements ``api.ports.TokenStore``.
 
-The tokens that follow from one login are a family, and what is done to a family is done one at a time: of two
-exchanges of one token at once, the second sees that the first has used it.
+All tokens that follow from one login are a family. Changes of a family are serialised: of two exchanges of one token
+at the same time, the second sees that the token has been used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class RefreshTokens:
         self._engine = engine
 
     async def open_family(self, user_id: int, token_hash: bytes, expires_at: datetime) -> None:
-        """Store the first token of a login, and forget those of the user that have expired."""
+        """Store the first token of a login, and delete expired tokens of the user."""
         async with writing(self._engine) as connection:
             await connection.execute(
                 sa.delete(refresh_tokens).where(
@@ -42,7 +42,7 @@ class RefreshTokens:
             if family is None:
                 return RefusedRefresh.UNKNOWN
             token = await _find(connection, token_hash)
-            if token is None:  # it had expired and was cleared away at this moment
+            if token is None:  # it had expired and was deleted at this moment
                 return RefusedRefresh.UNKNOWN
             refusal = _reason_against(token)
             if refusal is not None:
@@ -57,14 +57,14 @@ class RefreshTokens:
             return account_of(account.mappings().one())
 
     async def revoke_family(self, token_hash: bytes) -> None:
-        """Revoke every token that follows from the login of this one. An unknown token changes nothing."""
+        """Revoke every token of this token's family. An unknown token changes nothing."""
         async with writing(self._engine) as connection:
             family = await _lock_family(connection, token_hash)
             if family is not None:
                 await _revoke(connection, family)
 
     async def owner_of(self, token_hash: bytes) -> int | None:
-        """The user of a token, whatever became of it; None if nobody knows it."""
+        """The user of a token, used or revoked ones too; None if the token is unknown."""
         statement = sa.select(refresh_tokens.c.user_id).where(refresh_tokens.c.token_hash == token_hash)
         async with reading(self._engine) as connection:
             user_id: int | None = await connection.scalar(statement)
@@ -72,7 +72,7 @@ class RefreshTokens:
 
 
 async def _lock_family(connection: AsyncConnection, token_hash: bytes) -> uuid.UUID | None:
-    """The family of a token, locked until the transaction ends; None if nobody knows the token.
+    """The family of a token, locked until the transaction ends; None if the token is unknown.
 
     A lock on the token's row would not do: a successor inserted at the same moment would escape a revocation.
     """
@@ -85,7 +85,7 @@ async def _lock_family(connection: AsyncConnection, token_hash: bytes) -> uuid.U
 
 
 async def _find(connection: AsyncConnection, token_hash: bytes) -> sa.Row[Any] | None:
-    """The token, read after the lock, so as the last holder of the lock left it."""
+    """The token as the last holder of the lock left it. Call it with the family locked."""
     result = await connection.execute(
         sa.select(
             refresh_tokens.c.id,

@@ -1,4 +1,4 @@
-"""Who is in a section. Implements ``api.ports.RosterReader``."""
+"""Rosters: the students of a section. Implements ``api.ports.RosterReader``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RosterQueries:
         self._engine = engine
 
     async def teacher_user_id(self, section_id: int) -> int | None:
-        """The user who teaches the section, if anyone does."""
+        """The user id of the section's teacher; None if it has none."""
         statement = (
             sa.select(teachers.c.user_id)
             .join(course_sections, course_sections.c.teacher_id == teachers.c.id)

@@ -24,7 +24,7 @@ from persistence.schema.tables import (
 NO_MEETINGS: Sequence[RoomedMeeting] = ()
 
 
-# Statements are put together once: for each request anew, it would cost as much as running them.
+# Statements are built once: building one for each request would cost as much as running it.
 
 SELECT_SECTIONS = (
     sa.select(
@@ -52,10 +52,11 @@ SELECT_SECTIONS = (
     .outerjoin(teachers, teachers.c.id == course_sections.c.teacher_id)
     .outerjoin(users, users.c.id == teachers.c.user_id)
 )
-"""Everything of ``SectionView`` but the meetings; add a condition."""
+"""All columns of ``SectionView`` but the meetings; a condition is added to it."""
 
 ANY_OF_IDS = sa.any_(sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger)))
-"""Compare a column with it, and give the statement a list as ``ids``."""
+"""Compare a column with this, and pass a list as ``ids`` to the statement."""
+
 SECTIONS_BY_ID = SELECT_SECTIONS.where(course_sections.c.id == ANY_OF_IDS)
 _MEETINGS_BY_SECTION = (
     sa.select(

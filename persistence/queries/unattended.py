@@ -1,7 +1,7 @@
-"""Free seats that a waiting student could have, but that no actor may be looking at.
+"""Unattended seats: free seats with waiting students, in sections that may not be active in any actor.
 
-An actor promotes by itself whenever it can. One that dies between freeing a seat and promoting leaves the seat free
-until somebody asks for its section; this finds such sections.
+An active section promotes as soon as a seat is free. If its actor dies between freeing a seat and promoting, the seat
+stays free until somebody asks for the section; this finds such sections.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ SELECT DISTINCT ON (s.section_id) s.section_id, e.student_id
 
 
 class UnattendedSeats:
-    """Looks for them, on a connection of its own."""
+    """Finds unattended seats, on a connection of its own."""
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
         self._connection: asyncpg.Connection | None = None
 
     async def find(self) -> list[tuple[int, int]]:
-        """(section id, student id) of the first waiting student of each section with such a seat.
+        """The section ids of unattended seats, each with the id of its first waiting student.
 
         Raises:
             OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: if Postgres does not answer.
@@ -50,7 +50,7 @@ class UnattendedSeats:
             raise
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None

@@ -1,1 +1,1 @@
-"""Redis as a hint: a circuit breaker around it, leases, shared rate limits."""
+"""Redis behind a circuit breaker, and what is kept in it beside caches: leases and shared rate limits."""

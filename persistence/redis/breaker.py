@@ -1,7 +1,7 @@
-"""Redis as what it is here, a hint: asked quickly, or not at all.
+"""A Redis client behind a circuit breaker. Nothing here depends on Redis, so a call may fail at any time.
 
-Every call has a short timeout. After a failure no call is tried for a while that grows with each further failure, so
-that a Redis that is away or slow costs nothing; then one call at a time is let through to see whether it is back.
+Every call has a short timeout. After a failure no call is made for a while, which grows with each further failure, so
+that a Redis that is away or slow costs nothing; then single calls are let through to see whether it is back.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ class RedisBreaker:
 
     Args:
         redis_url: where Redis is.
-        purpose: what it is used for here, for the log.
+        purpose: what this client is used for, for the log.
         timeout_s: the longest that one call may take, connecting included.
+        connections_max: of its pool.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class RedisBreaker:
             socket_timeout=None,  # the deadline of the whole call is in `call`
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
-            # No greetings: a fresh connection must answer within the timeout too.
+            # No HELLO and CLIENT SETINFO: the first call on a new connection must meet the timeout too.
             protocol=2,
             driver_info=None,
         )
@@ -69,7 +70,7 @@ class RedisBreaker:
         return self._breaker.is_away
 
     async def call(self, work: Callable[[Redis], Awaitable[T]]) -> T:
-        """Do ``work`` with the client.
+        """Run ``work`` with the client.
 
         Raises:
             RedisAwayError: at once while the breaker is open, else after the timeout at the latest.

@@ -1,6 +1,6 @@
-"""A circuit breaker: what failed is not tried for a while that grows with each further failure.
+"""A circuit breaker: after a failure a service is not called for a while, which grows with each further failure.
 
-Then one call at a time is let through to see whether it is back. So a service that is away or slow costs nothing.
+Then single calls are let through to see whether it is back. So a service that is away or slow costs nothing.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ log = logging.getLogger(__name__)
 
 
 class Breaker:
-    """The state of one service, for whoever calls it. It does not call by itself, and is used in one thread.
+    """The state of one service. It makes no calls itself, and is used by one thread.
 
     Args:
         service: what is called, for the log.
-        purpose: what it is used for here, for the log.
-        pause_min_s, pause_max_s: how long nothing is tried after the first failure, and after many.
+        purpose: what the service is used for, for the log.
+        pause_min_s, pause_max_s: how long no call is made after the first failure, and after many.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Breaker:
         return self._pause_s > 0
 
     def lets_through(self, timeout_s: float) -> bool:
-        """Whether to call now. While a call is tried after a failure, whoever else comes is turned away."""
+        """Whether to call now. After a failure, one call at a time is let through as a probe."""
         now = self._monotonic()
         if not self.is_away:
             return True
@@ -54,11 +54,11 @@ class Breaker:
         return True
 
     def failed(self, error: Exception, *, is_probe: bool) -> None:
-        """Note that a call failed. ``is_probe``: it was let through although the one before had failed."""
+        """Note that a call failed. ``is_probe``: it was let through after a failure."""
         if self.is_away and not is_probe:
-            return  # it was under way when another one failed: the same failure, not a further one
+            return  # it was under way when another call failed: the same outage, not a further failure
         if not self.is_away:
-            # Once per outage: what follows is the same news.
+            # Logged once per outage.
             reason = str(error) or type(error).__name__
             log.warning("%s is away, going on without %s: %s", self._service, self._purpose, reason)
         self._pause_s = min(max(self._pause_s * 2, self._pause_min_s), self._pause_max_s)

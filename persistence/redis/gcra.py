@@ -1,8 +1,8 @@
 """The generic cell rate algorithm: a leaky bucket kept as a single number.
 
-That number is the *theoretical arrival time* (tat): when the bucket would be empty again. A hit moves it one interval
-on; a hit is refused while that would put it more than ``burst`` intervals ahead of now. Twice the same arithmetic:
-`hit` here, and `HIT_LUA` for Redis, where reading, deciding and writing must be one step. A test holds them together.
+That number is the *theoretical arrival time* (tat): when the bucket will be empty again. A hit moves it forward by one
+interval, and is refused if that would put it more than ``burst`` intervals ahead of now. The arithmetic is here twice:
+as `hit`, and as `HIT_LUA` for Redis, where reading, deciding and writing must be one step. A test compares the two.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class HitResult(NamedTuple):
-    """The new tat, and how many seconds to wait before another try (None: allowed)."""
+    """The new tat, and how many seconds to wait before another try; None if the hit is allowed."""
 
     tat: float
     wait_s: float | None
@@ -21,14 +21,14 @@ def hit(tat: float | None, now: float, rate_per_s: float, burst: int) -> HitResu
     """Take one hit at ``now``.
 
     Args:
-        tat: what the last verdict said, None for a first hit. ``now`` and it are of one clock, in seconds.
+        tat: of the last result, None for a first hit. In seconds, on the same clock as ``now``.
         now: the time.
-        rate_per_s: hits per second that may go on for ever.
-        burst: hits that may come at once after a rest.
+        rate_per_s: sustained rate, in hits per second.
+        burst: hits that may come at once after a pause.
     """
     interval = 1 / rate_per_s
     start = now if tat is None else max(tat, now)
-    # Compared as differences: added to a time they would be rounded, and a first hit could be refused.
+    # Differences are compared: a sum with a large time would be rounded, and a first hit could be refused.
     wait_s = (start - now) - (burst - 1) * interval
     if wait_s > 0:
         return HitResult(start, wait_s)
@@ -36,7 +36,7 @@ def hit(tat: float | None, now: float, rate_per_s: float, burst: int) -> HitResu
 
 
 # KEYS: the bucket. ARGV: interval in us, burst. Returns the wait in us, or -1. Times are whole microseconds, which
-# a Lua number holds exactly; written with a format because Lua would print 1.7e+15.
+# a Lua number holds exactly; they are formatted because Lua would write 1.7e+15.
 HIT_LUA = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

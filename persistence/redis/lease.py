@@ -1,9 +1,9 @@
-"""Who is believed to own a section, in Redis. It keeps actors from fighting; the epoch in Postgres decides.
+"""Leases of sections, in Redis. They keep actors from competing for a section; only the epoch in Postgres is a fence.
 
-``lease:section:{id}`` holds ``{actor}|{incarnation}`` and counts while ``alive:{actor}:{incarnation}`` exists. So one
-heartbeat keeps all leases of an actor, and one key that goes ends them all. ``dead:{actor}`` ends them too: an actor
-whose node was given up may still live, cut off from everybody but Redis. The scripts read keys that they find in the
-leases and are not told beforehand: fine on one Redis (with replicas), not on a Redis Cluster.
+``lease:section:{id}`` holds ``{actor}|{incarnation}`` and is valid while ``alive:{actor}:{incarnation}`` exists. So one
+heartbeat renews all leases of an actor, and when its one key is gone, all have ended. ``dead:{actor}`` ends them too,
+for an actor on a node that was given up, which may still run, cut off from everything but Redis. The scripts read keys
+that are not declared, because their names are in the leases: fine on one Redis with replicas, not on a Redis Cluster.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ for index, key in ipairs(KEYS) do
     local other = nil
     if holder and holder ~= mine then
         local actor, incarnation = string.match(holder, '^(.*)|(.*)$')
-        -- An older incarnation of this very actor gives way at once, alive or not.
+        -- An older incarnation of the same actor loses its leases at once, alive or not.
         if actor and actor ~= ARGV[1] then
             if alive[holder] == nil then
                 alive[holder] = redis.call('EXISTS', 'alive:' .. actor .. ':' .. incarnation)
-                -- One that the controller has given up does not count, however it still beats.
+                -- One that the controller has given up does not count, even if it still sends heartbeats.
                 if redis.call('EXISTS', 'dead:' .. actor) == 1 then alive[holder] = 0 end
             end
             if alive[holder] == 1 then other = actor end
@@ -60,12 +60,13 @@ return 0
 """
 
 DEAD_S = 86_400
-"""Names of actors that were given up are not used again: they have their node's id in them."""
+"""How long a given-up actor is remembered. Its name is not used again: it contains the id of its node."""
 
-FAREWELL_PAUSES_S = (0.0, 0.2, 0.4)
-"""Before each try to end all leases: worth a few, since until they end nobody else takes the sections."""
+CLOSE_PAUSES_S = (0.0, 0.2, 0.4)
+"""Before each try to end all leases. Worth several tries: until the leases end, no other actor takes the sections."""
+
 KEYS_PER_CALL = 2000
-"""A script blocks Redis while it runs; this many leases take a few milliseconds."""
+"""A script blocks Redis while it runs; for this many leases, a few milliseconds."""
 
 
 class RedisLease:
@@ -73,10 +74,10 @@ class RedisLease:
 
     Args:
         redis_url: where Redis is.
-        actor: the actor's name, stable across restarts; what others are told when a section is held.
+        actor: the actor's name, stable across restarts. Other actors get it when they ask for a section of this one.
         incarnation: unique to this process of the actor. Neither may contain ``|``.
         ttl_ms: how long after its last heartbeat an actor counts as alive.
-        breaker: the way to Redis, if not a new one to ``redis_url``.
+        breaker: the client to use instead of a new one for ``redis_url``.
     """
 
     def __init__(
@@ -101,20 +102,20 @@ class RedisLease:
         self._heart: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Show that this actor is alive, and keep showing it."""
+        """Send a first heartbeat, and more from a background task."""
         await self._beat()
-        self._heart = asyncio.create_task(self._beat_on(), name=f"heartbeat of {self._actor}")
+        self._heart = asyncio.create_task(self._keep_beating(), name=f"heartbeat of {self._actor}")
 
     async def close(self) -> None:
-        """Stop: all leases end at once. With Redis away they end with the time of the last heartbeat."""
+        """End all leases at once. While Redis is away they end ``ttl_ms`` after the last heartbeat."""
         if self._heart is not None:
             self._heart.cancel()
             with suppress(asyncio.CancelledError):
                 await self._heart
-        for pause_s in FAREWELL_PAUSES_S:
+        for pause_s in CLOSE_PAUSES_S:
             await asyncio.sleep(pause_s)
             with suppress(RedisAwayError):
-                await self._redis.call(self._forget_me)
+                await self._redis.call(self._delete_heartbeat)
                 break
         await self._redis.close()
 
@@ -122,7 +123,8 @@ class RedisLease:
         """Take the leases of sections that no living actor holds.
 
         Returns:
-            the names of the actors that hold the others; empty when Redis is away, for then only the epoch can tell.
+            the names of the actors that hold the others, by section; empty while Redis is away: then only the epoch
+            protects a section.
         """
         owners: dict[int, str] = {}
         with suppress(RedisAwayError):
@@ -132,10 +134,10 @@ class RedisLease:
         return owners
 
     async def release(self, section_ids: Sequence[int]) -> bool:
-        """Give leases back, if they are mine. With Redis away, the next heartbeat that gets through does it.
+        """Give up leases that are mine. While Redis is away, the next heartbeat that gets through does it.
 
         Returns:
-            whether Redis has it.
+            whether it is done.
         """
         self._to_release.update(section_ids)
         try:
@@ -163,20 +165,20 @@ class RedisLease:
         args: list[str | int] = [self._actor, self._incarnation]
         await self._redis.call(lambda _: self._release(keys=_keys(section_ids), args=args))
 
-    async def _beat_on(self) -> None:
+    async def _keep_beating(self) -> None:
         while True:
             await asyncio.sleep(self._ttl_ms / 3000)
             await self._beat()
 
     async def _beat(self) -> None:
         with suppress(RedisAwayError):
-            await self._redis.call(self._show_life)
+            await self._redis.call(self._write_heartbeat)
             await self._release_due()
 
-    async def _show_life(self, redis: Redis) -> None:
+    async def _write_heartbeat(self, redis: Redis) -> None:
         await redis.set(self._alive_key, b"1", px=self._ttl_ms)
 
-    async def _forget_me(self, redis: Redis) -> None:
+    async def _delete_heartbeat(self, redis: Redis) -> None:
         await redis.delete(self._alive_key)
 
     @property
@@ -185,7 +187,7 @@ class RedisLease:
 
 
 def dead_key(actor: str) -> str:
-    """Exists if nothing is to wait any more for the leases of an actor."""
+    """The key that exists if an actor was given up, so that its leases no longer count."""
     return f"dead:{actor}"
 
 

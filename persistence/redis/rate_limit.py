@@ -1,4 +1,4 @@
-"""Rate limits shared by all processes through Redis, and kept by each for itself when Redis is away."""
+"""Rate limits that all processes share through Redis; while Redis is away, each process keeps its own."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class LocalRateLimiter:
         tat, wait_s = gcra.hit(self._tats.get(key), now, rate_per_s, burst)
         if wait_s is None:
             if len(self._tats) >= BUCKETS_MAX:
-                self._forget(now)
+                self._drop_idle_buckets(now)
             self._tats[key] = tat
         return wait_s
 
-    def _forget(self, now: float) -> None:
-        # Empty buckets are no loss. If all are in use, someone makes up keys faster than time passes: start over.
+    def _drop_idle_buckets(self, now: float) -> None:
+        # Buckets in the past are empty. If all are in use, somebody invents keys faster than they expire: start over.
         self._tats = {key: tat for key, tat in self._tats.items() if tat > now}
         if len(self._tats) >= BUCKETS_MAX:
             self._tats.clear()

@@ -1,1 +1,1 @@
-"""The database: its tables, how it gets there (migrations), and what the serving role may do."""
+"""The database: its tables, their migrations, and the rights of the role that serves requests."""

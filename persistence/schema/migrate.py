@@ -1,4 +1,4 @@
-"""Bring a database to a version of the schema, from code: without an alembic.ini, an installed wheel can too."""
+"""Migrations, run from code: without an alembic.ini, so that an installed wheel can run them too."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from persistence.schema.roles import grant_rights
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 MIGRATION_LOCK = 0x5EA7_11E5
-"""The advisory lock under which schemas change. Nobody else may use this number."""
+"""The advisory lock of migrations. Nothing else may use this number."""
 
 LOCK_TIMEOUT_S = 60
 
 
 async def upgrade(sqlalchemy_url: str, revision: str = "head", *, app_role: str | None = None) -> None:
-    """Bring the schema up to ``revision``, in one transaction: all of it or nothing.
+    """Upgrade the schema to ``revision`` in one transaction.
 
-    Many processes may do so at once: the first does the work, the others wait for it and find it done.
+    Many processes may call it at once: the first does the work, the others wait for it and find it done.
     Within one process, upgrade one database at a time (Alembic keeps its context in globals).
 
     Args:
-        sqlalchemy_url: where, as the owner of the tables.
-        app_role: who gets the rights of persistence/schema/roles.py, and loses all others.
+        sqlalchemy_url: of the database, with the owner of the tables as user.
+        app_role: the role that gets the rights of persistence/schema/roles.py, and loses all others.
 
     Raises:
         MissingRoleError: if there is no such role.
@@ -47,7 +47,7 @@ async def upgrade(sqlalchemy_url: str, revision: str = "head", *, app_role: str 
 
 
 async def downgrade(sqlalchemy_url: str, revision: str) -> None:
-    """Take the schema down to ``revision`` (``base`` for nothing at all). Drops data."""
+    """Downgrade the schema to ``revision`` (``base`` for an empty database). Drops data."""
     await _run(sqlalchemy_url, lambda config: command.downgrade(config, revision))
 
 
@@ -66,7 +66,7 @@ def head() -> str:
 
 
 async def new_revision(sqlalchemy_url: str, message: str) -> None:
-    """For developers: draft the next migration, from what tables.py has and the database has not."""
+    """For developers: draft the next migration from the difference between tables.py and the database."""
 
     def draft(config: Config) -> None:
         command.revision(config, message, autogenerate=True)
@@ -76,7 +76,7 @@ async def new_revision(sqlalchemy_url: str, message: str) -> None:
 
 async def _run(sqlalchemy_url: str, work: Callable[[Config], None]) -> None:
     async with _connect(sqlalchemy_url) as connection, connection.begin():
-        # Taken before Alembic looks at the version, and given back by the end of the transaction.
+        # Taken before Alembic reads the version; released by the end of the transaction.
         await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         config = _config()
 

@@ -1,7 +1,7 @@
-"""What the database role that serves requests may do: add to the record, never rewrite it, and not touch the schema.
+"""Rights of the database role that serves requests: it may add to the history, but neither rewrite it nor alter tables.
 
-Two roles: the *owner* makes and changes tables, seeds and imports; the *app role* is what API and section actors log
-in as. Whoever takes over a serving process has the rights of this list and no more.
+There are two roles: the *owner* creates and alters tables, seeds and imports; API and section actors log in as the *app
+role*. Whoever takes over a serving process has the rights listed here and no more.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ APP_RIGHTS = {
     "notifications_sent": "SELECT, INSERT, DELETE",
     "refresh_tokens": "SELECT, INSERT, UPDATE (used_at, revoked_at), DELETE",
 }
-"""Rights on tables. A table that is not listed is closed to the app role."""
+"""Rights of the app role by table. It has none on a table that is not listed."""
 
 APP_SEQUENCES = ("enrollment_id_seq",)
 
@@ -47,17 +47,17 @@ KEEPS_HISTORY = """
 SELECT NOT bool_or(has_table_privilege(oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER')
                    OR has_any_column_privilege(oid, 'UPDATE') OR pg_has_role(relowner, 'MEMBER'))
   FROM pg_class WHERE oid IN (to_regclass('enrollment_history'), to_regclass('audit_log'))"""
-"""Whether the role of this connection can only add to the history; null if there are no tables yet."""
+"""Whether the role of this connection can only insert into history and audit log; null if there are no tables yet."""
 
 
 class MissingRoleError(Exception):
-    """The app role does not exist; the message says how to make it."""
+    """The app role does not exist; the message says how to create it."""
 
 
 def grant_rights(connection: sa.Connection, role: str) -> None:
-    """Give ``role`` the rights of this module and take away all others that it has here.
+    """Grant ``role`` the rights of this module and revoke all others that it has in this schema.
 
-    Tables that are not there yet (an older revision) are passed over.
+    Tables that do not exist yet (an older revision) are skipped.
 
     Raises:
         MissingRoleError: if there is no such role.

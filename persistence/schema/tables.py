@@ -1,7 +1,7 @@
 """Every table of Seatline, with its constraints and indexes.
 
-The first group is the catalogue and the people, read and written through SQLAlchemy. The second is hot: the batch
-store writes it with array statements (batch_sql.py), so its shape follows from that.
+The first group is the catalogue and the people, read and written through SQLAlchemy. The second is written by the
+batch store with array statements (`persistence/store/batch_sql.py`), and designed for that.
 """
 
 from __future__ import annotations

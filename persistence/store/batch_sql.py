@@ -78,7 +78,10 @@ write AS MATERIALIZED (
 seats AS (
   UPDATE section_seats s
      SET seq = w.seq, capacity = w.capacity, enrolled = w.enrolled, waitlisted = w.waitlisted,
-         last_place = w.last_place, is_open = w.is_open, over_capacity = w.over_capacity
+         last_place = w.last_place, is_open = w.is_open,
+         -- A backstop: without a change of capacity nobody comes into a section that is too full, whatever is claimed.
+         over_capacity = CASE WHEN w.capacity = s.capacity THEN least(s.over_capacity, w.over_capacity)
+                              ELSE w.over_capacity END
     FROM write w
    WHERE s.section_id = w.section_id AND s.epoch = w.epoch AND s.seq = w.seq_before
   RETURNING s.section_id),

@@ -257,8 +257,9 @@ class MemoryStore:
 def _written(row: SeatRow, write: SeatWrite) -> SeatRow:
     """The row after ``write``, with the same backstop as in Postgres."""
     changed = copy.copy(row)
+    same = write.capacity == row.capacity
+    changed.over_capacity = min(row.over_capacity, write.over_capacity) if same else write.over_capacity
     changed.seq, changed.capacity, changed.enrolled = write.seq, write.capacity, write.enrolled
-    changed.over_capacity = write.over_capacity
     changed.waitlisted, changed.last_place, changed.is_open = write.waitlisted, write.last_place, write.is_open
     fits = 0 <= changed.enrolled <= changed.capacity + changed.over_capacity
     if not fits or changed.over_capacity < 0 or changed.waitlisted < 0:

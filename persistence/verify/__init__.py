@@ -1,6 +1,8 @@
-"""Every invariant of DESIGN section 1 that can be read off a database and a running cluster, checked.
+"""Checks of every guarantee that can be seen in a database and a running cluster.
 
-All checks look at one snapshot, so they can run while requests are served.
+The guarantees are numbered I1 to I11 (`docs/guarantees.md`): no section has more students than seats, what was
+acknowledged is there, waitlists are fair, students' limits hold, the history gives exactly the tables, actors hold what
+Postgres has. All checks read one snapshot, so they can run while requests are served.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ __all__ = ["Checked", "Finding", "verify"]
 
 Memory = Callable[[], Awaitable[list[SectionState]]]
 
-# A check sorts and joins whole tables: it may take its time, and memory that a serving connection must not.
+# A check sorts and joins whole tables: it may take longer, and more memory, than a connection that serves requests.
 SETTINGS = {
     "application_name": "seatline-verify",
     "statement_timeout": "0",
@@ -39,14 +41,14 @@ async def verify(
     progress: CheckProgress | None = None,
     replayed: Callable[[int], None] | None = None,
 ) -> list[Finding]:
-    """Check everything.
+    """Run all checks.
 
     Args:
         database_url: as asyncpg wants it, ``postgresql://`` without a driver.
-        memory: gives the sections that running actors hold; None leaves I11 out.
-        live: requests are being served: leave out what holds only once all is quiet.
-        progress: hears of each check when it is done.
-        replayed: hears now and then how many events of the history have been replayed.
+        memory: reads the sections that running actors have in memory; None skips that check (I11).
+        live: whether requests are being served: then checks are skipped that hold only when nothing is under way.
+        progress: called after each check.
+        replayed: called now and then with the number of events replayed so far.
 
     Returns:
         one finding for each broken invariant; none if all hold.

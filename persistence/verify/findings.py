@@ -1,4 +1,4 @@
-"""What a check found, and what a check is."""
+"""Checks and their findings."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import asyncpg
 
 ROWS_MAX = 20
-"""Rows kept of a finding; the total says how many there are."""
+"""Rows kept of a finding; its total counts all of them."""
 
 FindingRow = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An invariant that does not hold, with up to 20 of the rows that show it."""
+    """An invariant that does not hold, with up to 20 of the rows that violate it."""
 
     invariant: str
     title: str
@@ -25,7 +25,7 @@ class Finding:
 
 
 class Checked(NamedTuple):
-    """One check that is done: for progress, and for the table of what was looked at."""
+    """One finished check, for progress and for the table of all checks."""
 
     invariant: str
     title: str
@@ -39,7 +39,7 @@ CheckProgress = Callable[[Checked], None]
 
 @dataclass(slots=True)
 class Offences:
-    """Collects the rows against one invariant: the first 20, and how many there are."""
+    """Collects the rows that violate one invariant: the first 20, and how many there are."""
 
     invariant: str
     title: str
@@ -48,15 +48,15 @@ class Offences:
     note: str | None = None
 
     def add(self, **row: Any) -> None:
-        """One more row that offends."""
+        """Add a row."""
         self.total += 1
         if len(self.rows) < ROWS_MAX:
             self.rows.append(row)
 
     def finding(self) -> Finding | None:
-        """The finding, if there is something to tell."""
+        """The finding; None if no row was added."""
         return Finding(self.invariant, self.title, self.total, self.rows) if self.total else None
 
 
 Check = Callable[[asyncpg.Connection], Awaitable[list[Offences]]]
-"""Looks at one snapshot of the database; answers with one entry per invariant, offended or not."""
+"""Reads one snapshot of the database; returns one entry for each invariant, violated or not."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import asyncpg
 
@@ -18,6 +17,7 @@ SEMESTERS = "SELECT id, semester_id FROM course_sections"
 RECORDS = """
 SELECT student_id, semester_id, version, credits, enrolled, waitlisted FROM registration_records
  ORDER BY student_id, semester_id"""
+COLUMNS = ("version", "credits", "enrolled", "waitlisted")
 
 
 class ReplayedRecords:
@@ -51,30 +51,25 @@ class ReplayedRecords:
             record = self._records[key] = RegistrationRecord(key, 0, 0, 0, [], [])
         record.apply(event)
 
+    def agrees_with(
+        self, key: RecordKey, version: int, credit_count: int, enrolled: Sequence[int], waitlisted: Sequence[int]
+    ) -> bool:
+        """Whether a record as it stands is what the histories gave. An import may raise its version beyond that."""
+        replayed = self._records.get(key) or RegistrationRecord(key, 0, 0, 0, [], [])
+        given = (replayed.credits, sorted(replayed.enrolled), sorted(replayed.waitlisted))
+        return given == (credit_count, sorted(enrolled), sorted(waitlisted)) and replayed.version <= version
+
     async def compare(self, connection: asyncpg.Connection, offences: Offences) -> None:
         """Compare what the histories gave with the table."""
-        async for row in connection.cursor(RECORDS, prefetch=PREFETCH):
-            key = RecordKey(row["student_id"], row["semester_id"])
-            replayed = self._records.pop(key, None) or RegistrationRecord(key, 0, 0, 0, [], [])
-            if _compared(replayed) != _compared_row(row) or row["version"] < replayed.version:
-                offences.add(**key._asdict(), history=_shown(replayed), table=dict(row))
-        for key, replayed in sorted(self._records.items()):
-            if replayed.enrolled or replayed.waitlisted:
-                offences.add(**key._asdict(), history=_shown(replayed), table=None)
+        seen: set[RecordKey] = set()
+        async for student_id, semester_id, *record in connection.cursor(RECORDS, prefetch=PREFETCH):
+            key = RecordKey(student_id, semester_id)
+            seen.add(key)
+            if not self.agrees_with(key, *record):
+                offences.add(**key._asdict(), history=self._shown(key), table=dict(zip(COLUMNS, record, strict=True)))
+        for key in sorted(self._records.keys() - seen):
+            offences.add(**key._asdict(), history=self._shown(key), table=None)
 
-
-def _compared(record: RegistrationRecord) -> tuple[int, list[int], list[int]]:
-    return record.credits, sorted(record.enrolled), sorted(record.waitlisted)
-
-
-def _compared_row(row: Any) -> tuple[int, list[int], list[int]]:
-    return row["credits"], sorted(row["enrolled"]), sorted(row["waitlisted"])
-
-
-def _shown(record: RegistrationRecord) -> dict[str, object]:
-    return {
-        "version_at_least": record.version,
-        "credits": record.credits,
-        "enrolled": sorted(record.enrolled),
-        "waitlisted": sorted(record.waitlisted),
-    }
+    def _shown(self, key: RecordKey) -> dict[str, object]:
+        record = self._records.get(key) or RegistrationRecord(key, 0, 0, 0, [], [])
+        return dict(zip(COLUMNS, (record.version, record.credits, record.enrolled, record.waitlisted), strict=True))

@@ -1,4 +1,4 @@
-"""One whole Seatline for all acceptance tests, on the shared services and a database of its own."""
+"""A whole Seatline, shared by all acceptance tests, on the shared services and with a database of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from cluster.embedded import EmbeddedServices
 from tests.acceptance.seatline import Client, Seatline
 from tests.conftest import database
-from tests.worlds import PostgresWorld
+from tests.sample_campus import PostgresWorld
 
 DATABASE = "seatline_acceptance"
 

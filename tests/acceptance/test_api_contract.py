@@ -1,4 +1,4 @@
-"""The running API against its own OpenAPI document: what schemathesis makes of the one, sent to the other."""
+"""The API of a running Seatline against its own OpenAPI document, with requests made by schemathesis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from allocator.model.read_models import Role
 from tests.acceptance.seatline import Client, Seatline, add_admin
-from tests.worlds import PostgresWorld, monday
+from tests.sample_campus import PostgresWorld, monday
 
 pytestmark = pytest.mark.cluster
 

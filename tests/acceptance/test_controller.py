@@ -1,4 +1,4 @@
-"""The controller of a running Seatline: it may die, and it moves what is hot."""
+"""The controller of a running Seatline: it survives its own death, and moves hot sections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tests.acceptance.seatline import Client, Seatline
 from tests.acceptance.test_faults import Load, check
 from tests.acceptance.test_registration import students_of, verified
-from tests.worlds import PostgresWorld
+from tests.sample_campus import PostgresWorld
 
 pytestmark = pytest.mark.cluster
 

@@ -1,4 +1,4 @@
-"""Dedicated placement: every section its own process, started when needed, gone when idle."""
+"""Dedicated placement: every section a process of its own, started on demand and stopped when idle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cluster.embedded import EmbeddedServices
 from tests.acceptance.seatline import Seatline
 from tests.acceptance.test_registration import students_of, verified
 from tests.conftest import database
-from tests.worlds import PostgresWorld
+from tests.sample_campus import PostgresWorld
 
 pytestmark = pytest.mark.cluster
 

@@ -1,4 +1,4 @@
-"""What is killed under load comes back, and nothing acknowledged is lost or doubled."""
+"""Processes killed under load: they come back, and nothing acknowledged is lost or doubled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from cluster.embedded import EmbeddedServices
 from tests.acceptance.seatline import Answer, Client, Seatline
 from tests.acceptance.test_registration import students_of, verified
-from tests.worlds import PostgresWorld
+from tests.sample_campus import PostgresWorld
 
 pytestmark = pytest.mark.cluster
 

@@ -1,4 +1,4 @@
-"""A real university's classes and students through the whole of Seatline."""
+"""Classes and students of a real university, through a whole Seatline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registration day over HTTP, on the whole of Seatline: rush, promotions, floods, and invariants afterwards."""
+"""A registration day over HTTP on a whole Seatline: rush, promotions, floods, and the invariants afterwards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import pytest
 
 from tests.acceptance.seatline import Client, Seatline, add_admin
-from tests.worlds import PostgresWorld, monday
+from tests.sample_campus import PostgresWorld, monday
 
 pytestmark = pytest.mark.cluster
 

@@ -1,4 +1,4 @@
-"""A Seatline with two database addresses: who its processes are to Postgres, and what they know of the owner."""
+"""A Seatline with two database roles: which role its processes use, and that they do not have the owner's URL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.acceptance.seatline import Client, Seatline
-from tests.worlds import PostgresWorld
+from tests.sample_campus import PostgresWorld
 
 pytestmark = pytest.mark.cluster
 

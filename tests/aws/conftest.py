@@ -1,4 +1,4 @@
-"""One moto server for the run: an AWS in memory, spoken to over HTTP as the real one is."""
+"""A moto server for the whole run: AWS in memory, reached over HTTP as the real one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from cluster.aws.clients import AwsClients, CallLimits
-from tests.worlds import PostgresWorld
+from tests.sample_campus import PostgresWorld
 
 REGION = "eu-central-1"
 CREDENTIALS = {

@@ -1,4 +1,4 @@
-"""A network between us and AWS that can fall silent."""
+"""A network between Seatline and AWS that a test can silence."""
 
 from __future__ import annotations
 

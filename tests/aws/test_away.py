@@ -1,4 +1,4 @@
-"""AWS that does not answer: no enrolment waits for it, nothing is lost, and it is asked again by and by."""
+"""AWS that does not answer: no enrolment waits for it, nothing is lost, and calls are retried."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from cluster.aws.queue import SqsSink
 from persistence.outbox.relay import OutboxRelay
 from tests.aws.conftest import HURRIED, REGION, Aws
 from tests.aws.network import Network
-from tests.running import ask, enroll, make_service, running
-from tests.worlds import PostgresWorld
+from tests.drain_loop import ask, enroll, make_service, running
+from tests.sample_campus import PostgresWorld
 
 
 @pytest.fixture

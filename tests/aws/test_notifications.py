@@ -1,4 +1,4 @@
-"""From an enrolment to a mail: a real outbox in Postgres, and the queue and SES of moto's server."""
+"""From an enrolment to a mail: a real outbox in Postgres, and SQS and SES of moto."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from allocator.model.outcomes import Code
 from cluster.aws.clients import AwsClients
 from cluster.aws.errors import AwsAwayError, AwsRefusedError
 from cluster.aws.mail import SesMailer
-from cluster.aws.queue import NotificationQueue, SqsSink
+from cluster.aws.queue import SqsQueue, SqsSink
 from cluster.notifications.delivery import Delivery
 from cluster.notifications.mailers import MailerAwayError
-from cluster.notifications.notification import decode, encode
+from cluster.notifications.notification import decode_notification, encode_message
 from cluster.notifications.render import Renderer
 from cluster.notifications.worker import Worker
 from persistence.outbox.relay import NotAllSentError, OutboxMessage, OutboxRelay
 from tests.aws.conftest import REGION, SENDER, Aws
-from tests.running import ask, drop, enroll, make_service, running
-from tests.worlds import PostgresWorld, monday
+from tests.drain_loop import ask, drop, enroll, make_service, running
+from tests.sample_campus import PostgresWorld, monday
 
 pytestmark = pytest.mark.services
 
@@ -86,7 +86,7 @@ async def make_worker(database_url: str, clients: AwsClients, queue_url: str) ->
     def make(mailer: Any = None) -> Worker:
         carrier = mailer or SesMailer(clients, SENDER)
         made.append(Delivery(database_url, Renderer("en", "UTC"), carrier, SENDER))
-        return Worker(NotificationQueue(clients, queue_url), made[-1], carrier)
+        return Worker(SqsQueue(clients, queue_url), made[-1], carrier)
 
     yield make
     for one in made:
@@ -164,7 +164,7 @@ async def test_a_message_that_is_delivered_twice_is_mailed_once_whichever_worker
 ) -> None:
     section_id, student_id = await campus.add_section(5), await named(campus, "Ada")
     payload = f'{{"student_id":{student_id},"section_id":{section_id}}}'
-    body = encode(OutboxMessage(1, f"{section_id}:2", "enrolled", payload))
+    body = encode_message(OutboxMessage(1, f"{section_id}:2", "enrolled", payload))
     for copy in range(3):
         aws.client("sqs").send_message(
             QueueUrl=queue_url, MessageBody=body, MessageGroupId=str(copy), MessageDeduplicationId=str(copy)
@@ -248,9 +248,7 @@ async def test_dead_letters_are_put_aside_by_the_queue(
     url = aws.make_queue(VisibilityTimeout="0", RedrivePolicy=policy)
     aws.client("sqs").send_message(QueueUrl=url, MessageBody="nonsense", MessageGroupId="1", MessageDeduplicationId="1")
     mailer = SesMailer(clients, SENDER)
-    worker = Worker(
-        NotificationQueue(clients, url), Delivery(database_url, Renderer("en", "UTC"), mailer, SENDER), mailer
-    )
+    worker = Worker(SqsQueue(clients, url), Delivery(database_url, Renderer("en", "UTC"), mailer, SENDER), mailer)
     for _ in range(3):
         await worker.work_once()
     assert (aws.waiting(url), aws.waiting(dead_url)) == (0, 1)
@@ -394,10 +392,10 @@ async def test_the_messages_of_many_students_go_out_side_by_side_each_students_i
     ]
     await SqsSink(clients, queue_url).send(messages)
     received: dict[int, list[int]] = {}
-    queue = NotificationQueue(clients, queue_url)
+    queue = SqsQueue(clients, queue_url)
     while some := await queue.receive():
         for one in some:
-            notification = decode(one.body)
+            notification = decode_notification(one.body)
             received.setdefault(notification.student_id, []).append(int(notification.event_id.partition(":")[2]))
         assert await queue.delete(some) == len(some)
     assert sum(map(len, received.values())) == 70

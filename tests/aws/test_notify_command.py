@@ -1,4 +1,4 @@
-"""``seatline notify`` as an operator runs it."""
+"""The command ``seatline notify``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cluster.aws.clients import AwsClients
 from cluster.aws.queue import SqsSink
 from persistence.outbox.relay import OutboxMessage
 from tests.aws.conftest import CREDENTIALS, REGION, Aws
-from tests.worlds import PostgresWorld
+from tests.sample_campus import PostgresWorld
 
 SEATLINE = str(Path(sys.executable).with_name("seatline"))
 

@@ -1,4 +1,4 @@
-"""S3, CloudWatch, ELBv2 and the doctor, against moto's server."""
+"""S3, CloudWatch, ELBv2 and the doctor, against moto."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from cluster.aws.exports import LINK_TTL_S, S3Exports
 from cluster.aws.load_balancer import TargetGroup
 from cluster.aws.metrics import Distribution, Figures, MetricsPublisher
 from cluster.config.settings import Settings
-from cluster.doctor.aws import look_at_aws
-from cluster.doctor.report import Kind, Row, State
+from cluster.doctor.aws import check_aws
+from cluster.doctor.report import CheckKind, CheckResult, CheckState
 from tests.aws.conftest import REGION, Aws
 
 ROSTER = Roster(7, (RosterEntry(100, 1, "S001", '=HYPERLINK("http://evil.example")', None),), ())
@@ -181,7 +181,7 @@ class Balancer:
     def describe_target_health(self, **_: Any) -> Any:
         self.asked += 1
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        return {"TargetHealthDescriptions": [{"Target": {}, "TargetHealth": {"State": state}}]}
+        return {"TargetHealthDescriptions": [{"Target": {}, "TargetHealth": {"CheckState": state}}]}
 
 
 async def test_a_node_goes_once_its_requests_have_ended() -> None:
@@ -222,14 +222,14 @@ def settings_of(endpoint: str, **more: Any) -> Settings:
     return Settings(aws_region=REGION, aws_endpoint_url=endpoint, **more)
 
 
-def by_name(rows: list[Row]) -> dict[str, Row]:
+def by_name(rows: list[CheckResult]) -> dict[str, CheckResult]:
     return {row.name: row for row in rows}
 
 
 async def test_the_doctor_finds_all_well(endpoint: str, aws: Aws, bucket: str, group_arn: str) -> None:
     dead = aws.client("sqs").get_queue_attributes(QueueUrl=aws.make_queue(), AttributeNames=["QueueArn"])
     policy = f'{{"deadLetterTargetArn":"{dead["Attributes"]["QueueArn"]}","maxReceiveCount":"5"}}'
-    rows = await look_at_aws(
+    rows = await check_aws(
         settings_of(
             endpoint,
             aws_notifications_queue_url=aws.make_queue(RedrivePolicy=policy, VisibilityTimeout="60"),
@@ -239,14 +239,14 @@ async def test_the_doctor_finds_all_well(endpoint: str, aws: Aws, bucket: str, g
         )
     )
     assert {row.name: row.state for row in rows} == dict.fromkeys(
-        ("AWS", "SQS queue", "S3 bucket", "CloudWatch", "target group"), State.OK
+        ("AWS", "SQS queue", "S3 bucket", "CloudWatch", "target group"), CheckState.OK
     )
     assert REGION in by_name(rows)["AWS"].value
 
 
 async def test_the_doctor_names_what_is_missing(endpoint: str, aws: Aws, group_arn: str) -> None:
     queue_url = aws.make_queue().replace("seatline-", "other-")
-    rows = await look_at_aws(
+    rows = await check_aws(
         settings_of(
             endpoint,
             aws_notifications_queue_url=queue_url,
@@ -255,7 +255,7 @@ async def test_the_doctor_names_what_is_missing(endpoint: str, aws: Aws, group_a
             aws_target_group_arn=group_arn + "0",
         )
     )
-    bad = {row.name: row for row in rows if row.state is State.BAD}
+    bad = {row.name: row for row in rows if row.state is CheckState.BAD}
     assert set(bad) == {"SQS queue", "SES sender", "S3 bucket", "target group"}
     assert "SEATLINE_AWS_NOTIFICATIONS_QUEUE_URL" in bad["SQS queue"].mend
     assert "SEATLINE_AWS_MAIL_SENDER" in bad["SES sender"].mend
@@ -271,30 +271,30 @@ async def test_the_doctor_warns_of_a_queue_that_would_lose_or_double(endpoint: s
             made["RedrivePolicy"] = (
                 f'{{"deadLetterTargetArn":"{dead["Attributes"]["QueueArn"]}","maxReceiveCount":"5"}}'
             )
-        rows = await look_at_aws(settings_of(endpoint, aws_notifications_queue_url=aws.make_queue(**made)))  # type: ignore[arg-type]
-        assert by_name(rows)["SQS queue"].state is State.WARN
+        rows = await check_aws(settings_of(endpoint, aws_notifications_queue_url=aws.make_queue(**made)))  # type: ignore[arg-type]
+        assert by_name(rows)["SQS queue"].state is CheckState.WARN
 
 
 async def test_the_doctor_names_missing_credentials_and_regions(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (no_region,) = await look_at_aws(Settings(aws_endpoint_url=endpoint, aws_exports_bucket="abc"))
-    assert (no_region.kind, no_region.state) == (Kind.CONFIGURATION, State.BAD)
+    (no_region,) = await check_aws(Settings(aws_endpoint_url=endpoint, aws_exports_bucket="abc"))
+    assert (no_region.kind, no_region.state) == (CheckKind.CONFIGURATION, CheckState.BAD)
     assert "AWS_REGION" in no_region.mend
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
-    (no_credentials,) = await look_at_aws(settings_of(endpoint, aws_exports_bucket="abc"))
-    assert (no_credentials.kind, no_credentials.state) == (Kind.CONFIGURATION, State.BAD)
+    (no_credentials,) = await check_aws(settings_of(endpoint, aws_exports_bucket="abc"))
+    assert (no_credentials.kind, no_credentials.state) == (CheckKind.CONFIGURATION, CheckState.BAD)
     assert "AWS_ACCESS_KEY_ID" in no_credentials.mend
 
 
 async def test_the_doctor_names_an_address_where_nobody_answers() -> None:
-    (row,) = await look_at_aws(settings_of("http://127.0.0.1:1", aws_exports_bucket="abc"))
-    assert (row.kind, row.state) == (Kind.SERVICE, State.BAD)
+    (row,) = await check_aws(settings_of("http://127.0.0.1:1", aws_exports_bucket="abc"))
+    assert (row.kind, row.state) == (CheckKind.SERVICE, CheckState.BAD)
     assert "AWS_ENDPOINT_URL" in row.mend
 
 
 async def test_the_doctor_asks_nobody_where_nothing_is_configured() -> None:
-    (row,) = await look_at_aws(Settings(aws_endpoint_url="http://127.0.0.1:1"))
-    assert row.state is State.OK
+    (row,) = await check_aws(Settings(aws_endpoint_url="http://127.0.0.1:1"))
+    assert row.state is CheckState.OK
     assert "not configured" in row.value
 
 
@@ -311,7 +311,7 @@ async def credentials_matter(endpoint: str) -> AsyncIterator[None]:
 
 async def test_the_doctor_names_wrong_credentials(endpoint: str) -> None:
     async with credentials_matter(endpoint):
-        (row,) = await look_at_aws(settings_of(endpoint, aws_exports_bucket="abc"))
-    assert row.state is State.BAD
+        (row,) = await check_aws(settings_of(endpoint, aws_exports_bucket="abc"))
+    assert row.state is CheckState.BAD
     assert "InvalidClientTokenId" in row.value
     assert "credentials are wrong" in row.mend

@@ -1,4 +1,4 @@
-"""A stand for contestants on the services of the run."""
+"""A sandbox for contestants, on the services of the test run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.contestants.testbed import Testbed
+from bench.contestants.sandbox import Sandbox
 from cluster.embedded import EmbeddedServices
 
 FIRST_REDIS_DATABASE = 8
@@ -16,16 +16,16 @@ FIRST_REDIS_DATABASE = 8
 
 
 @pytest.fixture
-def testbed(services: EmbeddedServices, short_tmp: Path) -> Testbed:
+def sandbox(services: EmbeddedServices, short_tmp: Path) -> Sandbox:
     """A stand whose services go on after the test."""
     home = short_tmp / f"bench-{uuid.uuid4().hex[:8]}"
     home.mkdir()
-    return Testbed(home, services, "a secret of at least thirty-two bytes", FIRST_REDIS_DATABASE)
+    return Sandbox(home, services, "a secret of at least thirty-two bytes", FIRST_REDIS_DATABASE)
 
 
 @pytest.fixture
-async def own_database(testbed: Testbed, template: str) -> AsyncIterator[str]:
+async def own_database(sandbox: Sandbox, template: str) -> AsyncIterator[str]:
     """A migrated database for one test."""
     name = f"bench_{uuid.uuid4().hex[:12]}"
-    yield await testbed.clone(name, template)
-    await testbed.drop(name)
+    yield await sandbox.clone(name, template)
+    await sandbox.drop(name)

@@ -1,4 +1,4 @@
-"""Requests that can all be granted, whatever their distribution."""
+"""Demand: all requests can be granted, for every distribution over sections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every peer decides as Seatline does, one request after the other and many at once."""
+"""Every peer decides as Seatline does, one request at a time and in races."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 
 from api.signin.tokens import AccessTokens
 from bench.contestants.contestant import SEATLINE, Contestant, start_peer, start_seatline
-from bench.contestants.testbed import Testbed
+from bench.contestants.sandbox import Sandbox
 from bench.peers.registry import PEERS
 from persistence.verify import verify
 from tests.acceptance.seatline import Answer, Client
-from tests.worlds import PostgresWorld, monday
+from tests.sample_campus import PostgresWorld, monday
 
 DECIDING = [name for name, peer in PEERS.items() if peer.decides]
 RIVALS = 40
@@ -55,13 +55,13 @@ class Campus:
 
 
 @contextlib.asynccontextmanager
-async def running(name: str, testbed: Testbed, campus: Campus) -> AsyncIterator[Contestant]:
+async def running(name: str, sandbox: Sandbox, campus: Campus) -> AsyncIterator[Contestant]:
     """Seatline or a peer, on the campus."""
     url = campus.world.database_url
     starting = (
-        start_seatline(testbed, url)
+        start_seatline(sandbox, url)
         if name == SEATLINE
-        else start_peer(testbed, PEERS[name], url, list(campus.sections.values()))
+        else start_peer(sandbox, PEERS[name], url, list(campus.sections.values()))
     )
     async with starting as contestant:
         yield contestant
@@ -70,11 +70,11 @@ async def running(name: str, testbed: Testbed, campus: Campus) -> AsyncIterator[
 @pytest.mark.services
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", [SEATLINE, *DECIDING])
-async def test_it_decides_as_it_should(name: str, testbed: Testbed, own_database: str) -> None:
+async def test_it_decides_as_it_should(name: str, sandbox: Sandbox, own_database: str) -> None:
     campus = await Campus.create(own_database)
     try:
-        async with running(name, testbed, campus) as contestant:
-            tokens = AccessTokens(testbed.jwt_secret, 3600)
+        async with running(name, sandbox, campus) as contestant:
+            tokens = AccessTokens(sandbox.jwt_secret, 3600)
             async with Client(f"http://127.0.0.1:{contestant.target.port}", tokens) as client:
                 await check_one_by_one(client, campus)
                 await check_a_race(client, campus)

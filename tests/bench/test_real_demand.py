@@ -1,4 +1,4 @@
-"""Demand that was read from files of real universities."""
+"""Demand from files of real universities."""
 
 from __future__ import annotations
 

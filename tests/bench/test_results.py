@@ -1,4 +1,4 @@
-"""From rounds to what is kept and shown."""
+"""Results: medians and ratios of rounds, what is kept, and the page."""
 
 from __future__ import annotations
 

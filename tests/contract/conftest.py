@@ -1,4 +1,4 @@
-"""Every test of this folder runs on the store in memory and on Postgres."""
+"""The store under test: every test of this folder runs on the store in memory and on Postgres."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.worlds import MemoryWorld, PostgresWorld, World
+from tests.sample_campus import MemoryWorld, PostgresWorld, World
 
 
 @pytest.fixture(params=["memory", "postgres"])

@@ -1,22 +1,35 @@
-"""Sections that move from one drain loop to another, on both stores: nothing is lost, nobody is told a falsehood."""
+"""Handover of sections between drain loops, on both stores: nothing is lost, and every answer is true."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 
 from allocator.model.commands import Command
+from allocator.model.delivery import Envelope, Undecided
 from allocator.model.outcomes import Code, Outcome
 from allocator.model.section import SectionState
-from allocator.ports import StoreUnavailableError
+from allocator.ports import Committed, Store, StoreUnavailableError
+from allocator.turns import residence
 from allocator.turns import service as service_module
 from allocator.turns.service import SectionService
 from allocator.turns.tombstones import TOMBSTONE_S
-from tests.running import LocalLease, TestClock, ask, capacity, drop, enroll, make_service, running
-from tests.worlds import World
+from tests.drain_loop import (
+    LocalLease,
+    RecordingAnnouncer,
+    TestClock,
+    ask,
+    ask_for_reply,
+    capacity,
+    drop,
+    enroll,
+    make_service,
+    running,
+)
+from tests.sample_campus import World
 
 
 class DistantLease(LocalLease):
@@ -33,19 +46,24 @@ class Pair:
     def __init__(self, world: World, **limits: float) -> None:
         self.owners: dict[int, str] = {}
         self.clock = TestClock()
+        self.stores: dict[str, Store] = {}
+        self.announcers: dict[str, RecordingAnnouncer] = {}
         self.a, self.b = (self._make(world, name, limits) for name in ("a", "b"))
 
     def _make(self, world: World, name: str, limits: dict[str, float]) -> SectionService:
         lease = DistantLease(self.owners, name)
-        return make_service(world.store(), f"{name}|1", lease, self.clock, **limits)
+        store = self.stores[name] = world.store()
+        announcer = self.announcers[name] = RecordingAnnouncer()
+        return make_service(store, f"{name}|1", lease, self.clock, announcer, **limits)
 
-    async def follow(self, command: Command, name: str = "a", budget_s: float = 5.0) -> Outcome:
+    async def follow(self, wanted: Envelope | Command, name: str = "a", budget_s: float = 5.0) -> Outcome:
         """As the gateway does: go where the section is said to be."""
         for _ in range(20):
-            outcome = await ask({"a": self.a, "b": self.b}[name], command, budget_s)
-            if outcome.code is not Code.MOVED:
-                return outcome
-            name = outcome.owner or name
+            reply = await ask_for_reply({"a": self.a, "b": self.b}[name], wanted, budget_s)
+            if reply.undecided is not Undecided.MOVED:
+                assert reply.outcome is not None
+                return reply.outcome
+            name = reply.owner or name
         raise AssertionError("sent to and fro")
 
 
@@ -64,8 +82,8 @@ async def test_what_was_handed_over_is_where_it_was_said_to_be_with_all_that_it_
         await ask(both.a, enroll(students[1], section_id))
         assert await both.a.hand_over({section_id: "b"}) == 1
         assert (both.a.active_sections(), both.owners) == ([], {})
-        moved = await ask(both.a, enroll(students[2], section_id))
-        assert (moved.code, moved.owner) == (Code.MOVED, "b")
+        moved = await ask_for_reply(both.a, enroll(students[2], section_id))
+        assert (moved.code, moved.owner) == (Undecided.MOVED, "b")
         assert await both.b.take([section_id]) == 1
         assert both.b.active_sections() == [section_id]
         assert (await both.follow(enroll(students[2], section_id))).place == 2
@@ -80,7 +98,7 @@ async def test_before_its_successor_has_it_a_section_is_not_taken_back_by_who_le
     async with pair(world) as both:
         await both.a.hand_over({section_id: "b"})
         for _ in range(3):
-            assert (await ask(both.a, enroll(student_id, section_id))).code is Code.MOVED
+            assert (await ask_for_reply(both.a, enroll(student_id, section_id))).code is Undecided.MOVED
         assert both.a.active_sections() == []
 
 
@@ -92,12 +110,12 @@ async def test_what_waits_is_sent_on_when_the_lease_is_free(world: World) -> Non
         async with both.a._turn_lock:  # a turn is at work
             handing_over = asyncio.create_task(both.a.hand_over({section_id: "b"}))
             await asyncio.sleep(0)
-            asks = [asyncio.create_task(ask(both.a, enroll(one, section_id))) for one in students[1:]]
+            asks = [asyncio.create_task(ask_for_reply(both.a, enroll(one, section_id))) for one in students[1:]]
             stays = asyncio.create_task(ask(both.a, enroll(students[0], other)))
             await asyncio.sleep(0)
         assert await handing_over == 1
         outcomes = [await one for one in asks]
-        assert {(one.code, one.owner) for one in outcomes} == {(Code.MOVED, "b")}
+        assert {(one.code, one.owner) for one in outcomes} == {(Undecided.MOVED, "b")}
         assert (await stays).code is Code.ENROLLED
         assert await both.b.take([section_id]) == 1
     assert (await world.seats(section_id)).enrolled == 1
@@ -108,21 +126,21 @@ async def test_the_turn_at_work_is_finished_first(world: World, monkeypatch: pyt
     first, second = await world.add_student(), await world.add_student()
     committed, may_go_on = asyncio.Event(), asyncio.Event()
 
-    async def forget_slowly(_section_ids: Iterable[int], _student_ids: Iterable[int]) -> None:
+    async def announce_slowly(_committed: Committed) -> None:
         committed.set()
         await may_go_on.wait()
 
     async with pair(world) as both:
-        monkeypatch.setattr(both.a._cache, "invalidate", forget_slowly)
+        monkeypatch.setattr(both.announcers["a"], "announce", announce_slowly)
         at_work = asyncio.create_task(ask(both.a, enroll(first, section_id)))
         await committed.wait()
-        waits = asyncio.create_task(ask(both.a, enroll(second, section_id)))
+        waits = asyncio.create_task(ask_for_reply(both.a, enroll(second, section_id)))
         handing_over = asyncio.create_task(both.a.hand_over({section_id: "b"}))
         await asyncio.sleep(0.02)
         assert both.owners == {section_id: "a"}, "nobody else may begin before this turn has ended"
         may_go_on.set()
         assert (await at_work).code is Code.ENROLLED
-        assert (await waits).code is Code.MOVED
+        assert (await waits).code is Undecided.MOVED
         assert await handing_over == 1
         assert both.a.active_sections() == []
 
@@ -140,8 +158,8 @@ async def test_two_that_name_each_other_serve_again_when_the_tombstones_are_over
     async with pair(world) as both:
         await both.a.hand_over({section_id: "b"})
         await both.b.hand_over({section_id: "a"})  # and the controller dies before anybody is told to take it
-        assert (await ask(both.a, enroll(student_id, section_id))).owner == "b"
-        assert (await ask(both.b, enroll(student_id, section_id))).owner == "a"
+        assert (await ask_for_reply(both.a, enroll(student_id, section_id))).owner == "b"
+        assert (await ask_for_reply(both.b, enroll(student_id, section_id))).owner == "a"
         both.clock.ahead_s += TOMBSTONE_S
         assert (await both.follow(enroll(student_id, section_id))).code is Code.ENROLLED
 
@@ -219,7 +237,7 @@ async def test_a_store_that_is_away_leaves_sections_to_their_first_request(
 
     async with pair(world) as both:
         with monkeypatch.context() as broken:
-            broken.setattr(both.a._store, "activate", away)
+            broken.setattr(both.stores["a"], "activate", away)
             assert await both.a.take([section_id]) == 0
         assert (await ask(both.a, enroll(student_id, section_id))).code is Code.ENROLLED
 
@@ -292,7 +310,7 @@ async def test_sections_that_nobody_asks_for_leave_memory_unless_somebody_waits(
 
 
 async def test_many_idle_sections_leave_a_portion_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "PASSIVATED_MAX", 2)
+    monkeypatch.setattr(residence, "PASSIVATED_MAX", 2)
     sections = [await world.add_section(1) for _ in range(5)]
     async with pair(world, section_idle_s=100.0) as both:
         await both.a.take(sections)

@@ -1,4 +1,4 @@
-"""What a review once found wrong in the drain loop, on both stores."""
+"""Regression tests of the drain loop, on both stores, for errors that a review found."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from allocator.model.commands import Command, RecheckHead
+from allocator.model.commands import RecheckHead
 from allocator.model.events import CapacityChanged, SeatTaken
 from allocator.model.outcomes import Code
 from allocator.model.record import RecordKey
 from allocator.ports import Changes, SeatWrite, StaleEpochError
 from tests.contract.test_service import settled
-from tests.running import ask, capacity, drop, enroll, make_service, running
-from tests.worlds import World, monday
+from tests.drain_loop import ask, capacity, drop, enroll, make_service, running, sealed
+from tests.sample_campus import World, monday
 
 
 async def test_a_blocked_head_that_became_eligible_while_the_section_was_full_is_not_passed(world: World) -> None:
@@ -58,7 +58,7 @@ async def test_nor_in_the_very_turn_in_which_it_became_eligible(world: World) ->
         clash = await ask(service, enroll(head, clashing))
         await ask(service, capacity(crowded, 1))
         await blocked(world, crowded)
-        batch: list[Command] = [drop(head, clashing, clash.enrollment_id), enroll(newcomer, crowded)]
+        batch = [drop(head, clashing, clash.enrollment_id), enroll(newcomer, crowded)]
         outcomes = await service.submit([(command, 5.0) for command in batch])
         assert [one.code for one in outcomes] == [Code.DROPPED, Code.WAITLISTED]
         await settled(world, crowded, head, "enrolled")
@@ -147,7 +147,7 @@ async def test_with_seats_for_all_nobody_is_told_that_the_section_is_full_while_
         await ask(service, enroll(waiting, section_id))
         raised, seat_only, patient = await service.submit(
             [
-                (capacity(section_id, 3), 5.0),
+                (sealed(capacity(section_id, 3)), 5.0),
                 (enroll(newcomer, section_id, join_waitlist=False), 5.0),
                 (enroll(other, section_id), 5.0),
             ]

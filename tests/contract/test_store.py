@@ -1,4 +1,4 @@
-"""The store's contract: fencing, locks, all or nothing. The same for memory and Postgres."""
+"""The contract of the store: fencing, locks, atomic commits. The same tests for memory and Postgres."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from allocator.ports import (
     StoredAnswer,
     StoreRejectedError,
 )
-from tests.worlds import World, monday
+from tests.sample_campus import World, monday
 
 
 async def one_seat(store: Store, world: World, section_id: int, student_id: int, epoch: int) -> Changes:
@@ -46,7 +46,7 @@ async def test_a_commit_is_seen_by_the_next_activation(world: World) -> None:
         key = RecordKey(student_id, world.semester_id)
         locked = await turn.lock_records([], [key])
         record = locked.records[key]
-        record.take_seat(section_id, 3)
+        record.apply(SeatTaken(section_id, 2, student_id, 1, 3))
         changes = await one_seat(store, world, section_id, student_id, state.epoch)
         changes.records = [record]
         await turn.commit(changes)
@@ -125,7 +125,7 @@ async def test_who_waits_for_a_record_reads_what_its_holder_wrote(world: World) 
         waiter = asyncio.create_task(wait_and_read())
         await reading.wait()
         await asyncio.sleep(0.05)
-        record.take_seat(section_id, 3)
+        record.apply(SeatTaken(section_id, 2, student_id, 1, 3))
         changes = await one_seat(store, world, section_id, student_id, state.epoch)
         changes.records = [record]
         await turn.commit(changes)
@@ -178,7 +178,9 @@ async def test_after_a_cut_the_students_in_may_stay_but_none_may_be_added(world:
     epoch = state.epoch
 
     async def write(seq_before: int, seats: int, enrolled: int, *events: object) -> None:
-        change = SeatWrite(section_id, epoch, seq_before, seq_before + len(events), seats, enrolled, 0, 0, True)
+        claimed = max(0, enrolled - seats)  # also by an actor that is wrong
+        seq = seq_before + len(events)
+        change = SeatWrite(section_id, epoch, seq_before, seq, seats, enrolled, 0, 0, True, claimed)
         async with store.turn() as turn:
             await turn.commit(Changes(fences=[(section_id, epoch)], seats=[change], events=list(events)))  # type: ignore[arg-type]
 
@@ -186,7 +188,7 @@ async def test_after_a_cut_the_students_in_may_stay_but_none_may_be_added(world:
     await write(4, 1, 3, CapacityChanged(section_id, 5, 1, None))
     with pytest.raises(StoreRejectedError):
         await write(5, 1, 4, SeatTaken(section_id, 6, students[3], next(ids), 3))
-    await write(5, 1, 2, SeatFreed(section_id, 6, students[0], taken[0].enrollment_id))
+    await write(5, 1, 2, SeatFreed(section_id, 6, students[0], taken[0].enrollment_id, 3))
     with pytest.raises(StoreRejectedError):
         await write(6, 1, 3, SeatTaken(section_id, 7, students[3], next(ids), 3))
 

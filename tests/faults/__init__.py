@@ -1,1 +1,1 @@
-"""Real faults on a whole Seatline under load, each followed by every check there is."""
+"""Real faults on a whole Seatline under load, each followed by all checks."""

@@ -1,4 +1,4 @@
-"""A real HAProxy as the stand-in for the ALB, with the configuration of docker-compose.yml but for names and ports."""
+"""A real HAProxy in place of the ALB, with the configuration of docker-compose.yml except for names and ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is checked when the faults are over: nothing lost, nothing doubled, a possible history, every promise kept."""
+"""The checks after a fault: nothing lost, nothing doubled, a linearizable history, every guarantee kept."""
 
 from __future__ import annotations
 

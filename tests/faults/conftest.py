@@ -1,4 +1,4 @@
-"""The stand of most rows, the reports of all, and their table at the end."""
+"""Fixtures: the Seatline under test of most rows, the reports of all rows, and their table at the end."""
 
 from __future__ import annotations
 

@@ -42,13 +42,15 @@ class Served(NamedTuple):
 
 @dataclass
 class Counts:
-    """Args:
-    requests: sent, repeats among them.
-    acknowledged: operations with a definite answer.
-    unknown: operations that never got one.
-    by_code: what was answered that was not definite, and what was no answer at all.
-    odd: answers that nobody should ever see.
-    late: answers that took longer than their deadline allows: seconds, and which.
+    """The answers that clients got.
+
+    Args:
+        requests: requests sent, retries included.
+        acknowledged: operations with a definite answer.
+        unknown: operations that never got one.
+        by_code: answers that were not definite, and lost ones, by code.
+        odd: answers that no client should ever get.
+        late: answers that took longer than their deadline allows: seconds, and the request.
     """
 
     requests: int = 0
@@ -144,7 +146,7 @@ class Load:
     async def _enroll(self, student: Student, section_id: int) -> None:
         key = f"load-{next(_keys)}"
         join_waitlist = self._random.random() < 0.8
-        command = Enroll(section_id, student.student_id, join_waitlist, key, True, True)
+        command = Enroll(section_id, student.student_id, join_waitlist)
         body = {"section_id": section_id, "join_waitlist": join_waitlist}
         call, asked_at = self.recorder.invoke(f"student {student.student_id}", command), time.monotonic()
         answer = await self._until_definite(
@@ -161,7 +163,7 @@ class Load:
     async def _drop(self, student: Student, enrollment_id: int) -> None:
         key = f"load-{next(_keys)}"
         section_id = student.held.pop(enrollment_id)
-        command = Drop(section_id, student.student_id, enrollment_id, key, True, True)
+        command = Drop(section_id, student.student_id, enrollment_id)
         call, asked_at = self.recorder.invoke(f"student {student.student_id}", command), time.monotonic()
         answer = await self._until_definite(
             "DELETE", f"/api/enrollments/{enrollment_id}", self._client.token(student.student_id), None, key

@@ -1,4 +1,4 @@
-"""Traps on what Seatline says to Postgres and to Redis: the moments at which a fault hurts most."""
+"""Traps in the traffic to Postgres and Redis, for faults at the worst moments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on one machine, each started as one would start it on a machine of its own."""
+"""A Ray cluster of several nodes on one machine, each started as on a machine of its own."""
 
 from __future__ import annotations
 

@@ -15,11 +15,11 @@ from typing import Any, Self
 import orjson
 
 from allocator.model.commands import Enroll
-from allocator.model.outcomes import Code, Outcome
+from allocator.model.delivery import Envelope
+from allocator.model.outcomes import Outcome
 from tests.acceptance.seatline import Seatline
 
 PATIENCE_S = 25.0
-TRANSIENT = {Code.UNKNOWN, Code.UNAVAILABLE, Code.OVERLOADED, Code.MOVED}
 
 
 class OtherGateway:
@@ -88,9 +88,10 @@ async def _serve(actors: tuple[str, ...]) -> None:
     async def enroll(student_id: int, section_id: int, key: str) -> Outcome:
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                outcome = await opened.gateway.submit(Enroll(section_id, student_id, True, key, True, True))
-                if outcome.code not in TRANSIENT:
-                    return outcome
+                envelope = Envelope(Enroll(section_id, student_id, True), key, True, True)
+                reply = await opened.gateway.submit(envelope)
+                if reply.outcome is not None:
+                    return reply.outcome
 
     while line := await asyncio.to_thread(sys.stdin.buffer.readline):
         outcomes = await asyncio.gather(*(enroll(*one) for one in orjson.loads(line)))

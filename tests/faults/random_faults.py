@@ -1,4 +1,4 @@
-"""Faults for a soak: each is injected, lasts for a while if it is one that lasts, and is taken back."""
+"""Faults for the soak test: each is injected, lasts for a while if it has a duration, and is undone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of the whole programme, printed at the end of a run and written to files."""
+"""The table of all fault tests, printed at the end of a run and written to files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row of the programme: load, a fault in the middle of it, recovery, and all the checks at the end."""
+"""One fault test: load, a fault in the middle of it, recovery, and all checks at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.faults import checks
 from tests.faults.load import CAPACITY_MAX, CAPACITY_MIN, Load
 from tests.faults.report import RowReport
 from tests.faults.stand import Stand
-from tests.worlds import PostgresWorld
+from tests.sample_campus import PostgresWorld
 
 SECTIONS = 20
 STUDENTS = 400

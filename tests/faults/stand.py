@@ -1,4 +1,4 @@
-"""What a fault is tried on: a whole Seatline that reaches its Postgres and its Redis through proxies of ours."""
+"""The system under test: a whole Seatline that reaches Postgres and Redis through proxies that inject faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sections taken from an actor that does not know it, by an API process that believes in another one."""
+"""A takeover: an API process with another view of the actors takes sections from an actor that is not told."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ async def enroll_elsewhere(row: Row, gateway: OtherGateway, sections: list[int])
     students = await students_of(row.campus, len(sections), credit_limit=999)
     wanted = [(student, one, f"other-{student}") for student, one in zip(students, sections, strict=True)]
     recorder = row.load.recorder
-    calls = [
-        recorder.invoke(f"other {student}", Enroll(one, student, True, key, True, True)) for student, one, key in wanted
-    ]
+    calls = [recorder.invoke(f"other {student}", Enroll(one, student, True), key) for student, one, key in wanted]
     started = time.monotonic()
     outcomes = await gateway.enroll(wanted)
     took_s = time.monotonic() - started

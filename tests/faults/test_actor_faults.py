@@ -1,4 +1,4 @@
-"""Section actors that are killed or frozen, at the worst moments."""
+"""Section actors that are killed or frozen at the worst moments."""
 
 from __future__ import annotations
 

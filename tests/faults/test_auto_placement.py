@@ -1,4 +1,4 @@
-"""``auto`` placement: a section that takes 80 % of the load gets an actor of its own, and goes back after."""
+"""``auto`` placement: a section with 80 % of the load gets an actor of its own, and returns to the pool afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.acceptance.test_registration import students_of
 from tests.faults import checks
 from tests.faults.conftest import NewReport
 from tests.faults.stand import open_stand
-from tests.worlds import PostgresWorld
+from tests.sample_campus import PostgresWorld
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 

@@ -1,4 +1,4 @@
-"""Nodes with addresses of their own behind a real load balancer: what its configuration does when they go and come."""
+"""Nodes with addresses of their own behind a real load balancer: its configuration, while they come and go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every node of a real Seatline restarted behind a real load balancer, under load: no client may notice."""
+"""Every node of a real Seatline restarted behind a real load balancer under load: no client notices."""
 
 from __future__ import annotations
 

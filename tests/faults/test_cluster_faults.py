@@ -1,4 +1,4 @@
-"""Nodes that die, leave and are replaced, the head, and new versions, under load on several Ray nodes."""
+"""Several Ray nodes under load: nodes that die, leave and are replaced, the head that dies, and upgrades."""
 
 from __future__ import annotations
 

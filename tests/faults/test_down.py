@@ -1,4 +1,4 @@
-"""The end of it all, as a load balancer sees it: told first, then nobody listens. The balancer is moto's."""
+"""Shutdown behind a load balancer (moto's): it is told first, and only then the ports are closed."""
 
 from __future__ import annotations
 

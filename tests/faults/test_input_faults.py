@@ -1,4 +1,4 @@
-"""What clients should not send, and what they may: malformed requests, floods, crossed requests."""
+"""Hostile and heavy input: malformed requests, floods, requests that cross."""
 
 from __future__ import annotations
 

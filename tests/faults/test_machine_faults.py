@@ -1,4 +1,4 @@
-"""What the machine and its operators do: signals to processes, a wrong clock, a full disk."""
+"""Faults of the machine and its operators: signals to processes, a wrong clock, a full disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.faults.conftest import OpenRow
 from tests.faults.nodes import free_port
 from tests.faults.row import Row
 from tests.faults.stand import Stand, execute, open_stand
-from tests.worlds import PostgresWorld
+from tests.sample_campus import PostgresWorld
 
 pytestmark = pytest.mark.faults
 

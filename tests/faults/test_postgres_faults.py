@@ -1,4 +1,4 @@
-"""Postgres away, slow, silent, full, read-only, or cut off at the wrong moment."""
+"""Postgres away, slow, silent, full, read-only, or cut off in the middle of a commit."""
 
 from __future__ import annotations
 

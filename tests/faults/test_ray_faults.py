@@ -1,4 +1,4 @@
-"""Nodes, the GCS and Ray's own messages."""
+"""Faults of Ray: its nodes, the GCS, its messages."""
 
 from __future__ import annotations
 

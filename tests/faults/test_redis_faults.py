@@ -1,4 +1,4 @@
-"""Redis dead, forgetful, or slow: enrolment goes on."""
+"""Redis dead, flushed or slow: enrolment goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The relay of notifications, killed at the wrong moment."""
+"""The outbox relay, killed in the middle of a delivery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that says who it is: ``python -m tests.faults.tiny_server NAME ADDRESS``. SIGTERM ends it kindly."""
+"""A server that answers with its name: ``python -m tests.faults.tiny_server NAME ADDRESS``; SIGTERM stops it."""
 
 from __future__ import annotations
 

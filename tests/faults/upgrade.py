@@ -1,4 +1,4 @@
-"""Deploying another version over a Seatline that serves."""
+"""An upgrade: another version deployed over a running Seatline."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What runs around Seatline: the Ray cluster on EC2, the stacks, containers, monitoring. AWS is moto's server."""
+"""Tests of the deployment: the Ray cluster on EC2, the CloudFormation stacks, containers, monitoring. AWS is moto."""

@@ -1,4 +1,4 @@
-"""An AWS with Seatline's stacks in it, as far as moto goes."""
+"""Seatline's stacks, created in moto as far as moto supports them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CloudFormation templates as plain data, and what is left of them for moto."""
+"""The CloudFormation templates as plain data, whole and reduced to what moto supports."""
 
 from __future__ import annotations
 

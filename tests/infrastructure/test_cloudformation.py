@@ -1,4 +1,4 @@
-"""The stacks: what must hold in the templates, and what moto made of them."""
+"""The CloudFormation stacks: properties of the templates, and the resources that moto creates from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dockerfile and docker-compose.yml: no engine runs here, so that they agree with the project is what is checked."""
+"""Dockerfile and docker-compose.yml agree with the project. No container engine is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets of a node: from Secrets Manager into files, and the database role that is made of one of them."""
+"""Secrets of a node: from Secrets Manager into files, and the database role that is created from one of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ray_cluster.yaml: valid for Ray, of one piece with the stacks, and launched for real by Ray's own AWS code."""
+"""ray_cluster.yaml: valid for Ray, consistent with the stacks, and launched by Ray's own AWS code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Databases for single tests: some of these break things, and a history cannot be cleaned."""
+"""Databases for single tests, for tests that damage them: a history cannot be cleaned."""
 
 from __future__ import annotations
 

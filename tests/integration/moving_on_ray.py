@@ -20,7 +20,7 @@ from cluster.gateway.ray_actors import create_section_actor
 from cluster.processes import deployment
 from cluster.processes.node import NodeConfig, OpenGateway
 from persistence.verify import verify
-from tests.running import enroll
+from tests.drain_loop import enroll
 
 A, B = "sections-here-0", "sections-here-1"
 PLACES = ((B,), (A,), (A, B), (B,), (A, B))

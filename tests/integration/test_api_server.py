@@ -1,4 +1,4 @@
-"""An API process from its start to its end, on real services, with section actors that answer when the test says."""
+"""An API process from start to stop, on real services, with section actors whose answers the test controls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 import aiohttp
 import pytest
 
-from allocator.model.commands import Command
+from allocator.model.delivery import Envelope, Reply
 from allocator.model.outcomes import Code, Outcome
 from api.signin.tokens import AccessTokens
 from cluster.config.settings import read_settings
@@ -28,13 +28,13 @@ class SlowActors:
         self.go = asyncio.Event()
         self.is_closed = False
 
-    async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
+    async def submit(self, envelope: Envelope, deadline_s: float | None = None) -> Reply:
         self.asked.set()
         await self.go.wait()
-        return Outcome(Code.ENROLLED, command.section_id, 100)
+        return Reply(Outcome(Code.ENROLLED, envelope.command.needs.section_ids[0], 100))
 
-    def send(self, command: Command, tell: Callable[[Outcome], None]) -> None:
-        submitted = asyncio.ensure_future(self.submit(command))
+    def send(self, envelope: Envelope, tell: Callable[[Reply], None]) -> None:
+        submitted = asyncio.ensure_future(self.submit(envelope))
         submitted.add_done_callback(lambda done: tell(done.result()))
 
     async def connect(self) -> ActorLink:

@@ -1,4 +1,4 @@
-"""Accounts and refresh tokens in real Postgres: rotation, reuse, and what happens at the same moment."""
+"""Accounts and refresh tokens in real Postgres: rotation, reuse, and concurrent changes."""
 
 from __future__ import annotations
 

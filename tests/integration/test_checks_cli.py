@@ -1,4 +1,4 @@
-"""``seatline verify`` and ``seatline doctor`` from outside: what they print, and how they exit."""
+"""The commands ``seatline verify`` and ``seatline doctor``: output and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns that go to Postgres as one text come out as they went in."""
+"""Columns that are sent to Postgres as one text arrive unchanged."""
 
 from __future__ import annotations
 

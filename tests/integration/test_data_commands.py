@@ -1,4 +1,4 @@
-"""``seed``, ``import``, ``replay`` and ``token``, as a user runs them."""
+"""The commands ``seed``, ``import``, ``replay`` and ``token``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cluster.cli import app
-from tests.running import ask, enroll, make_service, running
-from tests.worlds import PostgresWorld
+from tests.drain_loop import ask, enroll, make_service, running
+from tests.sample_campus import PostgresWorld
 
 pytestmark = pytest.mark.services
 

@@ -1,4 +1,4 @@
-"""The embedded services as real processes: started, stopped, killed, killed from above, and started twice."""
+"""The embedded services as real processes: started, started twice, stopped, killed, and orphaned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Importers on a real Postgres: idempotent, counted, and the history stays whole."""
+"""Importers on real Postgres: they are idempotent, count what they change, and keep the history whole."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 import asyncpg
 import pytest
 
+from allocator.model.delivery import Undecided
 from allocator.model.outcomes import Code
 from persistence.imports.formats.ucsd import read_ucsd
 from persistence.imports.load.loader import LOADED_TABLES, importing, load
-from persistence.imports.report import ImportFileError, ImportReport
+from persistence.imports.load.seat_changes import deciding_here
+from persistence.imports.report import ImportFileError, ImportReport, SeatsNotChangedError
 from persistence.imports.rows import (
     Bundle,
     CourseRow,
@@ -29,7 +31,7 @@ from persistence.imports.rows import (
 from persistence.imports.seed.campus import DEMO_LOGINS, HASHER, seed_campus
 from persistence.store.postgres import PostgresStore
 from persistence.verify import verify
-from tests.running import ask, enroll, make_service, running
+from tests.drain_loop import ask, ask_for_reply, enroll, make_service, running
 
 pytestmark = pytest.mark.services
 
@@ -99,11 +101,12 @@ async def test_statistics_are_made_of_what_was_filled_only(connection: Any) -> N
         assert not await connection.fetchval(f"SELECT EXISTS (SELECT FROM {table})"), table
 
 
-async def test_each_kind_of_change_is_seen(connection: Any) -> None:
+async def test_each_kind_of_change_is_seen(connection: Any, fresh_database_url: str) -> None:
     await load(connection, bundle(section("1", 2, MONDAY), section("2"), section("3"), section("4")))
     before = await version(connection)
     changed = bundle(section("1", 2, TUESDAY), section("2", 5), section("3", course="AAA 1"), credit_limit=15)
-    report = await load(connection, changed)
+    async with deciding_here(fresh_database_url) as send_commands:
+        report = await load(connection, changed, send_commands=send_commands)
     assert counts(report, "sections") == (0, 3, 0)
     assert counts(report, "records") == (0, 3, 0)
     assert report.notes["sections_not_in_file"] == 1
@@ -130,15 +133,32 @@ async def test_a_changed_capacity_fences_the_owner_and_replays(connection: Any, 
         for student_id in ids:
             await ask(service, enroll(student_id, section_id))
         epoch = await connection.fetchval("SELECT epoch FROM section_seats")
-        await load(connection, bundle(section("1", 1)))
+        async with deciding_here(fresh_database_url) as send_commands:
+            await load(connection, bundle(section("1", 1)), send_commands=send_commands)
         seats = await connection.fetchrow("SELECT * FROM section_seats")
         assert (seats["capacity"], seats["enrolled"], seats["over_capacity"]) == (1, 2, 1)
         assert seats["epoch"] == epoch + 1
         assert await verify(fresh_database_url) == []
-        outcome = await ask(service, enroll(ids[0], section_id))
-        assert outcome.code in {Code.MOVED, Code.REFUSED}
-        await load(connection, bundle(section("1", 3)))
+        reply = await ask_for_reply(service, enroll(ids[0], section_id))
+        assert reply.code in {Undecided.MOVED, Code.REFUSED}
+        async with deciding_here(fresh_database_url) as send_commands:
+            await load(connection, bundle(section("1", 3)), send_commands=send_commands)
         await _until_enrolled(connection, service, section_id, ids)
+    assert await verify(fresh_database_url) == []
+
+
+async def test_seats_that_cannot_be_changed_are_said_and_changed_by_the_next_import(
+    connection: Any, fresh_database_url: str
+) -> None:
+    await load(connection, bundle(section("1", 2)))
+    with pytest.raises(SeatsNotChangedError):
+        await load(connection, bundle(section("1", 5, TUESDAY)))
+    assert await connection.fetchval("SELECT capacity FROM section_seats") == 2
+    assert await connection.fetchval("SELECT weekday FROM course_schedules") == 1
+    async with deciding_here(fresh_database_url) as send_commands:
+        report = await load(connection, bundle(section("1", 5, TUESDAY)), send_commands=send_commands)
+    assert report.notes["capacities_changed"] == 1
+    assert await connection.fetchval("SELECT capacity FROM section_seats") == 5
     assert await verify(fresh_database_url) == []
 
 
@@ -189,9 +209,9 @@ async def test_rows_that_are_held_too_long_leave_everything_as_it_was(connection
     await connection.execute("SET lock_timeout = '200ms'")
     transaction = other.transaction()
     await transaction.start()
-    await other.execute("SELECT FROM section_seats FOR UPDATE")
+    await other.execute("SELECT FROM course_sections FOR UPDATE")
     with pytest.raises(ImportFileError, match="nothing was changed"):
-        await load(connection, bundle(section("1", 9), section("2")))
+        await load(connection, bundle(section("1", 9, course="AAA 2"), section("2")))
     await transaction.rollback()
     await other.close()
     assert await connection.fetchval("SELECT count(*) FROM course_sections") == 1

@@ -1,4 +1,4 @@
-"""Without AWS: the same mails, as files."""
+"""Mails without AWS: written to files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cluster.notifications.delivery import Delivery
 from cluster.notifications.local import MAILS_BURST, LocalSink
 from cluster.notifications.mailers import FileMailer
 from cluster.notifications.render import Renderer
-from cluster.notifications.wiring import mail_directory, outbox_sink
+from cluster.processes.notifications import mail_directory, outbox_sink
 from persistence.outbox.relay import LogSink, OutboxMessage, OutboxRelay
-from tests.running import ask, enroll, make_service, running
-from tests.worlds import PostgresWorld
+from tests.drain_loop import ask, enroll, make_service, running
+from tests.sample_campus import PostgresWorld
 
 pytestmark = pytest.mark.services
 

@@ -1,4 +1,4 @@
-"""The schema: made, taken away and made again; the same as the tables in the code; and the rules that it keeps."""
+"""Migrations: up, down and up again; the schema equals the tables in the code; constraints of the schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handing sections over between real Ray actors, on real Postgres and Valkey, costs nobody an answer."""
+"""Handover of sections between real Ray actors, on real Postgres and Valkey: no request fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.worlds import PostgresWorld
+from tests.sample_campus import PostgresWorld
 
 
 async def test_sections_go_to_and_fro_under_load_and_every_request_is_served(

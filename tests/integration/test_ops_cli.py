@@ -1,4 +1,4 @@
-"""Commands of operators from outside: what they say when nothing runs, and of one section."""
+"""The commands of operators: their output when nothing runs, and the report of a section."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from cluster.config.runfile import RunFile, read_run_file, write_run_file
 from tests.integration.test_checks_cli import seatline
-from tests.worlds import PostgresWorld
+from tests.sample_campus import PostgresWorld
 
 pytestmark = pytest.mark.services
 

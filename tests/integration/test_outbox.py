@@ -1,4 +1,4 @@
-"""The relay: at least once, whoever dies; and not twice when several work at once."""
+"""The outbox relay: at least once after a crash, and not twice when several relays work at once."""
 
 from __future__ import annotations
 

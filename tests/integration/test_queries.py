@@ -1,4 +1,4 @@
-"""The reads of the API in real Postgres, on a campus that the real drain loop changes."""
+"""The queries of the API in real Postgres, on a campus that is changed by the real drain loop."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from persistence.queries.connection import reading
 from persistence.queries.engine import make_engine
 from persistence.queries.enrollments import EnrollmentQueries
 from persistence.queries.rosters import RosterQueries
-from tests.running import ask, drop, enroll, make_service, running
-from tests.worlds import PostgresWorld, monday
+from tests.drain_loop import ask, drop, enroll, make_service, running
+from tests.sample_campus import PostgresWorld, monday
 
 pytestmark = pytest.mark.services
 

@@ -1,4 +1,4 @@
-"""Lease, caches and rate limits on a real Valkey, and without one."""
+"""Leases, caches and rate limits on a real Valkey, and without one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 
+from allocator.ports import Committed
 from persistence.caches.announcer import RedisAnnouncer
 from persistence.caches.cached_reads import CachedReads
 from persistence.caches.keys import COURSES, ENROLLMENTS, TOMBSTONE
@@ -250,7 +251,7 @@ async def test_an_invalidated_value_is_gone_everywhere(redis: Redis, redis_url: 
     async with announcing(redis_url) as actor, caching(redis_url) as reader:
         await reader.get_or_load(f"{ENROLLMENTS}7", 60, load)
         await reader.get_or_load(f"{ENROLLMENTS}8", 60, load)
-        await actor.invalidate([], [7])
+        await actor.announce(Committed([], [7]))
         load.value = b"new"
         assert await reader.get_or_load(f"{ENROLLMENTS}7", 60, load) == b"new"
         assert await reader.get_or_load(f"{ENROLLMENTS}8", 60, load) == b"old"
@@ -263,7 +264,7 @@ async def test_a_slow_reader_cannot_cache_what_it_saw_before_the_commit(redis: R
     async with announcing(redis_url) as actor, caching(redis_url) as reader:
         reading = asyncio.create_task(reader.get_or_load(f"{ENROLLMENTS}7", 60, slow))
         await asyncio.sleep(0.05)
-        await actor.invalidate([], [7])
+        await actor.announce(Committed([], [7]))
         # The student's next read, while the slow one is still under way, must not share its load.
         assert await reader.get_or_load(f"{ENROLLMENTS}7", 60, Loader(b"new")) == b"new"
         assert await reading == b"old"
@@ -291,7 +292,7 @@ async def test_without_redis_readers_load_and_commits_are_not_held_up(silent: bo
     ):
         for number in range(10):
             started = time.monotonic()
-            await announcer.invalidate([], [number])
+            await announcer.announce(Committed([], [number]))
             assert time.monotonic() - started < 0.2
             assert await caches.get_or_load(f"{ENROLLMENTS}{number}", 30, load) == load.value
         await announcer.invalidate_catalogue()
@@ -301,10 +302,10 @@ async def test_without_redis_readers_load_and_commits_are_not_held_up(silent: bo
 async def test_what_could_not_be_invalidated_is_when_redis_is_back(redis: Redis, redis_url: str) -> None:
     load = Loader(b"old")
     async with announcing(redis_url, TIMEOUT_S) as actor, caching(redis_url) as reader:
-        await actor.invalidate([], [2])
+        await actor.announce(Committed([], [2]))
         await reader.get_or_load(f"{ENROLLMENTS}1", 30, load)
         await redis.client_pause(250)
-        await actor.invalidate([], [1])
+        await actor.announce(Committed([], [1]))
         await asyncio.sleep(1.0)
         assert await redis.get(f"{ENROLLMENTS}1") == TOMBSTONE
 

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from allocator.model.read_models import SectionView
-from allocator.ports import SeatWrite
+from allocator.ports import Committed, SeatWrite
 from persistence.caches import seat_board
 from persistence.caches.announcer import RedisAnnouncer
 from persistence.caches.keys import channel_of
@@ -66,7 +66,7 @@ async def test_a_section_is_read_once_and_then_kept_true(redis: Redis, redis_url
     async with board_on(redis_url, table) as one, board_on(redis_url, table) as other:
         for count in range(50):
             assert [await enrolled(one), await enrolled(other)] == [count, count]
-            await actor.invalidate([table.take_seat()], [])
+            await actor.announce(Committed([table.take_seat()], []))
         assert table.reads == 2
     await actor.close()
 
@@ -79,7 +79,7 @@ async def test_nobody_reads_less_than_was_acknowledged_before_they_came(redis: R
         nonlocal acknowledged
         for _ in range(300):
             change = table.take_seat()
-            await actor.invalidate([change], [])
+            await actor.announce(Committed([change], []))
             acknowledged = change.enrolled
 
     async def read(board: SeatBoard) -> None:
@@ -101,8 +101,8 @@ async def test_what_is_heard_while_a_section_is_loaded_is_added_to_it(redis: Red
     async with board_on(redis_url, table) as board:
         loading = asyncio.create_task(enrolled(board))
         await asyncio.sleep(0.1)
-        await actor.invalidate([table.take_seat()], [])
-        await actor.invalidate([table.take_seat()], [])
+        await actor.announce(Committed([table.take_seat()], []))
+        await actor.announce(Committed([table.take_seat()], []))
         await loading
         assert await enrolled(board) == 2, "its load had begun before the change"
         assert table.reads == 1
@@ -114,8 +114,8 @@ async def test_old_news_changes_nothing(redis: Redis, redis_url: str) -> None:
     async with board_on(redis_url, table) as board:
         first, second = table.take_seat(), table.take_seat()
         await enrolled(board)
-        await actor.invalidate([second], [])
-        await actor.invalidate([first], [])
+        await actor.announce(Committed([second], []))
+        await actor.announce(Committed([first], []))
         assert await enrolled(board) == 2
     await actor.close()
 
@@ -181,7 +181,7 @@ async def test_who_looks_without_waiting_is_told_when_all_is_heard(redis: Redis,
     async with board_on(redis_url, table) as board:
         assert not board.look(1, lambda _: None), "it is not at hand yet"
         await board.section(1)
-        await actor.invalidate([table.take_seat()], [])
+        await actor.announce(Committed([table.take_seat()], []))
         told: asyncio.Future[SectionView | None] = asyncio.get_running_loop().create_future()
         assert board.look(1, told.set_result)
         view = await told
@@ -202,7 +202,7 @@ async def test_news_of_what_had_expired_is_added_to_the_load_that_replaces_it(
         table.delay_s = 0.2
         loading = asyncio.create_task(enrolled(board))
         await asyncio.sleep(0.1)
-        await actor.invalidate([table.take_seat()], [])
+        await actor.announce(Committed([table.take_seat()], []))
         await loading
         assert await enrolled(board) == 1
         assert table.reads == 2
@@ -236,7 +236,7 @@ async def test_who_comes_while_a_section_is_loaded_sees_what_was_heard_before_th
         table.delay_s = 0.5
         before = asyncio.create_task(enrolled(board))
         await asyncio.sleep(0.1)
-        await actor.invalidate([table.take_seat()], [])
+        await actor.announce(Committed([table.take_seat()], []))
         after = asyncio.create_task(enrolled(board))
         await asyncio.sleep(0.1)
         await redis.client_kill_filter(_type="pubsub")
@@ -277,7 +277,7 @@ async def test_late_messages_have_the_latest_seats(
             raise RedisAwayError("away")
 
         monkeypatch.setattr(actor, "_announce", be_away)
-        await asyncio.gather(actor.invalidate([first], []), actor.invalidate([second], []))
+        await asyncio.gather(actor.announce(Committed([first], [])), actor.announce(Committed([second], [])))
         monkeypatch.setattr(actor, "_announce", tell)
         async with asyncio.timeout(2):
             while actor._pending_seats:

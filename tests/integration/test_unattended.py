@@ -1,4 +1,4 @@
-"""A seat that was freed by an actor that died before it promoted anybody."""
+"""Unattended seats: freed by an actor that died before it promoted anybody."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from allocator.model.outcomes import Code
 from allocator.model.section import Section
 from persistence.queries.unattended import UnattendedSeats
 from tests.contract.test_service import settled
-from tests.running import ask, drop, enroll, make_service, running
-from tests.worlds import PostgresWorld
+from tests.drain_loop import ask, drop, enroll, make_service, running
+from tests.sample_campus import PostgresWorld
 
 
 async def test_a_free_seat_that_nobody_looks_after_is_found_and_given(database_url: str) -> None:

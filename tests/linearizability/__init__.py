@@ -1,1 +1,1 @@
-"""Whether what clients saw of a section could have come from one section that does one thing at a time."""
+"""A linearizability checker: could a section that does one thing at a time have given these answers?"""

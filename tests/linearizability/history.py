@@ -1,4 +1,4 @@
-"""What clients did and saw, in the order in which they did and saw it."""
+"""Histories: the operations of clients with their answers, in the order of time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One section as its students see it: a few lines that are easy to believe, against the product that is not."""
+"""The sequential model of a section: a few lines that are easy to check, to compare the product with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Seatline as `make run` starts it, for attacks on it: its own embedded services, its own roles, its own Ray."""
+"""A Seatline as `make run` starts it, to be attacked: with its own embedded services, database roles and Ray."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from cluster.embedded import EmbeddedServices, EmbeddedUrls
 from tests.acceptance.seatline import Client, Seatline
-from tests.worlds import PostgresWorld
+from tests.sample_campus import PostgresWorld
 
 TRUSTED_PROXY = "127.0.0.1"
 

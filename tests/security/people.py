@@ -1,4 +1,4 @@
-"""Users with passwords, who log in as users do."""
+"""Users with passwords who log in over HTTP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from api.signin.passwords import HASHER
 from tests.acceptance.seatline import Answer, Client
-from tests.worlds import PostgresWorld
+from tests.sample_campus import PostgresWorld
 
 PASSWORD = "correct horse battery staple"
 PASSWORD_HASH = HASHER.hash(PASSWORD)

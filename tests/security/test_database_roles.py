@@ -1,4 +1,4 @@
-"""The role that serves requests, against the real Postgres: what it tries, and what it is told."""
+"""Rights of the database role that serves requests, in real Postgres: what it may do and what it may not."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from cluster.cli import app
 from cluster.config.settings import read_settings, role_of, sqlalchemy_url
-from cluster.doctor import State
-from cluster.doctor.services import look_at_postgres
+from cluster.doctor import CheckState
+from cluster.doctor.services import check_postgres
 from cluster.embedded import EmbeddedServices
 from cluster.embedded.postgres import APP_USER
 from persistence.schema.migrate import upgrade
@@ -171,14 +171,14 @@ async def test_an_upgrade_takes_away_what_was_granted_by_hand(
 async def test_the_doctor_warns_of_a_role_that_could_rewrite_the_history(
     owner: asyncpg.Connection, database_url: str
 ) -> None:
-    async def state(url: str) -> State:
-        (row,) = [row for row in await look_at_postgres(read_settings(), url) if row.name == "database role"]
+    async def state(url: str) -> CheckState:
+        (row,) = [row for row in await check_postgres(read_settings(), url) if row.name == "database role"]
         return row.state
 
-    assert await state(database_url) is State.WARN
-    assert await state(as_role(database_url, APP_USER)) is State.OK
+    assert await state(database_url) is CheckState.WARN
+    assert await state(as_role(database_url, APP_USER)) is CheckState.OK
     await owner.execute(f"GRANT UPDATE (place) ON enrollment_history TO {APP_USER}")
-    assert await state(as_role(database_url, APP_USER)) is State.WARN
+    assert await state(as_role(database_url, APP_USER)) is CheckState.WARN
     await owner.execute(f"REVOKE UPDATE (place) ON enrollment_history FROM {APP_USER}")
 
 

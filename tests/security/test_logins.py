@@ -1,4 +1,4 @@
-"""Getting in without a right to it: guessed passwords, used and forged tokens, against a running Seatline."""
+"""Attacks on logins: guessed passwords, reused and forged tokens, against a running Seatline."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from cluster.config.secrets import jwt_secret
 from cluster.config.settings import Settings
 from tests.acceptance.seatline import Answer, Client, Seatline
+from tests.sample_campus import PostgresWorld
 from tests.security.people import PASSWORD, add_person, login, new_address
-from tests.worlds import PostgresWorld
 
 pytestmark = pytest.mark.cluster
 

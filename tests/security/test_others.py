@@ -1,4 +1,4 @@
-"""What one user can do to another: each the exact request, sent to a running Seatline."""
+"""Access to data of other users: each attack as the exact request, sent to a running Seatline."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import io
 import pytest
 
 from tests.acceptance.seatline import Client
+from tests.sample_campus import PostgresWorld
 from tests.security.people import Person, add_person, enroll
-from tests.worlds import PostgresWorld
 
 pytestmark = pytest.mark.cluster
 

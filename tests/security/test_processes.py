@@ -1,4 +1,4 @@
-"""What a running Seatline is made of: who its processes are to Postgres, what they know, and where they listen."""
+"""The processes of a running Seatline: their database roles, their secrets, and where they listen."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from tests.acceptance.seatline import Seatline
+from tests.sample_campus import PostgresWorld
 from tests.security.conftest import urls_of
-from tests.worlds import PostgresWorld
 
 pytestmark = pytest.mark.cluster
 

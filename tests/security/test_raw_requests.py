@@ -1,4 +1,4 @@
-"""Bytes that no well-meaning client sends, on a socket to a running Seatline."""
+"""Malformed and hostile bytes on a socket to a running Seatline."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from tests.acceptance.seatline import Client, Seatline
+from tests.sample_campus import PostgresWorld
 from tests.security.people import Person, add_person, enroll
-from tests.worlds import PostgresWorld
 
 pytestmark = pytest.mark.cluster
 

@@ -1,4 +1,4 @@
-"""Run many seeds, or look closely at one: ``python -m tests.simulation --help``."""
+"""Runs many seeds, or shows one in detail: ``python -m tests.simulation --help``."""
 
 from __future__ import annotations
 

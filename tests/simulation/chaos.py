@@ -1,4 +1,4 @@
-"""Chance: how long messages take, and when something goes wrong."""
+"""Random delays and faults, drawn from the seed."""
 
 from __future__ import annotations
 

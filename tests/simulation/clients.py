@@ -1,4 +1,4 @@
-"""Students and the registrar: what they ask for, how they ask again, and what they were told."""
+"""Students and the registrar: their requests and retries, and the answers that they got."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ class SimulatedApi:
         return await self._cluster.call(name, packed)
 
     async def _watch(self) -> None:
-        """As ``cluster.processes.background`` does it, with its question put to the in-memory tables."""
+        """As ``cluster.processes.serving_tasks`` does it, with its question put to the in-memory tables."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             for section_id, student_id in unattended(self._cluster.postgres):

@@ -1,4 +1,4 @@
-"""Who may own sections, changed while everything runs: views are published, sections handed over, a step at a time."""
+"""The controller: changes the owners of sections during a run, by publishing views and handing sections over."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.simulation.cluster import Cluster, SimulatedActor
 from tests.simulation.plan import Fault
 
 DYING_S = 0.2
-"""Within this time after the first step of a handoff the controller dies, if it dies."""
+"""Within this time after the first step of a handover the controller dies, if it dies."""
 VIEW_LATE_S = 2.0
 DRAINED_S = 0.5
 """From an actor's stop to its end: calls that were under way to it still get their answers."""

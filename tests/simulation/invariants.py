@@ -1,4 +1,4 @@
-"""What must be true of the tables at every commit, and of everything once all is quiet."""
+"""The invariants that are checked at every commit, and those that are checked at the end."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from allocator.model.waitlist import Waiting
 from allocator.ports import Changes
 from persistence.store.changes import messages
 from persistence.store.memory import EnrollmentRow, MemoryDatabase
+from persistence.verify.records import ReplayedRecords
 from tests.linearizability.history import Operation
 from tests.linearizability.model import Seats
 
@@ -62,6 +63,7 @@ def check_quiet(database: MemoryDatabase, memory: Iterable[SectionState], asked:
     for section_id in database.seats:
         _check_history(database, section_id)
     _check_records(database)
+    _check_replayed_records(database)
     _check_asked(database, asked)
     _check_outbox(database)
     _check_memory(database, memory)
@@ -108,6 +110,17 @@ def _check_order(section: Section, event: Event) -> None:
         ahead = [one.student_id for one in section.waitlist.eligible() if one.place < event.place]
     if ahead:
         raise Broken(f"I4: {event} passed students {ahead}")
+
+
+def _check_replayed_records(database: MemoryDatabase) -> None:
+    """I9 for students: the histories of all sections replay to the records."""
+    replayed = ReplayedRecords({section_id: facts.term.semester_id for section_id, facts in database.facts.items()})
+    for section_id in database.seats:
+        for event in _events_of(database, section_id):
+            replayed.apply(event)
+    for key, record in database.records.items():
+        if not replayed.agrees_with(key, record.version, record.credits, record.enrolled, record.waitlisted):
+            raise Broken(f"I9: the histories of all sections do not come to {record}")
 
 
 def _check_records(database: MemoryDatabase) -> None:

@@ -1,4 +1,4 @@
-"""An event loop whose time jumps to the next timer, so that nothing is ever waited for."""
+"""An event loop in simulated time: it jumps to the next timer instead of waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seatline with one of its safeguards taken out. A simulation that does not notice would prove nothing."""
+"""Mutations: Seatline without one of its safeguards, which the simulation must detect."""
 
 from __future__ import annotations
 

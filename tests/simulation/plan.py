@@ -1,4 +1,4 @@
-"""What a run does, drawn from its seed: small enough to be made smaller when it fails."""
+"""The plan of a run, drawn from its seed: small enough to be reduced when a run fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Fault(enum.Enum):
     MEMBERS_CHANGE = "actors join and leave, and sections are handed over"
     PINNED = "a section is handed over to an actor of its own, and back"
     VIEW_LATE = "an API process learns late of a new view of the directory"
-    CONTROLLER_KILLED = "the controller dies in the middle of a handoff"
+    CONTROLLER_KILLED = "the controller dies in the middle of a handover"
     SECTIONS_IDLE = "sections leave memory after a moment without a command"
     CLIENT_CUT = "a client loses its connection before the answer"
     POSTGRES_CUT = "a connection to Postgres breaks between two statements"

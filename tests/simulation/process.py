@@ -1,4 +1,4 @@
-"""A process: its tasks end with it, and whatever passes its edge waits while it stands still."""
+"""A process: its tasks end with it, and messages to and from it wait while it is paused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run: build the world of a plan, let clients and faults loose on it, mend, and look at what is left."""
+"""One run: build the campus of a plan, run clients and faults, undo the faults, and check the result."""
 
 from __future__ import annotations
 

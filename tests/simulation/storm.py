@@ -1,4 +1,4 @@
-"""Faults of processes and services, for as long as the storm lasts; then everything is mended."""
+"""Faults of processes and services during a run, and their repair at its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seatline keeps its promises under every fault that the simulation knows; and the simulation would notice if not."""
+"""Seatline keeps its guarantees under every fault of the simulation, and the simulation detects every mutation."""
 
 from __future__ import annotations
 

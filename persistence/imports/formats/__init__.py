@@ -1,1 +1,1 @@
-"""One module a file format: each reads files into rows."""
+"""File formats, one module each: a reader of files into rows."""

@@ -1,10 +1,10 @@
-"""Catalogue and students of the International Timetabling Competition 2019: an instance joined with a solution.
+"""Importer of the International Timetabling Competition 2019: catalogue and students from an instance and a solution.
 
 A class becomes a section. Its component is its subpart, because a student of a course takes one class of every subpart
 of one configuration. Limits come from the instance, times and rooms from the solution, students from both.
 
 A solution without its instance has no limits and no courses: ``read_solution_alone`` gives each class a course of its
-own, and derives its capacity from the students that the solution puts into it.
+own, and derives its capacity from the number of students whom the solution puts into it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ UNLIMITED_SEATS = 9999
 """Capacity of a class without a limit, as in the UCSD files."""
 
 GUESSED_LENGTH_SLOTS = 10
-"""Length of a class where no file says it: 50 minutes, by far the commonest in the Purdue instances."""
+"""Length of a class if no file has it: 50 minutes, by far the commonest in the Purdue instances."""
 
 
 class _ClassError(Exception):
@@ -68,7 +68,7 @@ def read_itc2019(
         max_credits: credit limit of every student.
 
     Raises:
-        ImportFileError: if the files are not what they should be or do not belong together.
+        ImportFileError: if the files are not an instance and a solution of the same problem.
     """
     instance = read_instance(instance_path, progress)
     solution = read_solution(solution_path, progress)
@@ -97,12 +97,12 @@ def read_solution_alone(
     keep_meetings: bool = False,
     progress: ImportProgress = no_progress,
 ) -> Bundle:
-    """Read a solution whose instance is not at hand.
+    """Read a solution without its instance.
 
     Args:
-        capacity_factor: capacity of a section as a multiple of the students whom the solution puts into it.
+        capacity_factor: capacity of a section as a multiple of the number of students whom the solution puts into it.
         keep_meetings: whether sections get their meetings, with a guessed length. A solution may put a student into
-            classes that overlap, so without this the schedule rule does not take part.
+            classes that overlap; without meetings the schedule rule does not apply.
 
     Raises:
         ImportFileError: if it is not a solution.

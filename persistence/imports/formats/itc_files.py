@@ -1,7 +1,7 @@
-"""The two files of the International Timetabling Competition 2019, as they are: instance and solution.
+"""Readers of the two files of the International Timetabling Competition 2019: instance and solution.
 
 Format: T. Muller, H. Rudova, Z. Mullerova, "Real-world university course timetabling at the International Timetabling
-Competition 2019", Journal of Scheduling (2024). An instance says what may be, with candidate times; a solution picks.
+Competition 2019", Journal of Scheduling (2024). An instance has classes with candidate times, a solution one time each.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SolvedClass:
 
 @dataclass(slots=True)
 class Instance:
-    """``students`` maps ids to the courses that they ask for."""
+    """An instance. ``students`` maps ids of students to the courses that they request."""
 
     name: str = ""
     week_count: int = 15
@@ -60,12 +60,14 @@ class Instance:
 
 @dataclass(slots=True)
 class Solution:
+    """A solution: a time, a room and the students of each class."""
+
     name: str = ""
     classes: dict[str, SolvedClass] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
 
     def students(self) -> list[str]:
-        """Ids of all who hold a seat, in numeric order where they are numbers."""
+        """Ids of all students in a class, in numeric order where they are numbers."""
         found = {student for one in self.classes.values() for student in one.students}
         return sorted(found, key=natural)
 

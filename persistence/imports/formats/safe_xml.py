@@ -1,4 +1,4 @@
-"""Reading XML from somebody else: nothing is fetched, no entity is expanded, and size, depth and count are bounded."""
+"""Reading untrusted XML: nothing is fetched, no entity is expanded; size, depth and number of elements are bounded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ELEMENTS_MAX = 20_000_000
 
 
 class Elements:
-    """What to do with the elements of a file. ``line`` is where the parser stands."""
+    """Callbacks for the elements of a file. ``line`` is the current line of the parser."""
 
     line: int = 0
 
@@ -55,12 +55,12 @@ class _Handler(xml.sax.ContentHandler):
 
 
 def read_xml(path: Path, elements: Elements, progress: ImportProgress, bytes_max: int = FILE_BYTES_MAX) -> None:
-    """Walk through an XML file, plain or gzip.
+    """Parse an XML file, plain or gzip, and call ``elements`` for each element.
 
     A DOCTYPE that names a DTD elsewhere is allowed and ignored; one that declares entities is refused.
 
     Raises:
-        ImportFileError: if it is not well-formed, declares entities, or is beyond a bound.
+        ImportFileError: if it is not well-formed, declares entities, or exceeds a bound.
     """
     parser = defusedxml.sax.make_parser()
     # The DOCTYPE of these files names a DTD on the web. Not fetching it is enough: with this feature off

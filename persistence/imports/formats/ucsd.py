@@ -1,16 +1,16 @@
-"""A catalogue of UC San Diego: ``*_sections.tsv`` or ``.tsv.gz``.
+"""Importer of catalogues of UC San Diego: ``*_sections.tsv`` or ``.tsv.gz``.
 
 The format is that of the UCSD-Historical-Enrollment-Data project on GitHub (repository UCSDHistEnrollData; MIT
 licence, its authors ask to be cited). One row is one section; its columns are course, section code, section id,
 seats and meetings, the latter separated by bars and each ``code,days,time,room``.
 
-What is made of it:
+How it is mapped:
 
-- 9999 seats mean "unlimited" there. We keep 9,999 as the capacity: no course has ever come near it.
+- 9999 seats mean "unlimited". The capacity becomes 9,999: no course has ever come near it.
 - 0 seats mean closed or cancelled: capacity 0.
-- A row carries all that one takes together (``A01`` is its lecture and its discussion), so a row is a section and
-  its component is its main weekly meeting, in the order of COMPONENTS; ``section`` if it has no weekly meeting.
-- Only weekly meetings are kept. Dated ones (exams) and those without a set time are counted and left out.
+- A row has all meetings that a student takes together (``A01`` is its lecture and its discussion), so a row is one
+  section. Its component is that of its main weekly meeting, in the order of COMPONENTS; ``section`` if it has none.
+- Only weekly meetings are kept. Dated meetings (exams) and those without a set time are counted and left out.
 - Rows with the same section id, course, code and seats are one section; their meetings are joined.
 """
 
@@ -45,7 +45,7 @@ class _RowError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Meetings:
-    """The meetings of one row: what is kept, and how many are not."""
+    """The meetings of one row: those that are kept, and how many are not."""
 
     weekly: tuple[MeetingRow, ...]
     component: str
@@ -54,7 +54,7 @@ class _Meetings:
 
 
 def semester_code(path: Path) -> str:
-    """The semester that a file's name stands for: ``sp22_sections.tsv.gz`` is SP22."""
+    """The semester in the name of a file: that of ``sp22_sections.tsv.gz`` is SP22."""
     return path.name.split(".")[0].split("_")[0].upper()
 
 
@@ -71,12 +71,12 @@ def read_ucsd(
     Args:
         path: tsv or tsv.gz.
         semester: code of the semester that the sections go to; from the file's name if None.
-        credit_count: credits of every section; the source does not say.
+        credit_count: credits of every section; the source has none.
         weeks: weeks of the term; a quarter has 10. Weekly meetings happen in all of them.
-        progress: told of the bytes read.
+        progress: called with the bytes read.
 
     Raises:
-        ImportFileError: if it is not such a file at all. Broken rows are refused one by one instead.
+        ImportFileError: if it is not such a file. Single broken rows are refused instead, and listed in the bundle.
     """
     code = semester or semester_code(path)
     bundle = Bundle(SemesterRow(code, code, weeks))

@@ -1,1 +1,1 @@
-"""From rows to tables, in bulk and in one transaction."""
+"""The loader: from a bundle of rows to the tables, in bulk and in one transaction."""

@@ -1,4 +1,4 @@
-"""The steps of an import that concern semesters, departments, majors, courses and rooms."""
+"""Steps of an import: semesters, departments, majors, courses and rooms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from persistence.imports.rows import Bundle
 
 
 async def load_semester(connection: Any, bundle: Bundle, report: ImportReport) -> None:
-    """Make the semester; of one that exists, change the number of weeks only."""
+    """Insert the semester; of one that exists, only the number of weeks is changed."""
     one = bundle.semester
     report.counts["semesters"] = await upsert(
         connection,
@@ -27,7 +27,7 @@ async def load_semester(connection: Any, bundle: Bundle, report: ImportReport) -
 
 
 async def load_departments(connection: Any, bundle: Bundle, report: ImportReport) -> None:
-    """Departments by code."""
+    """Load departments by code."""
     total = await stage(connection, "t_departments", "code text, name text", bundle.departments)
     report.counts["departments"] = await upsert(
         connection,
@@ -41,7 +41,7 @@ async def load_departments(connection: Any, bundle: Bundle, report: ImportReport
 
 
 async def load_majors(connection: Any, bundle: Bundle, report: ImportReport) -> None:
-    """Majors by code."""
+    """Load majors by code."""
     total = await stage(connection, "t_majors", "code text, department text, name text", bundle.majors)
     report.counts["majors"] = await upsert(
         connection,
@@ -57,7 +57,7 @@ async def load_majors(connection: Any, bundle: Bundle, report: ImportReport) -> 
 
 
 async def load_courses(connection: Any, bundle: Bundle, report: ImportReport) -> None:
-    """Courses by code."""
+    """Load courses by code."""
     columns = "code text, department text, title text, description text"
     total = await stage(connection, "t_courses", columns, bundle.courses)
     report.counts["courses"] = await upsert(
@@ -77,7 +77,7 @@ async def load_courses(connection: Any, bundle: Bundle, report: ImportReport) ->
 
 
 async def load_requisites(connection: Any, bundle: Bundle, report: ImportReport) -> None:
-    """Prerequisites and corequisites by the pair of courses."""
+    """Load prerequisites and corequisites by their pairs of courses."""
     columns = "course text, required text, kind text, min_grade smallint"
     total = await stage(connection, "t_requisites", columns, bundle.requisites)
     report.counts["requisites"] = await upsert(
@@ -96,7 +96,7 @@ async def load_requisites(connection: Any, bundle: Bundle, report: ImportReport)
 
 
 async def load_rooms(connection: Any, bundle: Bundle, report: ImportReport) -> None:
-    """Rooms by code. A source that does not say how many a room holds does not erase what is known."""
+    """Load rooms by code. A source without capacities does not erase known ones."""
     total = await stage(connection, "t_rooms", "code text, capacity integer", bundle.rooms)
     counts: Counts = await upsert(
         connection,

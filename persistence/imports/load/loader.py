@@ -1,8 +1,8 @@
-"""Puts a bundle of rows into the database, in bulk and in one transaction, changing only what differs.
+"""Loads a bundle of rows into the database, in bulk and in one transaction, and writes only rows that differ.
 
-Rows travel by COPY into temporary tables; from there one statement a table adds what is new and changes what is
-different. Sections that are in the database but not in the bundle are left alone and counted. The lock order is that of
-the whole system: students' records by id, then sections by id.
+Rows are copied into temporary tables; from there one statement for each table inserts new rows and updates those that
+differ. Sections that are in the database but not in the bundle are left as they are, and counted. Locks are taken in
+the order of the whole system: students' records by id, then sections by id.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import asyncpg
 from persistence.imports.load import catalogue as load_catalogue
 from persistence.imports.load import people as load_people
 from persistence.imports.load import sections as load_sections
+from persistence.imports.load.seat_changes import SendCommands, change_capacities, no_owner
 from persistence.imports.report import ImportFileError, ImportProgress, ImportReport, no_progress
 from persistence.imports.rows import Bundle
 
 IMPORT_LOCK = 0x5EA7_11E0
-"""Advisory lock: one import at a time, so that two of them cannot both make the same row."""
+"""Advisory lock: one import at a time, so that two of them cannot insert the same row."""
 
 CATALOGUE_KINDS = ("semesters", "departments", "majors", "courses", "requisites", "rooms", "sections")
 
@@ -29,7 +30,7 @@ LOADED_TABLES = (
     "semesters", "departments", "majors", "courses", "prerequisites", "classrooms", "users", "teachers", "admins",
     "students", "registration_records", "course_sections", "course_schedules", "section_seats", "enrollment_history",
 )  # fmt: skip
-"""What an import writes to. Enrolments, stored answers and the outbox are not among them."""
+"""All tables that an import writes. Enrolments, stored answers and the outbox are not among them."""
 
 STEPS = (
     load_catalogue.load_semester,
@@ -47,10 +48,10 @@ STEPS = (
 
 @contextlib.asynccontextmanager
 async def importing(database_url: str) -> AsyncIterator[Any]:
-    """A connection fit for an import: its statements may take minutes, but it waits for a lock 10 seconds at most.
+    """A connection for an import: statements may take minutes, but it waits for a lock 10 seconds at most.
 
     Args:
-        database_url: as asyncpg wants it, ``postgresql://``.
+        database_url: in the form for asyncpg, ``postgresql://``.
     """
     settings = {
         "application_name": "seatline-import", "statement_timeout": "300000", "lock_timeout": "10000",
@@ -63,16 +64,25 @@ async def importing(database_url: str) -> AsyncIterator[Any]:
         await connection.close(timeout=5.0)
 
 
-async def load(connection: Any, bundle: Bundle, progress: ImportProgress = no_progress) -> ImportReport:
-    """Bring the database to what ``bundle`` says, all or nothing.
+async def load(
+    connection: Any,
+    bundle: Bundle,
+    progress: ImportProgress = no_progress,
+    send_commands: SendCommands = no_owner,
+) -> ImportReport:
+    """Load ``bundle`` into the database, all of it or nothing.
+
+    Sections that are there and get another number of seats are changed by commands, after everything else is committed.
 
     Args:
         connection: an asyncpg connection outside a transaction; see ``importing``.
         bundle: the rows.
-        progress: told of the steps done.
+        progress: called after each step.
+        send_commands: has commands decided by the owners of their sections.
 
     Raises:
         ImportFileError: if other work on the same rows took longer than the lock timeout. Nothing was changed.
+        SeatsNotChangedError: if some sections could not get their number of seats. All else was changed.
     """
     started = time.monotonic()
     report = ImportReport(bundle.semester.code, notes=bundle.notes.copy(), remarks=list(bundle.remarks))
@@ -88,17 +98,19 @@ async def load(connection: Any, bundle: Bundle, progress: ImportProgress = no_pr
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
         raise ImportFileError(f"nothing was changed: other work held the rows too long ({error}); try again") from error
     if any(one.made for one in report.counts.values()):
-        # Else the first plans on the new rows are made for empty tables. And only what was filled: a table that was
-        # seen empty gets plans that read it from end to end, and keeps them while registration fills it.
+        # Without it the first plans on the new rows would be those for empty tables. Only tables that an import fills:
+        # one that ANALYZE sees empty gets plans that read it from end to end, and keeps them while it fills up.
         await connection.execute(f"ANALYZE {', '.join(LOADED_TABLES)}")
     progress("loading", len(STEPS), len(STEPS))
+    if report.capacities:
+        await change_capacities(report.capacities, send_commands)
     report.refusals.sort()
     report.seconds = time.monotonic() - started
     return report
 
 
 async def _raise_catalogue_version(connection: Any) -> None:
-    """Make the running actors reload their facts."""
+    """Raise the version of the catalogue, so that running actors reload their facts."""
     await connection.execute(
         """
         INSERT INTO catalogue_version (only_row, version) VALUES (true, 1)

@@ -1,4 +1,4 @@
-"""The steps of an import that concern people: logins, students, and their registration records."""
+"""Steps of an import: accounts, students, and their registration records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from persistence.imports.load.staging import stage, upsert
 from persistence.imports.report import Counts, ImportReport, Refusal
 from persistence.imports.rows import Bundle, PersonRow
 
-# An address that somebody has already keeps its role and its password; only the name follows the source.
+# An existing address keeps its role and its password; only the name follows the source.
 UPSERT_USERS = """
 INSERT INTO users (email, name, role, password_hash)
 SELECT email, name, role::user_role, password_hash FROM {table} ORDER BY position
@@ -31,7 +31,7 @@ WHERE (students.major_id, students.class_year) IS DISTINCT FROM (excluded.major_
 RETURNING xmax = 0
 """
 
-# Someone else has the address, or the student has another number already.
+# Another user has the address, or its student has another number.
 REFUSED_STUDENTS = """
 SELECT t.number, t.email FROM t_students t
 JOIN users ON lower(users.email) = lower(t.email)
@@ -67,7 +67,7 @@ WHERE r.student_id = new.student_id AND r.semester_id = $1
 
 
 async def load_staff(connection: Any, bundle: Bundle, report: ImportReport) -> None:
-    """Teachers and admins by address."""
+    """Load teachers and admins by address."""
     total = await stage(
         connection, "t_staff", _person_columns(), map(_person_row, range(len(bundle.staff)), bundle.staff)
     )
@@ -94,7 +94,7 @@ def _person_row(position: int, one: PersonRow) -> tuple[object, ...]:
 
 
 async def load_students(connection: Any, bundle: Bundle, report: ImportReport) -> None:
-    """Students by number."""
+    """Load students by number."""
     columns = f"{_person_columns()}, number text, major text, class_year smallint"
     rows = [
         (*_person_row(position, one.person), one.number, one.major, one.class_year)
@@ -115,9 +115,9 @@ async def load_students(connection: Any, bundle: Bundle, report: ImportReport) -
 
 
 async def load_records(connection: Any, bundle: Bundle, report: ImportReport) -> None:
-    """Registration records. Of one that exists only the credit limit changes, and never below the credits held.
+    """Load registration records. Of an existing one only the credit limit changes, and never below the credits held.
 
-    Completed courses, holds and windows of an existing record are left as they are: they live here, not in the source.
+    Completed courses, holds and windows of an existing record stay as they are: Seatline owns them, not the source.
     """
     if not bundle.records:
         return

@@ -52,29 +52,13 @@ INSERT INTO enrollment_history (section_id, seq, kind, number, epoch)
 SELECT section_id, seq, 'SectionCreated', capacity, epoch FROM made
 """
 
-LOCK_CHANGED_SEATS = """
+OTHER_CAPACITIES = """
 SELECT seats.section_id, t.capacity
 FROM section_seats seats
 JOIN course_sections s ON s.id = seats.section_id
 JOIN t_sections t ON t.source_key = s.source_key
 WHERE s.semester_id = $1 AND seats.capacity <> t.capacity
 ORDER BY seats.section_id
-FOR UPDATE OF seats
-"""
-
-# The epoch rises: an actor that holds the section is fenced out by it and loads the new capacity.
-# A cut below the students already in evicts nobody.
-CHANGE_SEATS = """
-WITH changed AS (
-    UPDATE section_seats seats
-    SET capacity = new.capacity, over_capacity = greatest(0, seats.enrolled - new.capacity),
-        seq = seats.seq + 1, epoch = seats.epoch + 1
-    FROM unnest($1::bigint[], $2::integer[]) AS new (section_id, capacity)
-    WHERE seats.section_id = new.section_id
-    RETURNING seats.section_id, seats.capacity, seats.seq, seats.epoch
-)
-INSERT INTO enrollment_history (section_id, seq, kind, number, epoch)
-SELECT section_id, seq, 'CapacityChanged', capacity, epoch FROM changed
 """
 
 STAGE_MEETINGS = """
@@ -123,7 +107,7 @@ async def load_sections(connection: Any, bundle: Bundle, report: ImportReport) -
     made = {row["id"] for row in written if row["made"]}
     changed = {row["id"] for row in written} - made
     await connection.execute(MAKE_SEATS, semester_id)
-    changed |= await _change_capacities(connection, semester_id, report)
+    changed |= await _other_capacities(connection, semester_id, report)
     changed |= await _replace_meetings(connection, semester_id, report) - made
     total = len(bundle.sections)
     report.counts["sections"] = Counts(len(made), len(changed), total - len(made) - len(changed))
@@ -140,13 +124,12 @@ async def _stage(connection: Any, bundle: Bundle) -> None:
     await stage(connection, "t_meetings", MEETING_COLUMNS, meetings)
 
 
-async def _change_capacities(connection: Any, semester_id: int, report: ImportReport) -> set[int]:
-    rows = await connection.fetch(LOCK_CHANGED_SEATS, semester_id)
-    if rows:
-        ids = [row["section_id"] for row in rows]
-        await connection.execute(CHANGE_SEATS, ids, [row["capacity"] for row in rows])
+async def _other_capacities(connection: Any, semester_id: int, report: ImportReport) -> set[int]:
+    """Note which sections are to get another number of seats. Their owners change it, after this transaction."""
+    rows = await connection.fetch(OTHER_CAPACITIES, semester_id)
+    report.capacities = {row["section_id"]: row["capacity"] for row in rows}
     report.notes["capacities_changed"] = len(rows)
-    return {row["section_id"] for row in rows}
+    return set(report.capacities)
 
 
 async def _replace_meetings(connection: Any, semester_id: int, report: ImportReport) -> set[int]:

@@ -1,4 +1,4 @@
-"""Moving rows into temporary tables and counting what became of them."""
+"""Temporary tables for the rows of an import, and statements that count what they insert and update."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from persistence.imports.report import Counts
 
 
 async def stage(connection: Any, table: str, columns: str, rows: Iterable[Sequence[object]]) -> int:
-    """Make temporary table ``table`` with ``columns`` (SQL) for this transaction and copy ``rows`` into it.
+    """Create temporary table ``table`` with ``columns`` (SQL) for this transaction and copy ``rows`` into it.
 
     Returns:
         the number of rows.
@@ -25,7 +25,7 @@ async def stage(connection: Any, table: str, columns: str, rows: Iterable[Sequen
 async def upsert(connection: Any, total: int, statement: str, *arguments: object) -> Counts:
     """Run an ``INSERT ... ON CONFLICT DO UPDATE ... WHERE it differs`` that ends in ``RETURNING xmax = 0``.
 
-    A row that was just made has no xmax; one that was updated has.
+    A row that was just inserted has no xmax; one that was updated has one.
     """
     if total == 0:
         return Counts()

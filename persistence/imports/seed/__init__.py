@@ -1,1 +1,1 @@
-"""A believable campus, drawn from measured distributions."""
+"""The seeded campus: drawn at random from distributions that were measured at real universities."""

@@ -1,7 +1,7 @@
-"""``seatline seed``: a believable campus of our own making.
+"""``seatline seed``: a realistic campus.
 
 The same arguments give the same campus, and seeding twice changes nothing. Section sizes, meeting patterns and skew
-follow what was measured at real universities: see ``seed_figures``, which names the sources.
+follow measurements at real universities: `figures.py` names the sources.
 
 Attribution: figures from UCSD-Historical-Enrollment-Data (GitHub, MIT licence) and from the International Timetabling
 Competition 2019 (Muller, Rudova, Mullerova, Journal of Scheduling 2024).
@@ -17,6 +17,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from persistence.imports.load.loader import importing, load
+from persistence.imports.load.seat_changes import SendCommands, no_owner
 from persistence.imports.report import ImportFileError, ImportProgress, ImportReport, no_progress
 from persistence.imports.rows import Bundle, PersonRow, SemesterRow
 from persistence.imports.seed.courses import WEEKS, add_courses
@@ -26,7 +27,7 @@ SECTIONS_MAX = 20_000
 STUDENTS_MAX = 500_000
 
 DEMO_LOGINS = {role: f"{role}@demo.seatline.example" for role in ("student", "teacher", "admin")}
-"""Address by role. All three have the same password."""
+"""Addresses of the demo users by role. All three have the same password."""
 
 APPOINTMENT_DAYS = 4
 OPEN_DAYS = 180
@@ -37,7 +38,7 @@ HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 @dataclass(frozen=True, slots=True)
 class SeedReport:
-    """What was made, and whom one can log in as: addresses by role, empty without demo logins."""
+    """The import of a campus, and its demo logins: addresses by role, empty without them."""
 
     imported: ImportReport
     demo_logins: dict[str, str]
@@ -51,9 +52,9 @@ def make_campus(
     Args:
         sections: how many, of all courses and components together.
         students: how many, beside the demo student.
-        seed: what the chances of this campus hang on. Every seed has its own semester; courses and students are shared.
-        demo_password_hash: adds the demo logins, with this hash.
-        now: registration opened a few days before and ends half a year later.
+        seed: of all random choices. Every seed has its own semester; courses and students are shared.
+        demo_password_hash: of the demo logins; None for none.
+        now: the current time; registration opened a few days before it and ends half a year later.
 
     Raises:
         ImportFileError: if a number is out of range.
@@ -87,30 +88,34 @@ async def seed_campus(
     progress: ImportProgress = no_progress,
     *,
     demo_password: str | None = None,
+    send_commands: SendCommands = no_owner,
 ) -> SeedReport:
-    """Make a campus in the database, or complete the one that is there.
+    """Load a campus into the database, or complete the one that is there.
 
     Args:
-        database_url: as asyncpg wants it, ``postgresql://``.
+        database_url: in the form for asyncpg, ``postgresql://``.
         sections, students, seed: see ``make_campus``.
-        progress: told of the steps.
-        demo_password: makes one login a role with this password; with None there are none, as production wants it.
+        progress: called after each step.
+        demo_password: makes a demo login for each role with this password; None makes none, as in production.
+        send_commands: has commands decided by the owners of their sections: another campus of the same sections may
+            have other numbers of seats.
 
     Raises:
         ImportFileError: if a number is out of range.
+        SeatsNotChangedError: see ``load``.
     """
     progress("drawing the campus", 0, 0)
     hashed = HASHER.hash(demo_password) if demo_password is not None else None
     bundle = make_campus(sections, students, seed, demo_password_hash=hashed)
     async with importing(database_url) as connection:
-        report = await load(connection, bundle, progress)
+        report = await load(connection, bundle, progress, send_commands)
         if demo_password is not None and hashed is not None:
-            await _mend_demo_passwords(connection, demo_password, hashed)
+            await _reset_demo_passwords(connection, demo_password, hashed)
     return SeedReport(report, dict(DEMO_LOGINS) if demo_password is not None else {})
 
 
-async def _mend_demo_passwords(connection: Any, password: str, hashed: str) -> None:
-    """Give demo logins that were made with another password this one: else nobody could use them."""
+async def _reset_demo_passwords(connection: Any, password: str, hashed: str) -> None:
+    """Give demo logins that have another password this one, so that they can be used."""
     emails = list(DEMO_LOGINS.values())
     stored = await connection.fetch("SELECT id, password_hash FROM users WHERE lower(email) = ANY ($1)", emails)
     by_hash: dict[str, bool] = {row["password_hash"]: False for row in stored}

@@ -1,7 +1,7 @@
 """Departments, courses and sections of a seeded campus.
 
-Everything about a course hangs on its index alone, everything about its sections on the seed and the index. So a campus
-of 800 sections contains the one of 600, and seeding a larger one over a smaller one only adds.
+A course is determined by its index alone, its sections by the seed and the index. So a campus of 800 sections contains
+that of 600, and seeding a larger one over a smaller one only adds to it.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ NEEDS_CALCULUS = frozenset({"PHY", "EGR", "CSC", "CHM", "STA", "ECO"})
 
 
 class CourseFacts(NamedTuple):
-    """A course by its number in our row of courses. ``level`` is 1 to 4.
+    """A course by its index. ``level`` is 1 to 4.
 
-    The course below it in its series stands ``len(SUBJECTS)`` before it.
+    In its series, the course of the level below has the index less ``len(SUBJECTS)``.
     """
 
     position: int
@@ -62,7 +62,7 @@ def course_facts(index: int) -> CourseFacts:
 
 
 def course_requisites(index: int) -> list[RequisiteRow]:
-    """What must be completed before, or taken with, the course with this index. Only courses of a lower index."""
+    """Prerequisites and corequisites of the course with this index: only courses with a lower index."""
     rng = random.Random(f"requisites/{index}")  # noqa: S311
     course = course_facts(index)
     found = []
@@ -87,7 +87,7 @@ def add_courses(bundle: Bundle, section_count: int, seed: int, first_teacher: st
     """Add departments, courses, requisites, rooms and exactly ``section_count`` sections.
 
     Returns:
-        the addresses of the teachers, beside ``first_teacher``, who takes the first sections.
+        the addresses of all teachers but ``first_teacher``, who gets the first sections.
 
     Raises:
         ValueError: if there are more sections than our courses can have.
@@ -130,7 +130,7 @@ def _sections(course: CourseFacts, seed: int, rooms: Rooms, teachers: Teachers) 
 
 
 def _draw_parts(rng: random.Random, kind: str, letter: str) -> list[_Part]:
-    """The sections of one teaching group. A lecture with discussions or labs has as many seats as these together."""
+    """The sections of one teaching group. A lecture has as many seats as its discussions or labs together."""
     if kind == "seminar":
         return [_Part("seminar", f"{letter}00", draw(rng, SEMINAR_SIZES), draw_times(rng, "seminar"))]
     times = draw_times(rng, "lecture")

@@ -1,4 +1,4 @@
-"""Figures by which a seeded campus is drawn. Measured, not invented.
+"""Distributions from which a seeded campus is drawn, measured at real universities.
 
 Sources (neither is part of Seatline; only these figures were taken from them):
 
@@ -92,7 +92,7 @@ PATTERNS: Mapping[str, Mapping[Pattern, int]] = {
         Pattern((1,), 170): 67, Pattern((0,), 50): 49, Pattern((3,), 170): 45, Pattern((4,), 170): 33,
     },
 }  # fmt: skip
-"""UCSD: per mille of the weekly meetings of a kind; what is rarer is left out."""
+"""UCSD: per mille of the weekly meetings of a kind; rarer patterns are left out."""
 
 START_HOURS: Mapping[str, Mapping[int, int]] = {
     "lecture": {8: 131, 9: 457, 10: 204, 11: 445, 12: 354, 13: 182, 14: 407, 15: 266, 16: 69, 17: 267, 18: 86, 19: 47},

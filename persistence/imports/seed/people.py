@@ -1,6 +1,6 @@
-"""Students of a seeded campus: who they are, what they have completed, and what stands in their way.
+"""Students of a seeded campus: their accounts, completed courses and holds.
 
-Who a student is hangs on their index alone; what they have completed on the seed as well.
+A student is determined by the index alone, the completed courses and holds by the seed as well.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ELECTIVES_PER_YEAR = 3
 
 
 class Completed:
-    """Draws the courses that a student has completed, together with all that those courses ask for."""
+    """Draws the courses that a student has completed, with all their prerequisites and corequisites."""
 
     def __init__(self, course_count: int) -> None:
         self._courses = [course_facts(index) for index in range(course_count)]
@@ -33,7 +33,7 @@ class Completed:
         self._by_department: dict[str, list[CourseFacts]] = {subject.code: [] for subject in SUBJECTS}
         for course in self._courses:
             self._by_department[course.department].append(course)
-        # Every course may be taken as an elective, with the skew that demand has.
+        # Every course may be taken as an elective, with the skew of demand.
         self._weights = list(accumulate((rank + 1) ** -DEMAND_EXPONENT for rank in range(course_count)))
 
     def draw(self, rng: random.Random, department: str, year: int) -> dict[str, int]:
@@ -58,7 +58,7 @@ class Completed:
 
 
 def add_students(bundle: Bundle, student_count: int, seed: int) -> None:
-    """Add students with their registration records. Seniors may register first; by now everybody may."""
+    """Add students with their registration records. The windows of seniors open first; all are open by now."""
     completed = Completed(len(bundle.courses))
     opens_at = bundle.semester.opens_at
     for index in range(1, student_count + 1):
@@ -74,7 +74,7 @@ def add_students(bundle: Bundle, student_count: int, seed: int) -> None:
 
 
 def add_demo_student(bundle: Bundle, person: PersonRow) -> str:
-    """Add the student whom one can log in as: a junior of computer science, without holds.
+    """Add the demo student, who can log in: a junior of computer science, without holds.
 
     Returns:
         the student number.
@@ -87,5 +87,5 @@ def add_demo_student(bundle: Bundle, person: PersonRow) -> str:
 
 
 def _appointment(opens_at: datetime | None, year: int) -> datetime | None:
-    """One day after the other, seniors on the first."""
+    """The day on which a year may begin to register: seniors on the first, then one year a day."""
     return opens_at + timedelta(days=4 - year) if opens_at is not None else None

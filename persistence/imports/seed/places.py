@@ -1,4 +1,4 @@
-"""Rooms and teachers of a seeded campus, and when they are taken: nobody is in two places at once."""
+"""Rooms and teachers of a seeded campus, and the times at which they are taken. None is booked twice at one time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _draw_once(rng: random.Random, kind: str) -> Times:
 
 
 class Rooms:
-    """Rooms, built as they are needed."""
+    """Rooms, added as they are needed."""
 
     def __init__(self) -> None:
         self.rooms: list[RoomRow] = []
@@ -57,7 +57,7 @@ class Rooms:
         self._codes: dict[tuple[int, int], str] = {}
 
     def book(self, seats: int, times: Times) -> str:
-        """The code of a room of the right size that is free at ``times``, and now no longer is."""
+        """Book a room of the right size that is free at ``times``; its code."""
         size = next((one for one in ROOM_SIZES if one >= seats), ROOM_SIZES[-1])
         taken = self._taken[size]
         for index, mask in enumerate(taken):
@@ -68,7 +68,7 @@ class Rooms:
         return self._build(size, len(taken) - 1)
 
     def _build(self, size: int, index: int) -> str:
-        """A new room. Its name hangs on its size and number alone: campuses of all seeds share the buildings."""
+        """Add a room. Its name follows from its size and number alone: campuses of all seeds share the buildings."""
         floor = ROOM_SIZES.index(size) + 1
         code = f"{BUILDINGS[index % len(BUILDINGS)]} {floor}{index // len(BUILDINGS) + 1:02d}"
         self.rooms.append(RoomRow(code, size))
@@ -77,7 +77,7 @@ class Rooms:
 
 
 class Teachers:
-    """Teachers by department, hired as they are needed. Each takes up to three groups."""
+    """Teachers by department, added as they are needed. Each gets up to three groups."""
 
     def __init__(self, first: str | None = None) -> None:
         self.emails: list[str] = []

@@ -1,4 +1,4 @@
-"""Names for a seeded campus. All of our own making; no person and no university is meant."""
+"""Names for a seeded campus. All are invented; no person and no university is meant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Subject(NamedTuple):
     topics: tuple[str, ...]
 
 
-# Course codes are unique over everything in the database: none of these is a subject of the catalogues that we import.
+# Course codes are unique in the whole database: none of these is a subject of the catalogues that are imported.
 SUBJECTS = (
     Subject("MAT", "Mathematics", ("Calculus", "Linear Algebra", "Probability", "Discrete Mathematics", "Analysis",
         "Number Theory", "Geometry", "Differential Equations", "Combinatorics", "Topology")),

@@ -1,4 +1,4 @@
-"""Run by Alembic for every command, on the connection of persistence/schema/migrate.py: in its transaction and lock."""
+"""Run by Alembic for every command, on the connection, in the transaction and under the lock of schema/migrate.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from persistence.schema.tables import metadata
 
 
 def migrate() -> None:
-    """Run what was asked for, on the connection that was given."""
+    """Run the command on the given connection."""
     connection: Connection | None = context.config.attributes.get("connection")
     if connection is None or context.is_offline_mode():
         raise RuntimeError("start migrations by `seatline db upgrade` or persistence.schema.migrate")

@@ -1,4 +1,4 @@
-"""How hot sections are, by a clock that a test moves."""
+"""Heat of sections, with a clock that the test controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every rule by example, and overlap by property."""
+"""Every rule by examples, and overlap of meetings by properties."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from allocator.model.catalogue import Meeting, Prerequisite, SectionFacts, Term
 from allocator.model.outcomes import ReasonCode
 from allocator.model.record import RecordKey, RegistrationRecord
-from allocator.rules import reasons_against_enrolling
+from allocator.rules.case import Case, Moment
+from allocator.rules.table import Judge
 
 TERM = Term(1, 100.0, 200.0)
 NINE = Meeting(0, 540, 600, 0b1111)
@@ -30,8 +31,7 @@ def codes(
     facts: SectionFacts, student: RegistrationRecord, *held: SectionFacts, now: float = 150.0
 ) -> list[ReasonCode]:
     student.enrolled = [one.section_id for one in held]
-    by_id = {one.section_id: one for one in held}
-    return [reason.code for reason in reasons_against_enrolling(facts, student, by_id.__getitem__, now)]
+    return [reason.code for reason in Judge().reasons_against(Moment.ADD, Case(facts, student, held, now))]
 
 
 def test_nothing_against_it() -> None:

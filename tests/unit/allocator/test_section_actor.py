@@ -1,4 +1,4 @@
-"""The Ray shell, without Ray: what an actor says before, while and after it stops."""
+"""The section actor without Ray: its answers before, during and after it stops."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import asyncio
 import pytest
 
 from allocator.actor import Host, SectionActor, StoppedError
-from allocator.model.outcomes import Code, Outcome
+from allocator.model.delivery import Reply, Undecided
+from allocator.model.outcomes import Code
 from cluster.gateway.wire import WireCodec
-from tests.running import LocalLease, enroll, make_service
-from tests.worlds import MemoryWorld
+from tests.drain_loop import LocalLease, enroll, make_service
+from tests.sample_campus import MemoryWorld
 
 CODEC = WireCodec()
 
@@ -36,10 +37,10 @@ class Built:
         return Host(make_service(self._world.store(), f"{name}|{incarnation}", lease), CODEC, close)
 
 
-async def say(actor: SectionActor, student_id: int, section_id: int) -> Outcome:
+async def say(actor: SectionActor, student_id: int, section_id: int) -> Reply:
     """One command, as the gateway sends it."""
     packed = CODEC.encode_commands([(enroll(student_id, section_id), 2.0)])
-    return CODEC.decode_outcomes(await actor.submit(packed))[0]
+    return CODEC.decode_replies(await actor.submit(packed))[0]
 
 
 async def test_a_stopped_actor_holds_nothing_and_sends_everything_elsewhere() -> None:
@@ -52,7 +53,7 @@ async def test_a_stopped_actor_holds_nothing_and_sends_everything_elsewhere() ->
     assert (build.owners, build.closed) == ({}, 1)
     for student_id in students:
         moved = await say(actor, student_id, section_id)
-        assert (moved.code, moved.owner) == (Code.MOVED, None)
+        assert (moved.code, moved.owner) == (Undecided.MOVED, None)
     assert await actor.snapshot() == []
     assert await actor.active_sections() == []
     assert await actor.hand_over({section_id: "b"}) == 0
@@ -75,7 +76,7 @@ async def test_what_waits_when_it_is_stopped_is_answered() -> None:
         await asyncio.sleep(0)
         await actor.stop()
         outcomes = await asyncio.gather(*asks)
-    assert {one.code for one in outcomes} <= {Code.ENROLLED, Code.MOVED}
+    assert {one.code for one in outcomes} <= {Code.ENROLLED, Undecided.MOVED}
     assert (await world.seats(section_id)).enrolled == [one.code for one in outcomes].count(Code.ENROLLED)
 
 
@@ -92,7 +93,7 @@ async def test_one_that_is_stopped_while_it_starts_stops() -> None:
     build.gate.set()
     async with asyncio.timeout(5):
         await stopping
-        assert (await asking).code in {Code.MOVED, Code.ENROLLED}
+        assert (await asking).code in {Undecided.MOVED, Code.ENROLLED}
     assert build.built == build.closed == 1
     assert build.owners == {}
 
@@ -115,7 +116,7 @@ async def test_sections_go_from_actor_to_actor() -> None:
     assert await a.hand_over({section_id: "b"}) == 1
     assert await b.take([section_id]) == 1
     moved = await say(a, students[0], section_id)
-    assert (moved.code, moved.owner) == (Code.MOVED, "b")
+    assert (moved.code, moved.owner) == (Undecided.MOVED, "b")
     assert (await say(b, students[0], section_id)).code is Code.ENROLLED
     assert await b.active_sections() == [section_id]
     assert (await b.heat(3)).sections == 1

@@ -1,8 +1,9 @@
-"""Any sequence of decisions about one section, held against a model that is too simple to be wrong."""
+"""Random sequences of decisions about one section, compared with a simple model."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -10,14 +11,45 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from allocator.model.catalogue import SectionFacts, Term
 from allocator.model.commands import ChangeCapacity, CloseSection, Drop, Enroll, OpenSection
-from allocator.model.events import Event, SectionCreated
-from allocator.model.outcomes import Code
+from allocator.model.events import Event, SectionCreated, StudentPromoted
+from allocator.model.outcomes import Code, Outcome
 from allocator.model.record import RecordKey, RegistrationRecord
 from allocator.model.section import HeldEnrollment, Section, SectionState
+from allocator.rules.table import Judge
+from allocator.turns.decision import Decision
+from allocator.turns.inbox import Entry
 
 FACTS = SectionFacts(1, 1, "LE", 3, 6, Term(1, None, None), (), (), ())
 STUDENTS = st.integers(1, 12)
 START = SectionState(1, 1, 0, 0, 0, True, 0, ())
+
+
+def decide(
+    command: Enroll | Drop,
+    draft: Section,
+    record: RegistrationRecord,
+    enrollment_id: int = 0,
+    held: HeldEnrollment | None = None,
+) -> Outcome:
+    """One command on a draft and a record, by the rules and nothing else."""
+    decision = decision_on(draft, record, itertools.count(enrollment_id))
+    entry = Entry.__new__(Entry)
+    entry.command, entry.needs, entry.key = command, command.needs, "k"
+    entry.keep_answer = entry.maybe_tried = False
+    entry.patience = 0
+    decision.decide([entry], {}, {} if held is None else {held.enrollment_id: held})
+    return decision.decided[0].outcome
+
+
+def offer(draft: Section, record: RegistrationRecord) -> None:
+    """A free seat to the first in line, whose record is at hand."""
+    decision_on(draft, record, itertools.count()).promote([draft.section_id])
+
+
+def decision_on(draft: Section, record: RegistrationRecord, ids: Iterator[int]) -> Decision:
+    decision = Decision({}, {1: FACTS}.__getitem__, {record.key: record}, ids, 0.0, Judge())
+    decision.drafts[draft.section_id] = draft
+    return decision
 
 
 class SectionMachine(RuleBasedStateMachine):
@@ -46,8 +78,7 @@ class SectionMachine(RuleBasedStateMachine):
         draft, record = self.section.draft(), self.records[student].copy()
         waiting_unblocked = next(self.section.waitlist.eligible(), None) is not None
         enrollment_id = next(self.ids)
-        command = Enroll(1, student, join, "k", False, False)
-        outcome = draft.enroll(command, FACTS, record, {1: FACTS}.__getitem__, enrollment_id, 0.0)
+        outcome = decide(Enroll(1, student, join), draft, record, enrollment_id)
         if outcome.code is Code.ENROLLED:
             assert self.section.free > 0
             assert not waiting_unblocked
@@ -70,7 +101,7 @@ class SectionMachine(RuleBasedStateMachine):
         status = "waitlisted" if waiting else "enrolled" if student in self.seats else "dropped"
         draft, record = self.section.draft(), self.records[student]
         held = HeldEnrollment(enrollment_id, student, 1, status, 3)
-        outcome = draft.drop(Drop(1, student, enrollment_id, "k", False, False), held, record)
+        outcome = decide(Drop(1, student, enrollment_id), draft, record, held=held)
         assert outcome.code is Code.DROPPED
         self.keep(draft)
         self.seats.pop(student, None)
@@ -81,7 +112,8 @@ class SectionMachine(RuleBasedStateMachine):
     def promote(self) -> None:
         draft = self.section.draft()
         waiting = next(draft.waitlist.eligible())
-        promoted = draft.promote(waiting, FACTS, self.records[waiting.student_id], {1: FACTS}.__getitem__)
+        offer(draft, self.records[waiting.student_id])
+        promoted = isinstance(draft.events[0], StudentPromoted)
         self.keep(draft)
         assert promoted == bool(waiting.student_id % 4)  # every fourth student has no credits left
         if promoted:
@@ -136,11 +168,10 @@ class RunningOutMachine(SectionMachine):
             record.credit_limit = 3 if student not in {one for _, one in self.queue} else 0
             if record.credit_limit == 3:
                 draft = self.section.draft()
-                command = Enroll(1, student, True, "k", False, False)
-                full = self.section.free <= 0
-                outcome = draft.enroll(command, FACTS, record.copy(), {1: FACTS}.__getitem__, next(self.ids), 0.0)
+                full, after = self.section.free <= 0, record.copy()
+                outcome = decide(Enroll(1, student, True), draft, after, next(self.ids))
                 if full and outcome.code is Code.WAITLISTED and outcome.place is not None:
-                    record.join_waitlist(1)
+                    record = self.records[student] = after
                     self.keep(draft)
                     self.queue.append((outcome.place, student))
                     self.given_places.append(outcome.place)

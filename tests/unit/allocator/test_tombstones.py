@@ -1,4 +1,4 @@
-"""Successors are named for a short time, and never longer."""
+"""Tombstones: the new owner of a section is named for a short time only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application on fakes, behind a real socket."""
+"""The API on fakes, behind a real socket."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from argon2 import PasswordHasher
 from pytest_aiohttp import AiohttpClient
 
 from allocator.model.read_models import Account
-from api.app import build_app, make_express
-from api.edge.protocol import SheddingRunner
+from api.app import build_app, make_express_lane
+from api.edge.server import EdgeRunner
+from api.edge.shedding import SHEDDING
 from api.services import ApiConfig
 from api.signin.passwords import Passwords
-from api.state import ACCESS_TOKENS, SHEDDER
+from api.signin.tokens import ACCESS_TOKENS
 from tests.unit.api.fakes import SECRET, STUDENT, World
 
 QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -94,7 +95,7 @@ class ExpressServer(TestServer):
 
     async def _make_runner(self, **options: Any) -> web.AppRunner:
         options.pop("handler_cancellation", None)
-        return SheddingRunner(self.app, self.app[SHEDDER], make_express(self.app), 100, **options)
+        return EdgeRunner(self.app, self.app[SHEDDING], make_express_lane(self.app), 100, **options)
 
 
 @pytest.fixture(params=[TestServer, ExpressServer], ids=["aiohttp", "express"])

@@ -1,4 +1,4 @@
-"""Everything behind the API, in memory."""
+"""Fakes of all ports of the API."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from allocator.model.commands import Command
+from allocator.model.delivery import Envelope, Reply
 from allocator.model.outcomes import Code, Outcome
 from allocator.model.read_models import (
     Account,
@@ -90,17 +91,28 @@ class FakeGateway:
     """Remembers commands and answers with what the test says."""
 
     def __init__(self) -> None:
-        self.commands: list[Command] = []
+        self.envelopes: list[Envelope] = []
         self.deadlines_s: list[float | None] = []
-        self.outcome = Outcome(Code.ENROLLED, 7, 100)
+        self.reply = Reply(Outcome(Code.ENROLLED, 7, 100))
 
-    async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
-        self.commands.append(command)
+    def decide(self, outcome: Outcome, *, replayed: bool = False) -> None:
+        """Answer with this outcome from now on."""
+        self.reply = Reply(outcome, replayed=replayed)
+
+    @property
+    def commands(self) -> list[Command]:
+        return [envelope.command for envelope in self.envelopes]
+
+    async def submit(self, envelope: Envelope, deadline_s: float | None = None) -> Reply:
+        self.envelopes.append(envelope)
         self.deadlines_s.append(deadline_s)
-        return self.outcome._replace(section_id=command.section_id)
+        if self.reply.outcome is None:
+            return self.reply
+        (section_id,) = envelope.command.needs.section_ids
+        return self.reply._replace(outcome=self.reply.outcome._replace(section_id=section_id))
 
-    def send(self, command: Command, tell: Callable[[Outcome], None]) -> None:
-        submitted = asyncio.ensure_future(self.submit(command))
+    def send(self, envelope: Envelope, tell: Callable[[Reply], None]) -> None:
+        submitted = asyncio.ensure_future(self.submit(envelope))
         submitted.add_done_callback(lambda done: tell(done.result()))
 
 

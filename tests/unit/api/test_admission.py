@@ -1,4 +1,4 @@
-"""How many may be under way, and how many answers may be spent on the rest, on a clock that the test moves."""
+"""Admission: requests in flight and answers to shed requests, with a clock that the test controls."""
 
 from __future__ import annotations
 

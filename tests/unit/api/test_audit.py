@@ -1,4 +1,4 @@
-"""What is kept of attempts: one JSON object a line, with ids and never with names, addresses of mail or tokens."""
+"""The audit log of requests: one JSON object a line, with ids, and without names, addresses or tokens."""
 
 from __future__ import annotations
 

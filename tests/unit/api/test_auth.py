@@ -1,4 +1,4 @@
-"""Logging in, refreshing, logging out; and every way to be let in without a right to it."""
+"""Login, refresh and logout, and every way in which they must be refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import jwt
 import pytest
 
 from allocator.model.read_models import RefusedRefresh
-from api.signin.auth import hash_of
+from api.signin.refresh_tokens import hash_of
 from tests.unit.api.conftest import QUICK_HASHER, Api, MakeApi
 from tests.unit.api.fakes import ADMIN, SECRET, STUDENT, TEACHER
 

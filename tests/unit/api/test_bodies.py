@@ -1,4 +1,4 @@
-"""Bodies that cannot be read: each a defined 4xx, and nothing reaches the gateway."""
+"""Bodies that cannot be parsed: each gets a defined 4xx, and nothing reaches the gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the catalogue: pages, tags, caches."""
+"""Reading the catalogue: pages, ETags, caching."""
 
 from __future__ import annotations
 

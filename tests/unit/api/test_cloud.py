@@ -1,4 +1,4 @@
-"""What an API process has of AWS, by its settings, and the figures that it would send."""
+"""The use of AWS in an API process, by its settings, and the metrics that it sends."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from allocator.turns.stats import ServiceStats
-from api.state import METRICS
+from api.monitoring.metrics import METRICS
 from cluster.aws.exports import S3Exports
 from cluster.aws.metrics import Distribution, figures_between
 from cluster.aws.queue import SqsSink
 from cluster.config.settings import Settings
-from cluster.notifications.wiring import outbox_sink
 from cluster.processes.cloud import Cloud, figures_of
+from cluster.processes.notifications import outbox_sink
 from persistence.exports.local import LocalExports
 from tests.unit.api.conftest import Api
 

@@ -1,4 +1,4 @@
-"""What every request meets: ids, headers, logs, errors, origins, proxies."""
+"""What applies to every request: ids, headers, logs, errors, origins, proxies."""
 
 from __future__ import annotations
 

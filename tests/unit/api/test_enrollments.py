@@ -1,13 +1,13 @@
-"""Enrolling and dropping over HTTP: what is asked of the gateway, and how each outcome is told."""
+"""Enrolling and dropping over HTTP: the commands to the gateway, and the answer to each outcome."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 import pytest
 
-from allocator.model.commands import Drop, Enroll, RecheckHead
+from allocator.model.commands import Drop, Enroll
+from allocator.model.delivery import MOVED, OVERLOADED, UNAVAILABLE, UNKNOWN, Reply
 from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode, refused
 from tests.unit.api.conftest import Api, MakeApi
 from tests.unit.api.fakes import ADMIN, OTHER_STUDENT, STUDENT, TEACHER, enrollment
@@ -27,7 +27,7 @@ async def test_a_seat_is_201_and_says_where_to_look(api: Api) -> None:
 
 
 async def test_a_place_is_201_with_place_and_position(api: Api) -> None:
-    api.world.gateway.outcome = Outcome(Code.WAITLISTED, 7, 100, place=12, position=3)
+    api.world.gateway.decide(Outcome(Code.WAITLISTED, 7, 100, place=12, position=3))
 
     answer = await api.enroll()
 
@@ -56,9 +56,9 @@ async def test_without_a_key_each_request_has_its_own(api: Api) -> None:
     await api.enroll()
     await api.enroll()
 
-    first, second = api.world.gateway.commands
-    assert isinstance(first, Enroll)
-    assert isinstance(second, Enroll)
+    first, second = api.world.gateway.envelopes
+    assert isinstance(first.command, Enroll)
+    assert isinstance(second.command, Enroll)
     assert first.key != second.key
     assert not first.keep_answer
     assert not first.maybe_tried
@@ -67,9 +67,9 @@ async def test_without_a_key_each_request_has_its_own(api: Api) -> None:
 async def test_a_key_of_the_client_is_kept_and_looked_up(api: Api) -> None:
     await api.enroll(headers={"Idempotency-Key": "my-key"})
 
-    (command,) = api.world.gateway.commands
-    assert isinstance(command, Enroll)
-    assert (command.key, command.keep_answer, command.maybe_tried) == ("my-key", True, True)
+    (envelope,) = api.world.gateway.envelopes
+    assert isinstance(envelope.command, Enroll)
+    assert (envelope.key, envelope.keep_answer, envelope.maybe_tried) == ("my-key", True, True)
 
 
 @pytest.mark.parametrize("key", ["", "x" * 129, "x" * 4000, 'a"b', "a'b", "a b", "ä"])
@@ -81,7 +81,7 @@ async def test_a_key_that_cannot_be_used_is_400(api: Api, key: str) -> None:
 
 
 async def test_a_repeat_gets_the_same_answer_and_is_told_so(api: Api) -> None:
-    api.world.gateway.outcome = Outcome(Code.WAITLISTED, 7, 100, place=12, position=3, replayed=True)
+    api.world.gateway.decide(Outcome(Code.WAITLISTED, 7, 100, place=12, position=3), replayed=True)
 
     answer = await api.enroll(headers={"Idempotency-Key": "k"})
 
@@ -91,7 +91,7 @@ async def test_a_repeat_gets_the_same_answer_and_is_told_so(api: Api) -> None:
 
 
 async def test_a_refusal_gives_every_reason(api: Api) -> None:
-    api.world.gateway.outcome = refused(7, CONFLICT, NO_CREDITS)
+    api.world.gateway.decide(refused(7, CONFLICT, NO_CREDITS))
 
     answer = await api.enroll()
 
@@ -104,7 +104,7 @@ async def test_a_refusal_gives_every_reason(api: Api) -> None:
 
 
 async def test_a_repeated_refusal_is_told_to_be_one(api: Api) -> None:
-    api.world.gateway.outcome = refused(7, CONFLICT)._replace(replayed=True)
+    api.world.gateway.decide(refused(7, CONFLICT), replayed=True)
 
     answer = await api.enroll(headers={"Idempotency-Key": "k"})
 
@@ -113,20 +113,20 @@ async def test_a_repeated_refusal_is_told_to_be_one(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "problem", "may_retry"),
+    ("reply", "status", "problem", "may_retry"),
     [
-        (Code.NOT_FOUND, 404, "not_found", False),
-        (Code.KEY_REUSED, 422, "key_reused", False),
-        (Code.OVERLOADED, 503, "overloaded", True),
-        (Code.UNAVAILABLE, 503, "unavailable", True),
-        (Code.UNKNOWN, 503, "outcome_unknown", True),
-        (Code.MOVED, 503, "unavailable", True),
+        (Reply(Outcome(Code.NOT_FOUND, 7)), 404, "not_found", False),
+        (Reply(Outcome(Code.KEY_REUSED, 7)), 422, "key_reused", False),
+        (OVERLOADED, 503, "overloaded", True),
+        (UNAVAILABLE, 503, "unavailable", True),
+        (UNKNOWN, 503, "outcome_unknown", True),
+        (MOVED, 503, "unavailable", True),
     ],
 )
-async def test_every_other_outcome_has_its_problem(
-    api: Api, code: Code, status: int, problem: str, may_retry: bool
+async def test_every_other_reply_has_its_problem(
+    api: Api, reply: Reply, status: int, problem: str, may_retry: bool
 ) -> None:
-    api.world.gateway.outcome = Outcome(code, 7)
+    api.world.gateway.reply = reply
 
     answer = await api.enroll()
 
@@ -158,7 +158,7 @@ async def test_a_flood_of_one_student_is_429_and_nobody_elses_trouble(make_api: 
 
 async def test_a_drop_is_sent_to_the_section_of_the_enrolment(api: Api) -> None:
     api.world.enrollments.add(enrollment(100))
-    api.world.gateway.outcome = Outcome(Code.DROPPED, 7, 100)
+    api.world.gateway.decide(Outcome(Code.DROPPED, 7, 100))
 
     answer = await api.ask("DELETE", "/api/enrollments/100")
 
@@ -172,7 +172,7 @@ async def test_a_drop_is_decided_in_what_looking_it_up_has_left_of_the_deadline(
     api = await make_api(request_deadline_s=2.0)
     api.world.enrollments.add(enrollment(100))
     api.world.enrollments.find_takes_s = 0.5
-    api.world.gateway.outcome = Outcome(Code.DROPPED, 7, 100)
+    api.world.gateway.decide(Outcome(Code.DROPPED, 7, 100))
 
     assert (await api.ask("DELETE", "/api/enrollments/100")).status == 200
 
@@ -190,16 +190,6 @@ async def test_a_drop_that_cannot_be_looked_up_in_time_is_503_and_not_tried(make
 
     assert (answer.status, answer.code) == (503, "unavailable")
     assert api.world.gateway.commands == []
-
-
-async def test_a_drop_has_the_waitlists_that_it_may_unblock_looked_at(api: Api) -> None:
-    api.world.enrollments.add(enrollment(100))
-    api.world.gateway.outcome = Outcome(Code.DROPPED, 7, 100, recheck=(8, 9))
-
-    await api.ask("DELETE", "/api/enrollments/100")
-    await asyncio.sleep(0.01)
-
-    assert api.world.gateway.commands[1:] == [RecheckHead(8, 1), RecheckHead(9, 1)]
 
 
 @pytest.mark.parametrize(("method", "suffix"), [("DELETE", ""), ("GET", "/status")])
@@ -287,7 +277,7 @@ async def test_the_schedule_of_no_semester_is_empty(api: Api) -> None:
 
 async def test_outcomes_are_counted_by_their_codes(api: Api) -> None:
     await api.enroll()
-    api.world.gateway.outcome = refused(7, CONFLICT, NO_CREDITS)
+    api.world.gateway.decide(refused(7, CONFLICT, NO_CREDITS))
     await api.enroll(who=STUDENT)
 
     text = await api.metrics()

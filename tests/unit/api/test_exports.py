@@ -1,4 +1,4 @@
-"""Exports of rosters: for whom, with what on record, and what happens where there is no place for them."""
+"""Exports of rosters: who may make them, what is audited, and the answer where there is no storage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from allocator.model.read_models import Account
 from allocator.ports import StoreUnavailableError
-from api.state import SERVICES
+from api.services import SERVICES
 from tests.unit.api.conftest import Api, MakeApi
 from tests.unit.api.fakes import ADMIN, OTHER_TEACHER, STUDENT, TEACHER, FakeExports
 

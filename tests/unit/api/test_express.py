@@ -1,4 +1,4 @@
-"""The express lane: the same answers as the handlers give, in step, and nothing lost when somebody leaves."""
+"""The express lane: the same answers as from the handlers, in order, also when clients disconnect."""
 
 from __future__ import annotations
 
@@ -6,33 +6,36 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from allocator.model.commands import Enroll
+from allocator.model.delivery import MOVED, OVERLOADED, UNAVAILABLE, UNKNOWN, Reply
 from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode, refused
 from allocator.model.read_models import SectionView
-from api.app import build_app, make_express
-from api.edge import express
-from api.edge.protocol import SheddingRunner
+from api.app import build_app, make_express_lane
+from api.edge.express_lane import ExpressLane
+from api.edge.server import EdgeRunner
+from api.edge.shedding import SHEDDING
 from api.services import ApiConfig
-from api.state import ACCESS_TOKENS, SHEDDER
+from api.signin.tokens import ACCESS_TOKENS
 from tests.unit.api.fakes import SECRET, STUDENT, TEACHER, World
 from tests.unit.api.test_shedding import BODY, Wire, door
 
-OUTCOMES = [
-    Outcome(Code.ENROLLED, 7, 100),
-    Outcome(Code.ENROLLED, 7, 100, replayed=True),
-    Outcome(Code.WAITLISTED, 7, 101, place=9, position=3),
-    refused(7, Reason(ReasonCode.CREDIT_LIMIT, "Too many."), Reason(ReasonCode.SCHEDULE_CONFLICT, "Then.", 5)),
-    *(
-        Outcome(code, 7)
-        for code in (Code.NOT_FOUND, Code.KEY_REUSED, Code.OVERLOADED, Code.UNAVAILABLE, Code.UNKNOWN, Code.MOVED)
-    ),
+REPLIES = [
+    Reply(Outcome(Code.ENROLLED, 7, 100)),
+    Reply(Outcome(Code.ENROLLED, 7, 100), replayed=True),
+    Reply(Outcome(Code.WAITLISTED, 7, 101, place=9, position=3)),
+    Reply(refused(7, Reason(ReasonCode.CREDIT_LIMIT, "Too many."), Reason(ReasonCode.SCHEDULE_CONFLICT, "Then.", 5))),
+    Reply(Outcome(Code.NOT_FOUND, 7)),
+    Reply(Outcome(Code.KEY_REUSED, 7)),
+    OVERLOADED,
+    UNAVAILABLE,
+    UNKNOWN,
+    MOVED,
 ]
 
 
@@ -41,7 +44,7 @@ async def served(world: World, *, by_express: bool, **config: Any) -> AsyncItera
     app = build_app(world.services(ApiConfig(SECRET, **config)))
     options: dict[str, Any] = {"access_log": None, "shutdown_timeout": 1.0, "auto_decompress": False}
     runner = (
-        SheddingRunner(app, app[SHEDDER], make_express(app), 100, **options)
+        EdgeRunner(app, app[SHEDDING], make_express_lane(app), 100, **options)
         if by_express
         else web.AppRunner(app, **options)
     )
@@ -86,22 +89,22 @@ def post(token: str, body: bytes, *more: str) -> bytes:
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """What the express lane said to each request that it was offered."""
     said: list[bool] = []
-    take = express.Express.take
+    take = ExpressLane.take
 
-    def noting(self: express.Express, *request: Any) -> bool:
+    def noting(self: ExpressLane, *request: Any) -> bool:
         said.append(take(self, *request))
         return said[-1]
 
-    monkeypatch.setattr(express.Express, "take", noting)
+    monkeypatch.setattr(ExpressLane, "take", noting)
     return said
 
 
-@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.code.value)
-async def test_every_outcome_is_answered_as_by_the_handler(outcome: Outcome, taken: list[bool]) -> None:
+@pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: reply.code.value)
+async def test_every_reply_is_answered_as_by_the_handler(reply: Reply, taken: list[bool]) -> None:
     answers = []
     for by_express in (True, False):
         world = World()
-        world.gateway.outcome = outcome
+        world.gateway.reply = reply
         async with served(world, by_express=by_express, is_production=True) as (app, port):
             token = app[ACCESS_TOKENS].issue(STUDENT)
             request = post(token, BODY, "Content-Type: application/json", "Idempotency-Key: abc")
@@ -146,7 +149,7 @@ def test_whatever_is_sent_is_answered_as_by_the_handler(
                 token = app[ACCESS_TOKENS].issue(who)
                 lines = [line for snippet in snippets for line in snippet(token)]
                 answers.append(comparable(await exchange(port, post(token, body, *lines))))
-                commands.append([cast(Enroll, one)._replace(key="") for one in world.gateway.commands])
+                commands.append([one._replace(key="") for one in world.gateway.envelopes])
         assert answers[0] == answers[1]
         assert commands[0] == commands[1]
 

@@ -1,4 +1,4 @@
-"""The local rate limit and the queue before the passwords."""
+"""The rate limit in memory, and the queue before password hashing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Grafana dashboard and the rules of Prometheus: metrics that exist, and alerts with their pages in the runbook."""
+"""The Grafana dashboard and the Prometheus rules: their metrics exist, and each alert has a section in the runbook."""
 
 from __future__ import annotations
 

@@ -8,8 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from allocator.turns.stats import ServiceStats
-from api.monitoring.readiness import Readiness
-from api.state import READINESS
+from api.monitoring.readiness import READINESS, Readiness
 from tests.unit.api.conftest import Api
 
 

@@ -1,4 +1,4 @@
-"""Enrolments that are turned away before they are parsed: correct HTTP, no effect, nobody else's trouble."""
+"""Load shedding before parsing: correct HTTP, no effect, and no harm to other requests of the connection."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from allocator.model.commands import Command, Enroll
+from allocator.model.commands import Enroll
+from allocator.model.delivery import Envelope, Reply
 from allocator.model.outcomes import Code, Outcome
-from api.app import build_app, make_express
-from api.edge.protocol import SheddingRunner
+from api.app import build_app, make_express_lane
+from api.edge.server import EdgeRunner
+from api.edge.shedding import SHEDDING
+from api.monitoring.readiness import READINESS
 from api.services import ApiConfig
-from api.state import ACCESS_TOKENS, READINESS, SHEDDER
+from api.signin.tokens import ACCESS_TOKENS
 from tests.unit.api.fakes import OTHER_STUDENT, SECRET, STUDENT, FakeGateway, World
 
 BODY = b'{"section_id":7}'
@@ -28,12 +31,12 @@ class HeldGateway(FakeGateway):
     """Decides when the test says."""
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
-    commands: list[Command] = field(default_factory=list)
+    envelopes: list[Envelope] = field(default_factory=list)
 
-    async def submit(self, command: Command, deadline_s: float | None = None) -> Outcome:
-        self.commands.append(command)
+    async def submit(self, envelope: Envelope, deadline_s: float | None = None) -> Reply:
+        self.envelopes.append(envelope)
         await self.go.wait()
-        return Outcome(Code.ENROLLED, command.section_id, 100)
+        return Reply(Outcome(Code.ENROLLED, envelope.command.needs.section_ids[0], 100))
 
 
 class Wire:
@@ -111,8 +114,8 @@ async def door(connections_max: int = 100, **config: Any) -> AsyncIterator[Door]
     gateway = HeldGateway()
     world.gateway = gateway
     app = build_app(world.services(ApiConfig(SECRET, **config)))
-    runner = SheddingRunner(
-        app, app[SHEDDER], make_express(app), connections_max, access_log=None, shutdown_timeout=1.0
+    runner = EdgeRunner(
+        app, app[SHEDDING], make_express_lane(app), connections_max, access_log=None, shutdown_timeout=1.0
     )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -139,7 +142,7 @@ async def test_who_finds_no_room_is_told_so_at_once_and_changes_nothing() -> Non
         assert (await first.answer())[0] == 201
         await second.send(at.enroll(OTHER_STUDENT))
         assert (await second.answer())[0] == 201
-        assert at.app[SHEDDER].admission.in_flight == 0
+        assert at.app[SHEDDING].admission.in_flight == 0
 
 
 async def test_a_connection_stays_in_step_over_any_mix_of_answers() -> None:
@@ -185,10 +188,10 @@ async def test_half_a_body_takes_nobodys_room() -> None:
         await at.filled(1)
         await slow.send(request[-4:])
         await at.filled(2)
-        assert at.app[SHEDDER].admission.in_flight == 2, "it was let in before there was no room"
+        assert at.app[SHEDDING].admission.in_flight == 2, "it was let in before there was no room"
         at.gateway.go.set()
         assert [(await quick.answer())[0], (await slow.answer())[0]] == [201, 201]
-        assert at.app[SHEDDER].admission.in_flight == 0
+        assert at.app[SHEDDING].admission.in_flight == 0
 
 
 async def test_pipelined_requests_are_answered_in_their_order() -> None:
@@ -223,7 +226,7 @@ async def test_what_is_odd_is_left_to_the_parser(odd: str) -> None:
         await at.filled(1)
         await second.send(at.enroll(OTHER_STUDENT, extra=odd))
         await asyncio.sleep(0.02)
-        assert at.app[SHEDDER].shed.total() == 0
+        assert at.app[SHEDDING].refusals.counts.total() == 0
         at.gateway.go.set()
 
 
@@ -237,7 +240,7 @@ async def test_a_client_that_left_keeps_its_room_until_it_is_decided() -> None:
         assert (await second.answer())[0] == 503, "what is under way is under way, whoever waits for it"
         at.gateway.go.set()
         await asyncio.sleep(0.02)
-        assert at.app[SHEDDER].admission.in_flight == 0
+        assert at.app[SHEDDING].admission.in_flight == 0
 
 
 async def test_a_flood_of_one_student_takes_no_room_from_others() -> None:
@@ -255,7 +258,7 @@ async def test_a_flood_of_one_student_takes_no_room_from_others() -> None:
         assert [status for status, _, _ in flooded] == [201, 201] + [429] * 58
         assert served == [201, 201]
         # One refusal came from the handler; all others, of the same token, from before the parser.
-        assert at.app[SHEDDER].shed["rate_limited"] == 57
+        assert at.app[SHEDDING].refusals.counts["rate_limited"] == 57
         status, headers, body = flooded[-1]
         assert (status, body["code"]) == (429, "rate_limited")
         assert int(headers["retry-after"]) >= 1
@@ -308,9 +311,9 @@ async def test_beyond_the_budget_answers_wait_but_come_and_stay_in_step(monkeypa
     async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as second:
         await first.send(at.enroll())
         await at.filled(1)
-        shedder = at.app[SHEDDER]
+        shedding = at.app[SHEDDING]
         with monkeypatch.context() as patched:
-            patched.setattr(shedder, "_budget", _Empty())
+            patched.setattr(shedding.refusal_queue, "_budget", _Empty())
             await second.send(at.enroll(OTHER_STUDENT))
             await second.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
             assert await second.silence()

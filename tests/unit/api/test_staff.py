@@ -1,4 +1,4 @@
-"""What staff may do, and what nobody else may."""
+"""Requests of staff, and that nobody else may make them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from allocator.model.commands import ChangeCapacity, CloseSection, OpenSection
+from allocator.model.delivery import UNKNOWN
 from allocator.model.outcomes import Code, Outcome
 from allocator.model.read_models import Account
 from allocator.ports import StoreUnavailableError
@@ -20,7 +21,7 @@ ROSTER = "/api/sections/7/roster"
 
 @pytest.fixture(autouse=True)
 def _changes_are_made(api: Api) -> None:
-    api.world.gateway.outcome = Outcome(Code.CHANGED, 7)
+    api.world.gateway.decide(Outcome(Code.CHANGED, 7))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ async def test_a_change_that_is_none_is_422(api: Api, body: Any) -> None:
 
 
 async def test_a_change_stops_at_the_first_command_that_fails(api: Api) -> None:
-    api.world.gateway.outcome = Outcome(Code.UNKNOWN, 7)
+    api.world.gateway.reply = UNKNOWN
 
     answer = await api.ask("PATCH", PATH, ADMIN, json={"is_open": False, "capacity": 1})
 
@@ -105,7 +106,7 @@ async def test_what_cannot_be_put_on_record_is_neither_done_nor_shown(
 
 async def test_several_commands_of_one_change_share_its_deadline(make_api: MakeApi) -> None:
     api = await make_api(request_deadline_s=2.0)
-    api.world.gateway.outcome = Outcome(Code.CHANGED, 7)
+    api.world.gateway.decide(Outcome(Code.CHANGED, 7))
     api.world.audit.takes_s = 0.3
 
     assert (await api.ask("PATCH", PATH, ADMIN, json={"is_open": False, "capacity": 40})).status == 200
@@ -126,7 +127,7 @@ async def test_a_change_that_cannot_be_put_on_record_in_time_is_503_and_not_made
 
 
 async def test_a_change_of_no_section_is_404(api: Api) -> None:
-    api.world.gateway.outcome = Outcome(Code.NOT_FOUND, 8)
+    api.world.gateway.decide(Outcome(Code.NOT_FOUND, 8))
 
     assert (await api.ask("PATCH", "/api/admin/sections/8", ADMIN, json={"capacity": 1})).code == "not_found"
 

@@ -1,4 +1,4 @@
-"""Access tokens without HTTP: the clock and the cache."""
+"""Access tokens without HTTP: expiry and the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The load generator: no request twice, and honest latencies."""
+"""The load generator: no request is sent twice, and latencies count from when a request was due."""
 
 from __future__ import annotations
 

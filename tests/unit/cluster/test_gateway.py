@@ -1,4 +1,4 @@
-"""The gateway, over actors that a test scripts: coalescing, following, retrying, shedding, deadlines."""
+"""The gateway, with actors that the test scripts: coalescing, following, retrying, shedding, deadlines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cluster.config.settings import Placement
 from cluster.gateway.directory import Directory, DirectoryView
 from cluster.gateway.gateway import PORTION, ActorLostError, Gateway, GatewayLimits
 from cluster.gateway.wire import WireCodec, WireError
-from tests.running import capacity, drop, enroll
+from tests.drain_loop import capacity, drop, enroll
 
 Decide = Callable[[str, list[Envelope]], list[Reply]]
 CODEC = WireCodec()

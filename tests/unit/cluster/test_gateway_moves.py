@@ -1,4 +1,4 @@
-"""The gateway while the directory changes under it: nobody is turned away, nobody is sent to and fro for ever."""
+"""The gateway while the directory changes: no request is refused, and none is forwarded in circles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from allocator.model.outcomes import Code, Outcome
 from cluster.config.settings import Placement
 from cluster.gateway.directory import Directory, DirectoryView
 from cluster.gateway.gateway import ActorAbsentError, Gateway, GatewayLimits
-from tests.running import capacity, enroll
+from tests.drain_loop import capacity, enroll
 from tests.unit.cluster.test_gateway import ScriptedActors, came_to, enrolled
 
 A_ONLY = DirectoryView(1, Placement.AUTO, ("a",))
@@ -105,7 +105,7 @@ async def test_closing_answers_who_waits_for_any_actor() -> None:
         assert came_to(await waiting) is Undecided.UNAVAILABLE
 
 
-async def test_in_the_middle_of_a_handoff_a_request_is_served_without_a_pause() -> None:
+async def test_in_the_middle_of_a_handover_a_request_is_served_without_a_pause() -> None:
     """The new owner has no lease yet, the old one has just let go: there, back, and there again."""
     hops = 0
 

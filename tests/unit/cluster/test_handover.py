@@ -1,4 +1,4 @@
-"""The steps of a handoff, over actors that answer, hang or are gone."""
+"""The steps of a handover, over actors that answer, hang or are gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mails: whole in every language, escaped once, and with headers that are headers."""
+"""Mails: complete in every language, escaped once, with safe headers."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from cluster.notifications.notification import (
     Notification,
     Payload,
     Topic,
-    decode,
-    encode,
+    decode_notification,
+    encode_message,
     notification_of,
 )
 from cluster.notifications.render import LANGUAGES, TEXTS, Renderer
@@ -230,7 +230,7 @@ class Case:
 def test_a_message_is_read_as_it_was_written_or_not_at_all(case: Case) -> None:
     message = OutboxMessage(1, "7:3", "enrolled", case.payload)
     if case.is_one:
-        assert notification_of(message) == decode(encode(message))
+        assert notification_of(message) == decode_notification(encode_message(message))
         assert notification_of(message).student_id == 1
     else:
         with pytest.raises(NotANotificationError):
@@ -240,7 +240,7 @@ def test_a_message_is_read_as_it_was_written_or_not_at_all(case: Case) -> None:
 @given(st.text(max_size=200) | st.recursive(st.integers() | st.text(), st.lists).map(str))
 def test_whatever_comes_from_a_queue_is_read_or_refused(body: str) -> None:
     with contextlib.suppress(NotANotificationError):
-        decode(body)
+        decode_notification(body)
 
 
 @pytest.mark.parametrize("event_id", ["7", "7:", "a:b", "../7:3", "7:3:4", "9" * 19 + ":1"])

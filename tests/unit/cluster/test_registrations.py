@@ -1,4 +1,4 @@
-"""The bare HTTP client and what replays do with it, against a server that misbehaves to order."""
+"""The bare HTTP client and registrations sent with it, against a server that misbehaves on purpose."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from cluster.clients import registrations as replay_module
+from cluster.clients import registrations as registrations_module
 from cluster.clients.http import AsyncConnection, HttpError, Reply, Target, get, header
 from cluster.clients.latency import summary_ms
-from cluster.clients.registrations import Wish, is_up, outcome_of, replay
+from cluster.clients.registrations import Registration, is_up, outcome_of, send_registrations
 from cluster.clients.retry_budget import RetryBudget
 
 Answer = Callable[[str, int], bytes | None]
@@ -53,8 +53,8 @@ async def server(answer: Answer, *, chunked: bool = False) -> AsyncIterator[Targ
 
 @pytest.fixture(autouse=True)
 def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay_module, "PAUSE_FIRST_S", 0.001)
-    monkeypatch.setattr(replay_module, "TRIES_MAX", 4)
+    monkeypatch.setattr(registrations_module, "PAUSE_FIRST_S", 0.001)
+    monkeypatch.setattr(registrations_module, "TRIES_MAX", 4)
 
 
 async def test_every_wish_is_sent_once_and_counted() -> None:
@@ -65,7 +65,7 @@ async def test_every_wish_is_sent_once_and_counted() -> None:
         return ENROLLED
 
     async with server(answer) as target:
-        report = await replay(target, [Wish("t", number) for number in range(100)], 8, 1)
+        report = await send_registrations(target, [Registration("t", number) for number in range(100)], 8, 1)
     assert report.outcomes == {"enrolled": 100}
     assert len(keys) == 100
     assert (report.retries, len(report.latencies_s), report.answered) == (0, 100, True)
@@ -84,7 +84,7 @@ async def test_it_is_sent_again_with_the_same_key() -> None:
         }.get(seen, http(409, '{"code":"schedule_conflict"}'))
 
     async with server(answer) as target:
-        report = await replay(target, [Wish("t", number) for number in range(5)], 2, 1)
+        report = await send_registrations(target, [Registration("t", number) for number in range(5)], 2, 1)
     assert report.outcomes == {"schedule_conflict": 5}
     assert set(seen_by_key.values()) == {4}
     assert report.retries == 15
@@ -92,7 +92,7 @@ async def test_it_is_sent_again_with_the_same_key() -> None:
 
 async def test_it_gives_up_in_the_end() -> None:
     async with server(lambda _key, _seen: None) as target:
-        report = await replay(target, [Wish("t", 1)], 1, 1)
+        report = await send_registrations(target, [Registration("t", 1)], 1, 1)
     assert report.outcomes == {"no_answer": 1}
     assert not report.answered
 
@@ -155,9 +155,9 @@ def test_retries_are_a_share_of_first_tries_and_a_trickle() -> None:
 
 
 async def test_a_server_that_turns_everybody_away_is_not_stormed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay_module, "PAUSE_FIRST_S", 0.001)
-    monkeypatch.setattr(replay_module, "TRIES_MAX", 4)
-    monkeypatch.setattr(replay_module, "RetryBudget", lambda: RetryBudget(0.1, per_s=1000.0, reserve=1.0))
+    monkeypatch.setattr(registrations_module, "PAUSE_FIRST_S", 0.001)
+    monkeypatch.setattr(registrations_module, "TRIES_MAX", 4)
+    monkeypatch.setattr(registrations_module, "RetryBudget", lambda: RetryBudget(0.1, per_s=1000.0, reserve=1.0))
     tries: list[float] = []
 
     def overloaded(_key: str, _seen: int) -> bytes:
@@ -165,7 +165,7 @@ async def test_a_server_that_turns_everybody_away_is_not_stormed(monkeypatch: py
         return http(503, '{"code":"overloaded"}')
 
     async with server(overloaded) as target:
-        report = await replay(target, [Wish("t", 1)] * 50, 50, 1)
+        report = await send_registrations(target, [Registration("t", 1)] * 50, 50, 1)
     assert report.outcomes == {"overloaded": 50}
     assert len(tries) == 200
     # 150 retries and one after the last try of each: 200 out of a budget of 1,000 a second, whatever the pauses were.
@@ -180,6 +180,6 @@ async def test_what_the_server_asks_to_wait_is_waited() -> None:
         return ENROLLED if seen == 2 else http(503, '{"code":"overloaded"}', "Retry-After: 1\r\n")
 
     async with server(busy_once) as target:
-        report = await replay(target, [Wish("t", 1)], 1, 1)
+        report = await send_registrations(target, [Registration("t", 1)], 1, 1)
     assert report.outcomes == {"enrolled": 1}
     assert answers[1] - answers[0] >= 1.0

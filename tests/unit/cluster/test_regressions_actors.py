@@ -1,4 +1,4 @@
-"""What a review once found wrong around the actors: exits, handles of the dead, errors without words."""
+"""Regression tests, for errors that a review found around actors: exits, stale handles, errors without a message."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from cluster.config.settings import ConfigurationError, read_settings
 from cluster.gateway.gateway import ActorLostError
 from cluster.gateway.ray_actors import RayActors
 from cluster.gateway.wire import WireCodec
-from cluster.processes.asking import ask_until_heard
+from cluster.processes.calls import call_until_answered
 from cluster.processes.section_host import HostFactory
 from persistence.names import ENROLLMENT_ID_BLOCK
-from tests.running import enroll, make_service
+from persistence.queries.known_sections import KnownSections
+from tests.drain_loop import enroll, make_service
+from tests.sample_campus import MemoryWorld
 from tests.unit.cluster.test_gateway import came_to
-from tests.worlds import MemoryWorld
 
 CODEC = WireCodec()
 FACTORY = HostFactory("postgresql://none", "redis://none", 5000, Limits(), "INFO")
@@ -81,7 +82,7 @@ def actors_with(handles: dict[str, Handle]) -> RayActors:
             raise ValueError(name)
         return handles[name]
 
-    actors = RayActors(FACTORY, idle_exit_s=1.0)
+    actors = RayActors(FACTORY, KnownSections(FACTORY.database_url), idle_exit_s=1.0)
     actors._look_up = look_up  # type: ignore[method-assign]
     actors._sections = Catalogue()  # type: ignore[assignment]
     return actors
@@ -150,7 +151,7 @@ async def test_a_start_outlives_calls_to_the_controller_that_are_lost_on_their_w
             raise answer
         return answer
 
-    assert await ask_until_heard(call, 5.0) == 8080
+    assert await call_until_answered(call, 5.0) == 8080
     assert not answers
 
 
@@ -162,9 +163,9 @@ async def test_a_controller_that_is_dead_or_stays_away_is_not_asked_for_ever() -
         raise ray.exceptions.ActorDiedError
 
     with pytest.raises(TimeoutError):
-        await ask_until_heard(lost, 0.3)
+        await call_until_answered(lost, 0.3)
     with pytest.raises(ray.exceptions.ActorDiedError):
-        await ask_until_heard(dead, 5.0)
+        await call_until_answered(dead, 5.0)
 
 
 def _unavailable() -> ray.exceptions.ActorUnavailableError:

@@ -1,4 +1,4 @@
-"""What a review once found wrong in the gateway: false certainty, and requests that nobody answers."""
+"""Regression tests of the gateway, for errors that a review found: wrong certainty, and requests without an answer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from allocator.model.outcomes import Code
 from cluster.config.settings import Placement
 from cluster.gateway.directory import OWNERS_KEPT_MAX, Directory, DirectoryView
 from cluster.gateway.gateway import ActorLostError, Gateway, GatewayLimits
-from tests.running import capacity, enroll
+from tests.drain_loop import capacity, enroll
 from tests.unit.cluster.test_gateway import CODEC, ScriptedActors, came_to, enrolled, gateway
 
 
-@pytest.mark.parametrize("reply", [UNAVAILABLE, OVERLOADED], ids=lambda reply: reply.label)
+@pytest.mark.parametrize("reply", [UNAVAILABLE, OVERLOADED], ids=lambda reply: reply.code.value)
 async def test_that_a_second_try_had_no_effect_says_nothing_of_the_first(reply: Reply) -> None:
     actors = ScriptedActors(enrolled)
 

@@ -1,4 +1,4 @@
-"""Secrets that a development machine keeps for itself."""
+"""Secrets that a development machine generates for itself."""
 
 from __future__ import annotations
 

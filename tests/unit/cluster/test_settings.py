@@ -1,4 +1,4 @@
-"""Settings: what is refused, where secrets come from, and how URLs are read."""
+"""Settings: refused values, sources of secrets, and URLs."""
 
 from __future__ import annotations
 

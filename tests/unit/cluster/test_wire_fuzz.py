@@ -1,4 +1,4 @@
-"""Bytes between gateway and section actor: whatever comes, it is a batch of sane values or a ``WireError``."""
+"""Bytes between gateway and section actor: any input is a batch of valid values or a ``WireError``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from allocator.model.commands import ChangeCapacity, CloseSection, Command, Drop
 from allocator.model.delivery import Envelope, Reply, Undecided
 from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode
 from cluster.gateway.wire import WireCodec, WireError
-from tests.running import enroll, make_service
+from tests.drain_loop import enroll, make_service
+from tests.sample_campus import MemoryWorld
 from tests.unit.cluster.test_gateway import came_to
-from tests.worlds import MemoryWorld
 
 codec = WireCodec()
 

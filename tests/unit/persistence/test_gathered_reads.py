@@ -1,4 +1,4 @@
-"""Rows that many ask for: few reads, and nobody is given what was read before they came."""
+"""Batched reads: few statements for many callers, and no caller gets a read that began before it came."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arithmetic of the rate limits."""
+"""The arithmetic of rate limits."""
 
 from __future__ import annotations
 

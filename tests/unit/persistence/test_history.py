@@ -1,4 +1,4 @@
-"""Events as rows and back."""
+"""Events to rows of the history and back."""
 
 from __future__ import annotations
 

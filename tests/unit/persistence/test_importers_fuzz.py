@@ -1,4 +1,4 @@
-"""Files that somebody else made: whatever is in them, there is a right import or one error that says what is wrong."""
+"""Files from outside: any input is either imported correctly or refused with an error that says why."""
 
 from __future__ import annotations
 

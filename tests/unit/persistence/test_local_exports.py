@@ -1,4 +1,4 @@
-"""Exports kept in the home: for whoever made them, and not for long."""
+"""Exports in the home directory: only for their user, and not for long."""
 
 from __future__ import annotations
 

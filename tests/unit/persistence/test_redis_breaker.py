@@ -1,4 +1,4 @@
-"""The breaker around Redis, with a clock of the test's."""
+"""The circuit breaker around Redis, with a clock that the test controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports that a spreadsheet shows but does not run."""
+"""Rosters as CSV, with cells that no spreadsheet runs as formulas."""
 
 from __future__ import annotations
 

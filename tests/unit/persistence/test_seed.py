@@ -1,4 +1,4 @@
-"""The seeded campus: the same for the same arguments, legal, and drawn as measured."""
+"""The seeded campus: the same for the same arguments, valid, and with the measured distributions."""
 
 from __future__ import annotations
 

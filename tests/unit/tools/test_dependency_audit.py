@@ -1,4 +1,4 @@
-"""The audit of dependencies, against a list of vulnerabilities of our own: it must be able to fail."""
+"""The audit of dependencies, with a list of vulnerabilities made for the test: it must be able to fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tools of the fault programme: a proxy that breaks what it should, and a comparison that sees what is wrong."""
+"""The tools of the fault tests: a proxy that injects faults, and checks that detect errors."""
 
 from __future__ import annotations
 

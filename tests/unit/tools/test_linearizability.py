@@ -1,4 +1,4 @@
-"""The checker itself: it must accept what could have been and refuse what could not."""
+"""The linearizability checker: it accepts possible histories and refuses impossible ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit log, too, can only be added to.
+"""The audit log becomes append-only, like the history.
 
 Revision: 0002
 Follows: 0001
@@ -28,7 +28,7 @@ CREATE TRIGGER audit_log_append_only
 
 
 def upgrade() -> None:
-    """Refuse changes and deletions, whoever tries."""
+    """Refuse updates and deletions by any role."""
     op.execute(REFUSE_CHANGE)
     op.execute(APPEND_ONLY)
 

@@ -1,4 +1,4 @@
-"""How to write to somebody, and what they have been told already.
+"""Language and time zone of users, and the table of notifications that were sent.
 
 Revision: 0003
 Follows: 0002
@@ -14,7 +14,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add both. Nobody has said their language yet, so everybody is written to as the campus does."""
+    """Add both. Users without a language get mails in that of the campus."""
     op.add_column("users", sa.Column("language", sa.Text))
     op.add_column("users", sa.Column("time_zone", sa.Text))
     op.create_check_constraint(op.f("users_language_check"), "users", "language ~ '^[a-z]{2}$'")
@@ -28,7 +28,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take both away. Who is told anew of something cannot know it was said before."""
+    """Drop both. Notifications that are delivered again will be mailed again."""
     op.drop_table("notifications_sent")
     op.drop_column("users", "time_zone")
     op.drop_column("users", "language")

@@ -1,4 +1,4 @@
-"""A Ray cluster in memory, for the controller: nodes that come and go, actors that start, die and hold sections."""
+"""A Ray cluster in memory for the controller: nodes that come and go, actors that start, die and hold sections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The controller on a cluster in memory: what it does about nodes and actors that come, go, hang and die."""
+"""The controller on a cluster in memory: nodes and actors that come, go, hang and die."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import replace
 from cluster.config.settings import Placement
 from cluster.control.config import ControlConfig
 from cluster.control.heat import HeatLimits
-from cluster.control.model import Kind, Pulse
+from cluster.control.journal import DecisionKind
+from cluster.control.model import Pulse
 from cluster.control.sizing import SizeLimits
 from cluster.gateway.directory import place
 from tests.unit.cluster.control.fakes import FakeActor, World, node
 
 
-def reasons(world: World, kind: Kind) -> list[str]:
+def reasons(world: World, kind: DecisionKind) -> list[str]:
     """Of all decisions of a kind."""
     return [one.reason for one in world.controller.decisions if one.kind is kind]
 
@@ -87,9 +88,9 @@ async def test_a_dead_node_leaves_the_directory_at_the_next_look() -> None:
     world.cluster.lose("b")
     await world.steps(1)
     assert world.pooled == ("sections-a-0",)
-    assert reasons(world, Kind.NODE_LOST)
+    assert reasons(world, DecisionKind.NODE_LOST)
     assert world.store.buried == ["sections-b-0"], "its leases may not be waited for, should it live on unseen"
-    assert "its node is gone" in reasons(world, Kind.VIEW)[-1]
+    assert "its node is gone" in reasons(world, DecisionKind.VIEW)[-1]
 
 
 async def test_an_actor_that_restarts_on_its_node_keeps_its_sections() -> None:

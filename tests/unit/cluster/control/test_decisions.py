@@ -1,4 +1,4 @@
-"""The decisions themselves: members of the directory, heat, numbers of nodes, the schedule, API servers."""
+"""The decisions of the controller: members of the directory, heat, number of nodes, schedule, API servers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.config.schedule import parse_schedule, scheduled
-from cluster.control.fleet import eligible, members, wanted_fleet
+from cluster.control.config import ControlConfig
+from cluster.control.desired_state import desired_state, eligible, members
 from cluster.control.heat import HeatLimits, HeatWatch
-from cluster.control.model import Decision, Kind, Node, Pulse
+from cluster.control.journal import ControllerDecision, DecisionKind
+from cluster.control.model import Node, Pulse
 from cluster.control.names import placed
 from cluster.control.rollout import api_step
 from cluster.control.sizing import SizeLimits, Sizing, leavers
@@ -67,11 +69,12 @@ def test_nodes_without_cpus_or_on_their_way_out_are_not_used() -> None:
     assert [one.label for one in eligible(nodes, {"e"})] == ["a"]
 
 
-def test_a_fleet_has_what_was_asked_for() -> None:
-    fleet = wanted_fleet([node("a"), node("b")], actors_per_node=2, api_servers_per_node=1, generation="f00d")
-    assert list(fleet.sections) == [f"sections-{label}-{n}-f00d" for label in "ab" for n in range(2)]
-    assert list(fleet.api_servers) == ["api-a-0-f00d", "api-b-0-f00d"]
-    assert {(placed(name) or node("x")).label for name in fleet.sections} == {"a", "b"}
+def test_the_desired_state_has_what_was_asked_for() -> None:
+    config = ControlConfig(actors_per_node=2, api_servers_per_node=1, generation="f00d")
+    desired = desired_state(config, [node("a"), node("b")])
+    assert list(desired.section_actors) == [f"sections-{label}-{n}-f00d" for label in "ab" for n in range(2)]
+    assert list(desired.api_servers) == ["api-a-0-f00d", "api-b-0-f00d"]
+    assert {(placed(name) or node("x")).label for name in desired.section_actors} == {"a", "b"}
 
 
 @given(st.sets(LABELS, min_size=1), st.sets(LABELS), st.data())
@@ -95,9 +98,9 @@ def pooled(per_s: float, *hottest: tuple[int, float]) -> dict[str, Pulse]:
     return {"sections-a-0": Pulse(commands_per_s=per_s, others_per_s=per_s - hottest[0][1], hottest=hottest)}
 
 
-def looks(watch: HeatWatch, pulses: dict[str, Pulse], pins: set[int], *, seconds: range) -> list[Decision]:
+def looks(watch: HeatWatch, pulses: dict[str, Pulse], pins: set[int], *, seconds: range) -> list[ControllerDecision]:
     """All that is decided meanwhile."""
-    return [one for now in seconds for one in watch.look(pulses, pins, float(now))]
+    return [one for now in seconds for one in watch.decide(pulses, pins, float(now))]
 
 
 def test_a_section_must_stay_hot_before_it_is_pinned() -> None:
@@ -106,7 +109,7 @@ def test_a_section_must_stay_hot_before_it_is_pinned() -> None:
     assert looks(watch, pooled(50, (7, 40)), set(), seconds=range(3, 4)) == []
     assert looks(watch, pooled(500, (7, 400)), set(), seconds=range(4, 8)) == []
     (pin,) = looks(watch, pooled(500, (7, 400)), set(), seconds=range(8, 9))
-    assert (pin.kind, pin.subject) == (Kind.PIN, "7")
+    assert (pin.kind, pin.subject) == (DecisionKind.PIN, "7")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +133,7 @@ def pinned_in(rush: list[tuple[float, dict[int, int]]]) -> set[str]:
         for _ in range(round(seconds)):
             load.run(1.0, per_s)
             pulse = Pulse.of_section_actor(load.heat.read(load.now, 10, 0))
-            found |= {one.subject for one in watch.look({"sections-a-0": pulse}, set(), load.now)}
+            found |= {one.subject for one in watch.decide({"sections-a-0": pulse}, set(), load.now)}
     return found
 
 
@@ -175,7 +178,7 @@ def test_a_pinned_section_goes_back_only_when_it_is_well_below_the_threshold_for
     assert looks(watch, lukewarm, {7}, seconds=range(70, 71)) == []
     assert looks(watch, cold, {7}, seconds=range(71, 81)) == []
     (back,) = looks(watch, cold, {7}, seconds=range(81, 82))
-    assert (back.kind, back.subject) == (Kind.UNPIN, "7")
+    assert (back.kind, back.subject) == (DecisionKind.UNPIN, "7")
 
 
 def test_of_an_actor_that_does_not_answer_nothing_is_concluded() -> None:

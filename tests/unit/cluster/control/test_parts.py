@@ -1,4 +1,4 @@
-"""The parts of the controller, one by one: publication, chores, names, generations, what an operator sees."""
+"""The parts of the controller, one by one: publication, background tasks, names, generations, what an operator sees."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import pytest
 from rich.console import Console
 
 from api.monitoring.metrics import Traffic
-from api.monitoring.usage import ENROLLMENTS, Usage, quantile_ms
+from api.monitoring.usage import Usage, quantile_ms
+from api.resources.enrollments import ENROLL_ROUTE
 from cluster.cli.status_view import status_view
 from cluster.config.settings import ConfigurationError, Placement, read_settings
-from cluster.control.chores import Chores
+from cluster.control.background_tasks import BackgroundTasks
 from cluster.control.config import ControlConfig
-from cluster.control.model import Kind
+from cluster.control.journal import DecisionKind
+from cluster.control.misplaced import move_misplaced
 from cluster.control.names import own_section, placed
 from cluster.control.publication import Publication
-from cluster.control.settling import settle
 from cluster.gateway.gateway import ActorLostError
 from cluster.processes.generation import generation_of
 from cluster.processes.node import NodeConfig
@@ -43,9 +44,9 @@ async def test_a_version_from_the_future_is_outbid() -> None:
     assert newer.pooled == ("a",)
 
 
-async def test_a_chore_is_done_once_at_a_time_and_rests_after_a_failure() -> None:
+async def test_a_background_task_runs_once_at_a_time_and_rests_after_a_failure() -> None:
     clock = FakeClock()
-    chores = Chores(clock.monotonic)
+    tasks = BackgroundTasks(clock.monotonic)
     done = 0
 
     async def fail() -> None:
@@ -53,21 +54,21 @@ async def test_a_chore_is_done_once_at_a_time_and_rests_after_a_failure() -> Non
         done += 1
         raise ActorLostError("gone")
 
-    assert chores.begin("x", fail)
-    assert not chores.begin("x", fail)
-    assert chores.begin("y", fail)
-    await chores.idle()
-    assert not chores.begin("x", fail), "it failed just now"
+    assert tasks.begin("x", fail)
+    assert not tasks.begin("x", fail)
+    assert tasks.begin("y", fail)
+    await tasks.idle()
+    assert not tasks.begin("x", fail), "it failed just now"
     clock.time += 1.1
-    assert chores.begin("x", fail)
-    await chores.idle()
+    assert tasks.begin("x", fail)
+    await tasks.idle()
     clock.time += 1.1
-    assert not chores.begin("x", fail), "it rests longer each time"
+    assert not tasks.begin("x", fail), "it rests longer each time"
     assert done == 3
 
 
-async def test_a_bug_in_a_chore_ends_no_other() -> None:
-    chores = Chores(FakeClock().monotonic)
+async def test_a_bug_in_a_background_task_ends_no_other() -> None:
+    tasks = BackgroundTasks(FakeClock().monotonic)
 
     async def bug() -> None:
         raise KeyError("bug")
@@ -75,11 +76,11 @@ async def test_a_bug_in_a_chore_ends_no_other() -> None:
     async def work() -> None:
         await asyncio.sleep(0)
 
-    assert chores.begin("bug", bug)
-    assert chores.begin("work", work)
-    await chores.idle()
-    assert chores.begin("work", work)
-    await chores.close()
+    assert tasks.begin("bug", bug)
+    assert tasks.begin("work", work)
+    await tasks.idle()
+    assert tasks.begin("work", work)
+    await tasks.close()
 
 
 @pytest.mark.parametrize(
@@ -131,16 +132,16 @@ def test_settings_of_nodes_that_cannot_be_are_refused(settings: dict[str, object
         read_settings(**settings)
 
 
-async def test_settling_goes_on_around_an_actor_that_does_not_answer() -> None:
+async def test_moving_goes_on_around_an_actor_that_does_not_answer() -> None:
     world = World(node("a"), node("b"))
     await world.steps(3)
     view = world.controller.view
     assert view is not None
     world.cluster.actors["sections-a-0"].sections = set(range(1, 101))
     world.cluster.actors["sections-b-0"].answers = False
-    settled = await settle(world.cluster, view, ["sections-a-0", "sections-b-0"])
-    assert settled.silent == {"sections-b-0"}
-    assert 0 < settled.misplaced < 100
+    moved = await move_misplaced(world.cluster, view, ["sections-a-0", "sections-b-0"])
+    assert moved.silent == {"sections-b-0"}
+    assert 0 < moved.misplaced < 100
 
 
 async def test_an_operator_sees_nodes_actors_and_decisions() -> None:
@@ -156,7 +157,7 @@ async def test_an_operator_sees_nodes_actors_and_decisions() -> None:
         "sections-a-0": True,
         "sections-b-0": False,
     }
-    assert said["decisions"][-1]["kind"] in {Kind.RETIRE, Kind.VIEW}
+    assert said["decisions"][-1]["kind"] in {DecisionKind.RETIRE, DecisionKind.VIEW}
     screen = Console(file=io.StringIO(), width=160)
     screen.print(status_view(said))
     shown = screen.file.getvalue()  # type: ignore[attr-defined]
@@ -174,9 +175,9 @@ def test_the_ninety_ninth_percentile_is_the_bound_of_its_bucket() -> None:
 def test_usage_counts_since_the_last_look(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock()
     monkeypatch.setattr("api.monitoring.usage.time.monotonic", clock.monotonic)
-    usage, traffic = Usage(), Traffic()
+    usage, traffic = Usage(ENROLL_ROUTE.key), Traffic()
     for _ in range(10):
-        traffic.observe(*ENROLLMENTS, 201, 0.004)
+        traffic.observe(*ENROLL_ROUTE.key, 201, 0.004)
     clock.time += 2.0
     busy, per_s, p99_ms = usage.read(traffic)
     assert 0.0 <= busy <= 1.0

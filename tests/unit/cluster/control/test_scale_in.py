@@ -1,4 +1,4 @@
-"""Which nodes Ray's autoscaler ends: its own scheduler, asked as the controller asks it."""
+"""Which nodes Ray's autoscaler ends: its own scheduler, with the requests of the controller."""
 
 from __future__ import annotations
 

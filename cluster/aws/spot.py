@@ -1,8 +1,7 @@
-"""Watches the metadata of an EC2 instance for word that it is about to be taken away: a spot interruption, or a
-scale-in. Both come about two minutes before.
+"""Watches the metadata of an EC2 instance for a notice that it is about to end: a spot interruption or a scale-in.
 
-Session-oriented (IMDSv2): a token first, with which the rest is asked. ``SEATLINE_SPOT_WATCH`` turns it on or off; by
-itself it is on where the machine says that it is an EC2 instance.
+Both come about two minutes ahead. It uses IMDSv2, which asks for a session token first. ``SEATLINE_SPOT_WATCH`` turns
+it on or off; by default it is on if the machine is an EC2 instance.
 """
 
 from __future__ import annotations
@@ -34,11 +33,12 @@ def is_ec2(vendor: Path = VENDOR) -> bool:
 
 
 class SpotWatch:
-    """Asks every few seconds, and says once that the instance goes.
+    """Asks every few seconds, and reports once that the instance is about to end.
 
     Args:
         url: of the metadata service.
         leave: called with the reason; again after a pause if it raises ``OSError`` or ``TimeoutError``.
+        interval_s: between two questions.
     """
 
     def __init__(self, url: str, leave: Callable[[str], Awaitable[None]], *, interval_s: float = INTERVAL_S) -> None:
@@ -48,20 +48,20 @@ class SpotWatch:
         self._token = b""
 
     async def run(self) -> None:
-        """Ask until there is a notice and somebody has heard of it."""
+        """Ask until there is a notice and ``leave`` has returned."""
         while True:
             try:
                 reason = await self.notice()
                 if reason is not None:
-                    log.warning("this node goes: %s", reason)
+                    log.warning("this node is about to end: %s", reason)
                     await self._leave(reason)
                     return
             except (OSError, TimeoutError) as error:
-                log.warning("no word from the instance metadata: %s", str(error) or type(error).__name__)
+                log.warning("the instance metadata cannot be read: %s", str(error) or type(error).__name__)
             await asyncio.sleep(self._interval_s)
 
     async def notice(self) -> str | None:
-        """Why the instance is about to go; None if it is not.
+        """Why the instance is about to end; None if it is not.
 
         Raises:
             OSError, TimeoutError: if the metadata service does not answer.
@@ -87,7 +87,7 @@ class SpotWatch:
         return reply
 
     async def _ask(self, method: str, path: str, header: bytes) -> Reply:
-        # A connection for each question: they are seconds apart.
+        # A new connection for each question: they are seconds apart.
         connection = AsyncConnection(self._target)
         head = f"{method} {path} HTTP/1.1\r\nHost: {self._target.authority}\r\nContent-Length: 0\r\n".encode("ascii")
         try:

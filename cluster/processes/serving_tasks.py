@@ -1,4 +1,4 @@
-"""What an API process does beside serving: it relays the outbox, and sees to seats that nobody looks after."""
+"""The background tasks of an API process: the outbox relay, and the watch for unattended seats."""
 
 from __future__ import annotations
 
@@ -20,15 +20,20 @@ log = logging.getLogger(__name__)
 WATCH_INTERVAL_S = 3.0
 
 
-class Background:
-    """Two loops. Every API process may run them: relays share the work, and rechecking twice changes nothing."""
+class ServingTasks:
+    """Two loops beside serving.
+
+    Every API process may run them: relays share the work, and a second recheck changes nothing.
+    """
 
     def __init__(self, database_url: str, gateway: CommandGateway, sink: Sink, closing: ExitStack) -> None:
-        """Start them.
+        """Start both loops.
 
         Args:
-            sink: where the outbox is relayed to.
-            closing: what is to be closed when both have stopped.
+            database_url: as asyncpg wants it.
+            gateway: takes the rechecks.
+            sink: receives the messages of the outbox.
+            closing: closed when both have stopped.
         """
         self._gateway = gateway
         self._closing = closing
@@ -40,7 +45,7 @@ class Background:
         ]
 
     async def close(self) -> None:
-        """Stop both."""
+        """Stop both loops."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

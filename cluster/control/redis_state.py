@@ -1,4 +1,4 @@
-"""What a controller remembers beyond its own life, in Redis. A hint: without it, it looks at what runs."""
+"""The memory of the controller, in Redis."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RedisState:
         self._redis = RedisBreaker(redis_url, "the controller's memory", timeout_s=TIMEOUT_S, connections_max=2)
 
     async def load(self) -> Remembered | None:
-        """What was saved last; None if there is nothing, or nothing that can be read."""
+        """See ``StateStore``. None as well if what was saved cannot be read."""
         kept: Any = None
         with suppress(RedisAwayError):
             kept = await self._redis.call(lambda redis: redis.get(KEY))
@@ -36,11 +36,11 @@ class RedisState:
         try:
             return msgspec.json.decode(kept, type=Remembered)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.warning("what an earlier controller remembered cannot be read: %s", error)
+            log.warning("what an earlier controller saved cannot be read: %s", error)
             return None
 
     async def save(self, state: Remembered) -> None:
-        """Save, or not."""
+        """See ``StateStore``."""
         with suppress(RedisAwayError):
             await self._redis.call(lambda redis: redis.set(KEY, msgspec.json.encode(state)))
 

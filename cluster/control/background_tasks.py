@@ -1,4 +1,4 @@
-"""Work that takes longer than a look around: never the same twice at once, and after a failure not again at once."""
+"""Work that takes longer than one pass of the controller: never the same task twice at once, with backoff."""
 
 from __future__ import annotations
 
@@ -13,14 +13,22 @@ from cluster.gateway.gateway import ActorLostError
 log = logging.getLogger(__name__)
 
 FAILURES = (ActorLostError, ClusterAwayError, OSError, TimeoutError)
-"""What may become of any work with the cluster. It is begun again as long as it is needed."""
+"""How any call to the cluster may fail. The next pass of the controller decides whether to try again."""
 
 PAUSE_S = 1.0
 PAUSE_MAX_S = 30.0
 
 
-class Chores:
-    """Tasks by key. Whoever needs one done says so at every look; what runs or has just failed is left alone."""
+class BackgroundTasks:
+    """Tasks by key.
+
+    ``begin`` is called at every pass while a task is needed. It does nothing while the task runs, and for a pause after
+    it has failed; the pause doubles with each failure in a row.
+
+    Args:
+        monotonic: seconds that never go back.
+        done: called whenever a task has ended, in whatever way.
+    """
 
     def __init__(self, monotonic: Callable[[], float], done: Callable[[], None] = lambda: None) -> None:
         self._monotonic = monotonic
@@ -30,39 +38,39 @@ class Chores:
         self._not_before: dict[str, float] = {}
 
     def begin(self, key: str, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
-        """Do ``work``, unless it is being done or failed a moment ago; whether it was begun."""
+        """Start ``work`` in the background, unless it runs already or failed a moment ago.
+
+        Returns:
+            whether it was started.
+        """
         if key in self._running or self._monotonic() < self._not_before.get(key, 0.0):
             return False
-        self._running[key] = asyncio.create_task(self._do(key, work), name=key)
+        self._running[key] = asyncio.create_task(self._run(key, work), name=key)
         return True
 
     def is_running(self, key: str) -> bool:
-        """Whether it is being done now."""
+        """Whether the task of this key is running."""
         return key in self._running
 
-    def any_running(self, prefix: str) -> bool:
-        """Whether anything of these keys is being done now."""
-        return any(key.startswith(prefix) for key in self._running)
-
     async def idle(self) -> None:
-        """Wait until nothing is being done."""
+        """Wait until no task is running."""
         while self._running:
             await asyncio.wait(set(self._running.values()))
 
     async def close(self) -> None:
-        """Break off what is being done."""
+        """Cancel all tasks."""
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _do(self, key: str, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    async def _run(self, key: str, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         try:
             await work()
         except FAILURES as error:
             self._failed(key)
             log.warning("%s: %s", key, str(error) or type(error).__name__)
-        except Exception:  # a bug in one chore may not end the others
+        except Exception:  # a bug in one task may not end the others
             self._failed(key)
             log.exception("%s failed", key)
         else:

@@ -1,4 +1,4 @@
-"""A drain loop on any store, with everything else simple and local."""
+"""A running drain loop on any store, with simple stand-ins for everything else, and commands to send to it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,12 @@ class RecordingAnnouncer:
 
 
 def make_service(
-    store: Store, name: str = "actor-0", lease: Lease | None = None, clock: TestClock | None = None, **limits: float
+    store: Store,
+    name: str = "actor-0",
+    lease: Lease | None = None,
+    clock: TestClock | None = None,
+    announcer: RecordingAnnouncer | None = None,
+    **limits: float,
 ) -> SectionService:
     """A service that is not running yet."""
     settings = {"recheck_interval_s": 0.05, **limits}
@@ -82,7 +87,7 @@ def make_service(
         name,
         store,
         lease or NoLease(),
-        RecordingAnnouncer(),
+        announcer or RecordingAnnouncer(),
         clock or TestClock(),
         Limits(**settings),  # type: ignore[arg-type]
     )
@@ -109,8 +114,12 @@ async def ask(service: SectionService, wanted: Envelope | Command, budget_s: flo
 
 async def ask_for_reply(service: SectionService, wanted: Envelope | Command, budget_s: float = 5.0) -> Reply:
     """The reply to one command."""
-    envelope = wanted if isinstance(wanted, Envelope) else Envelope(wanted)
-    return (await service.submit([(envelope, budget_s)]))[0]
+    return (await service.submit([(sealed(wanted), budget_s)]))[0]
+
+
+def sealed(wanted: Envelope | Command) -> Envelope:
+    """A command in an envelope; what has none has no key either."""
+    return wanted if isinstance(wanted, Envelope) else Envelope(wanted)
 
 
 def enroll(student_id: int, section_id: int, *, key: str | None = None, join_waitlist: bool = True) -> Envelope:

@@ -1,4 +1,4 @@
-"""One look at the cluster: its nodes, its actors, and what each says of itself."""
+"""What the controller observes of the cluster in one pass: its nodes, its actors, and what each actor reports."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from cluster.gateway.gateway import ActorLostError
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """Args:
-    nodes: all, dead ones too.
-    names: of section actors and API servers that are not dead for good.
-    pulses: of those that answered.
-    silent_s: of each actor, how long it has not answered; 0 if it did just now.
+class ObservedState:
+    """The cluster as it was observed at one moment.
+
+    Args:
+        nodes: all nodes, dead ones included.
+        names: section actors and API servers that are not dead for good.
+        pulses: reports of the actors that answered.
+        silent_s: for each actor, seconds since it last answered; 0 if it answered just now.
     """
 
     nodes: tuple[Node, ...]
@@ -48,12 +50,12 @@ class Sight:
         }
 
 
-class Lookout:
-    """Looks, and remembers who answered when.
+class Observer:
+    """Observes the cluster, and remembers when each actor last answered.
 
     Args:
-        asks_own: whether the actors of single sections are asked, too. With a process for every section it would be a
-            call to each of them every second.
+        asks_own: whether to ask actors of single sections, too. In dedicated placement that would be a call every
+            second to a process for every section.
     """
 
     def __init__(self, cluster: Cluster, monotonic: Callable[[], float], *, asks_own: bool) -> None:
@@ -62,8 +64,8 @@ class Lookout:
         self._asks_own = asks_own
         self._answered_at: dict[str, float] = {}
 
-    async def look(self) -> Sight:
-        """What there is now.
+    async def observe(self) -> ObservedState:
+        """The state of the cluster now.
 
         Raises:
             ClusterAwayError, OSError, TimeoutError: if the cluster cannot be asked.
@@ -73,7 +75,7 @@ class Lookout:
         asked = sorted(name for name in names if self._asks_own or own_section(name) is None)
         answers = await asyncio.gather(*(self._pulse(name) for name in asked))
         pulses = {name: pulse for name, pulse in zip(asked, answers, strict=True) if pulse is not None}
-        return Sight(tuple(nodes), names, pulses, self._silent_s(asked, pulses))
+        return ObservedState(tuple(nodes), names, pulses, self._silent_s(asked, pulses))
 
     async def _pulse(self, name: str) -> Pulse | None:
         try:
@@ -84,5 +86,5 @@ class Lookout:
     def _silent_s(self, asked: list[str], pulses: Mapping[str, Pulse]) -> dict[str, float]:
         now = self._monotonic()
         self._answered_at = {name: now if name in pulses else self._answered_at.get(name, now) for name in asked}
-        # One that never answered was seen first just now: silent, if only for a moment.
+        # An actor that has never answered is silent from its first observation on, if only for a moment.
         return {name: 0.0 if name in pulses else max(now - self._answered_at[name], 0.001) for name in asked}

@@ -1,4 +1,4 @@
-"""Where a comparison runs: services of its own in a temporary home, and a database for each who takes part."""
+"""The sandbox: Postgres and Valkey in a temporary home, with a database for each contestant."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ Fill = Callable[[str], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class Testbed:
-    """Args:
-    home: a directory of its own, for services and for those who take part.
-    services: Postgres and Valkey, used by nobody else.
-    jwt_secret: signs all tokens.
+class Sandbox:
+    """Services for a comparison.
+
+    Args:
+        home: a temporary directory for services and contestants.
+        services: Postgres and Valkey, used by the contestants only.
+        jwt_secret: signs all tokens.
     """
 
     home: Path
@@ -38,37 +40,37 @@ class Testbed:
     _redis_databases: int = field(default=0)
 
     async def make_template(self, name: str, fill: Fill) -> None:
-        """A database with Seatline's tables and what ``fill`` puts into it, for others to be cut from."""
+        """Create a database with Seatline's tables, filled by ``fill``, from which others are cloned."""
         await self._execute(f'CREATE DATABASE "{name}"')
         url = self.database_url(name)
         await upgrade(sqlalchemy_url(url))
         await fill(url)
         connection = await asyncpg.connect(url)
-        # Not of the tables that nobody has written to yet: plans for empty tables read them from end to end.
+        # Only filled tables: VACUUM of an empty one gives plans that read it from end to end.
         await connection.execute(f"VACUUM (FREEZE) {', '.join(LOADED_TABLES)}")
         await connection.close()
 
     async def clone(self, name: str, template: str) -> str:
-        """A database cut from ``template``; its address."""
+        """Clone ``template``; the URL of the clone."""
         await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
         return self.database_url(name)
 
     async def drop(self, name: str) -> None:
-        """Take a database away, whoever is connected to it."""
+        """Drop a database, even with open connections."""
         await self._execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def database_url(self, name: str) -> str:
-        """The address of a database of this stand."""
+        """The URL of a database of this sandbox."""
         return urlunsplit(urlsplit(self.services.database_url)._replace(path=f"/{name}"))
 
     def redis_url(self) -> str:
-        """A Redis database that nobody has had. There are 16; the last is given again."""
+        """The URL of an unused Redis database. There are 16; after that, the last is shared."""
         number = min(self._redis_databases, 15)
         self._redis_databases += 1
         return f"{self.services.redis_url}?db={number}"
 
     async def settle(self) -> None:
-        """Write out what Postgres has in memory, so that every round begins alike."""
+        """Write a checkpoint, so that every round begins in the same state."""
         await self._execute("CHECKPOINT")
 
     async def _execute(self, statement: str) -> None:
@@ -81,19 +83,19 @@ class Testbed:
 
 def _make_home() -> Path:
     home = Path(tempfile.mkdtemp(prefix="slb-"))
-    home.chmod(0o711)  # as root, Postgres runs as another user and must get through
+    home.chmod(0o711)  # as root, Postgres runs as another user, which must reach its directory
     return home
 
 
 @contextlib.asynccontextmanager
-async def open_testbed() -> AsyncIterator[Testbed]:
-    """Start the services; take everything away at the end."""
+async def open_sandbox() -> AsyncIterator[Sandbox]:
+    """Start the services; stop them and delete their data at the end."""
     home = await asyncio.to_thread(_make_home)
     task = asyncio.current_task()
-    if task is not None:  # so that nothing is left behind by a SIGTERM either
+    if task is not None:  # clean up after SIGTERM, too
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         async with EmbeddedServices(home / "s", report_step) as services:
-            yield Testbed(home, services, secrets.token_urlsafe(32))
+            yield Sandbox(home, services, secrets.token_urlsafe(32))
     finally:
         await asyncio.to_thread(shutil.rmtree, home, True)

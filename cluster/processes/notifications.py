@@ -1,4 +1,4 @@
-"""Which way notifications go, from the settings."""
+"""Chooses where notifications go, by the settings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from persistence.outbox.relay import LogSink, Sink
 
 
 def outbox_sink(settings: Settings, database_url: str, closing: ExitStack) -> Sink:
-    """Where the relay sends to: the queue if there is one, else the log and, outside production, files.
+    """The sink of the outbox relay: the queue if there is one, else the log and, outside production, files.
 
     Args:
         database_url: as asyncpg wants it.
-        closing: gets what must be closed.
+        closing: receives what must be closed.
     """
     # boto3 and jinja2 take a moment to import, and not everybody has boto3.
     if settings.aws_notifications_queue_url is not None:
@@ -40,5 +40,5 @@ def outbox_sink(settings: Settings, database_url: str, closing: ExitStack) -> Si
 
 
 def mail_directory(settings: Settings) -> Path:
-    """Where mails go that are files."""
+    """The directory for mails that are written to files."""
     return settings.home.resolve() / "mail"

@@ -1,9 +1,8 @@
-"""Logging in, staying in, logging out."""
+"""Sessions: login, refresh, logout, and who is logged in."""
 
 from __future__ import annotations
 
 import hashlib
-import secrets
 from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
@@ -15,24 +14,26 @@ from api.http.bodies import JsonBody
 from api.http.errors import ApiError, rate_limited
 from api.http.replies import empty_reply, json_reply
 from api.http.routing import Access, Answer, Route
+from api.monitoring.metrics import METRICS
 from api.schemas.auth import LoginRequest, MeReply, RefreshRequest, TokenReply
-from api.services import ApiConfig
-from api.signin.tokens import InvalidTokenError
-from api.state import ACCESS_TOKENS, METRICS, PASSWORDS, PRINCIPAL, SERVICES
+from api.services import SERVICES, ApiConfig
+from api.signin.passwords import PASSWORDS
+from api.signin.principals import PRINCIPAL
+from api.signin.refresh_tokens import hash_of, new_refresh_token
+from api.signin.tokens import ACCESS_TOKENS, InvalidTokenError
 
 LOGIN = JsonBody(LoginRequest)
 REFRESH = JsonBody(RefreshRequest)
 
-REFRESH_TOKEN_BYTES = 32
 SAME_EMAIL_FACTOR = 10
-"""All addresses together may try an email this many times as often as one may: enough that its owner gets in
-while somebody else is guessing, too little to guess by."""
+"""How many times as often all addresses together may try an email as one address may: enough that its owner gets in
+while somebody else guesses, too little to guess a password."""
 
 
 async def login(request: web.Request) -> web.Response:
     """Exchange email and password for tokens.
 
-    A wrong email and a wrong password are answered alike, and as fast.
+    A wrong email and a wrong password get the same answer, after the same time.
     """
     wanted = await LOGIN.read(request)
     email = wanted.email.lower()
@@ -40,14 +41,14 @@ async def login(request: web.Request) -> web.Response:
     accounts = request.app[SERVICES].accounts
     account = await accounts.by_email(email)
     old_hash = None if account is None else account.password_hash
-    verdict = await request.app[PASSWORDS].verify(old_hash, wanted.password)
-    if account is None or not verdict.is_correct or account.is_disabled:
+    check = await request.app[PASSWORDS].verify(old_hash, wanted.password)
+    if account is None or not check.is_correct or account.is_disabled:
         request.app[METRICS].auth_failures.labels("bad_credentials").inc()
         note(request, "login.failed", None if account is None else account.user_id)
         raise ApiError(problems.BAD_CREDENTIALS)
-    if verdict.better_hash is not None and old_hash is not None:
-        await accounts.replace_password_hash(account.user_id, old_hash, verdict.better_hash)
-    token = _new_refresh_token()
+    if check.better_hash is not None and old_hash is not None:
+        await accounts.replace_password_hash(account.user_id, old_hash, check.better_hash)
+    token = new_refresh_token()
     store = request.app[SERVICES].refresh_tokens
     await store.open_family(account.user_id, hash_of(token), _refresh_expiry(request.app[SERVICES].config))
     return _tokens_reply(request, account, token)
@@ -56,10 +57,10 @@ async def login(request: web.Request) -> web.Response:
 async def refresh(request: web.Request) -> web.Response:
     """Exchange a refresh token for new tokens. It can be used once.
 
-    Using one again shows that it was stolen or lost, so it ends every session that came from the same login.
+    A second use shows that the token was stolen or lost, so it ends every session that came from the same login.
     """
     wanted = await REFRESH.read(request)
-    token = _new_refresh_token()
+    token = new_refresh_token()
     services = request.app[SERVICES]
     used = hash_of(wanted.refresh_token)
     rotated = await services.refresh_tokens.rotate(used, hash_of(token), _refresh_expiry(services.config))
@@ -72,23 +73,18 @@ async def refresh(request: web.Request) -> web.Response:
 
 
 async def logout(request: web.Request) -> web.Response:
-    """Give up a refresh token and all that came from the same login. An unknown one is answered alike."""
+    """Give up a refresh token and all others from the same login. An unknown token gets the same answer."""
     wanted = await REFRESH.read(request)
     await request.app[SERVICES].refresh_tokens.revoke_family(hash_of(wanted.refresh_token))
     return empty_reply()
 
 
 async def show_me(request: web.Request) -> web.Response:
-    """Whom the access token speaks for."""
+    """The user whom the access token speaks for."""
     account = await request.app[SERVICES].accounts.by_id(request[PRINCIPAL].user_id)
     if account is None or account.is_disabled:
         raise InvalidTokenError("disabled")
     return json_reply(MeReply.of(account))
-
-
-def hash_of(token: str) -> bytes:
-    """What the database knows a refresh token by. It has 256 random bits, so a fast hash is enough."""
-    return hashlib.sha256(token.encode()).digest()
 
 
 async def _limit_logins(request: web.Request, email: str) -> None:
@@ -100,10 +96,6 @@ async def _limit_logins(request: web.Request, email: str) -> None:
         if retry_after_s is not None:
             note(request, "login.limited")
             raise rate_limited(request, "logins", retry_after_s)
-
-
-def _new_refresh_token() -> str:
-    return secrets.token_urlsafe(REFRESH_TOKEN_BYTES)
 
 
 def _refresh_expiry(config: ApiConfig) -> datetime:

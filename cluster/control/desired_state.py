@@ -1,32 +1,34 @@
-"""Which actors there should be, on which nodes, and which of them share the sections. Pure."""
+"""The desired state: which actors there should be on which nodes, and which of them share the sections. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cluster.control.config import ControlConfig
 from cluster.control.model import Node
 from cluster.control.names import api_server_names, placed, section_actor_names
 
 BACK_WITHIN_S = 10.0
-"""A member that does not answer keeps its sections so long, if its node lives: Ray restarts it where it was."""
+"""A member that does not answer keeps its sections for this long while its node lives: Ray restarts it there."""
 
 START_MAX_S = 60.0
 """An upgrade waits no longer than this for an actor that does not come up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
-    """What should run: names of actors, and the node of each."""
+class DesiredState:
+    """The actors that should run: the node of each, by the actor's name."""
 
-    sections: Mapping[str, Node] = field(default_factory=dict)
+    section_actors: Mapping[str, Node] = field(default_factory=dict)
     api_servers: Mapping[str, Node] = field(default_factory=dict)
 
 
 def eligible(nodes: Iterable[Node], draining: Collection[str]) -> list[Node]:
-    """Nodes that Seatline runs on, in a stable order.
+    """The nodes that Seatline runs on, in a stable order.
 
-    Those that declare themselves, if any does; else all that have CPUs. Not what is on its way out.
+    These are the nodes that declare the resource ``seatline_node``, if any does; else all that have CPUs. Nodes that
+    are being drained or taken away are left out.
     """
     alive = sorted((node for node in nodes if node.is_alive), key=lambda node: node.node_id)
     declared = [node for node in alive if node.is_declared]
@@ -34,19 +36,21 @@ def eligible(nodes: Iterable[Node], draining: Collection[str]) -> list[Node]:
     return [node for node in candidates if not node.is_leaving and node.label not in draining]
 
 
-def wanted_fleet(nodes: Sequence[Node], *, actors_per_node: int, api_servers_per_node: int, generation: str) -> Fleet:
-    """The actors of these nodes. ``actors_per_node`` is 0 when every section has its own."""
-    sections: dict[str, Node] = {}
+def desired_state(config: ControlConfig, nodes: Iterable[Node]) -> DesiredState:
+    """The actors that should run on these nodes."""
+    section_actors: dict[str, Node] = {}
     api_servers: dict[str, Node] = {}
     for node in nodes:
-        sections.update(dict.fromkeys(section_actor_names(node.label, actors_per_node, generation), node))
-        api_servers.update(dict.fromkeys(api_server_names(node.label, api_servers_per_node, generation), node))
-    return Fleet(sections, api_servers)
+        actors = section_actor_names(node.label, config.actors_per_node, config.generation)
+        servers = api_server_names(node.label, config.api_servers_per_node, config.generation)
+        section_actors.update(dict.fromkeys(actors, node))
+        api_servers.update(dict.fromkeys(servers, node))
+    return DesiredState(section_actors, api_servers)
 
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Who shares the sections, and why it changed (empty if it did not)."""
+    """The actors that share the sections, and why that changed (empty if it did not)."""
 
     names: tuple[str, ...]
     reason: str = ""
@@ -63,11 +67,11 @@ def members(
     """The pooled actors that should share the sections from now on.
 
     Args:
-        wanted: those that there should be.
-        silent_s: of every actor that exists, how long it has not answered; 0 for one that did just now.
-        before: those that share them now.
+        wanted: the pooled actors of the desired state.
+        silent_s: for every actor that exists, seconds since it last answered; 0 if it answered just now.
+        before: the actors that share the sections now.
         living: labels of the nodes that are alive.
-        draining: labels of the nodes that are to be left.
+        draining: labels of the nodes that are being drained.
     """
     ready = {name for name in wanted if silent_s.get(name) == 0.0 and _label(name) in living}
     kept = [name for name in before if _may_stay(name, silent_s, living)]

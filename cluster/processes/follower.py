@@ -1,4 +1,4 @@
-"""How an API process comes by the directory: it waits at the controller for newer views, and keeps the last one."""
+"""Follows the directory: an API process asks the controller for newer views, and keeps the last one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 import ray
 import ray.exceptions
 
+from cluster.config.settings import Placement
 from cluster.control.names import CONTROLLER
+from cluster.gateway.directory import DirectoryView
 from cluster.gateway.ray_actors import NAMESPACE
 from cluster.processes.node import OpenGateway
 
@@ -27,8 +29,8 @@ AWAY = (ray.exceptions.RayError, ValueError, TimeoutError, OSError)
 """The controller cannot be found or does not answer. ValueError: nobody has its name."""
 
 
-class Subscription:
-    """Keeps the directory of a gateway up to date until closed."""
+class DirectoryFollower:
+    """Keeps the directory of a gateway up to date until closed. Without a controller, the last view stays in use."""
 
     def __init__(self, opened: OpenGateway) -> None:
         self._opened = opened
@@ -38,10 +40,10 @@ class Subscription:
         self._following = asyncio.create_task(self._follow(), name="directory")
 
     async def first_view(self) -> None:
-        """Wait until there is a view to go by.
+        """Wait for the first view.
 
         Raises:
-            TimeoutError: if none comes.
+            TimeoutError: if none comes in time.
         """
         async with asyncio.timeout(FIRST_VIEW_S):
             await self._first.wait()
@@ -57,19 +59,19 @@ class Subscription:
             return []
 
     async def drain_this_node(self, reason: str) -> None:
-        """Have everything leave the node of this process.
+        """Have the controller drain the node of this process.
 
         Raises:
-            TimeoutError: if the controller does not hear it, or there is no other node.
+            TimeoutError: if the controller does not answer, or no other node could serve.
         """
         node_id = ray.get_runtime_context().get_node_id()
         try:
             handle = self._handle or await self._find()
             async with asyncio.timeout(MARGIN_S):
-                if await handle.drain.remote(node_id, reason) is None:
+                if await handle.drain.remote(node=node_id, reason=reason) is None:
                     raise TimeoutError("no other node could serve instead")
         except AWAY as error:
-            raise TimeoutError(f"the controller cannot have this node left: {error}") from error
+            raise TimeoutError(f"the controller cannot drain this node: {error}") from error
 
     async def close(self) -> None:
         """Stop following."""
@@ -84,7 +86,7 @@ class Subscription:
                 await self._take_newer()
             except AWAY as error:
                 if pause_s == PAUSE_S:
-                    log.warning("no word from the controller: %s", str(error).partition("\n")[0])
+                    log.warning("the controller does not answer: %s", str(error).partition("\n")[0])
                 self._handle = None
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, PAUSE_MAX_S)
@@ -95,9 +97,11 @@ class Subscription:
         handle = self._handle or await self._find()
         version = self._opened.directory.view.version
         async with asyncio.timeout(POLL_S + MARGIN_S):
-            view = await handle.watch.remote(version, POLL_S)
+            view = await handle.watch.remote(version=version, timeout_s=POLL_S)
         if view is not None:
-            self._opened.update_directory(view)
+            self._opened.update_directory(
+                DirectoryView(view.version, Placement(view.placement), tuple(view.pooled), dict(view.pins))
+            )
             self._first.set()
 
     async def _find(self) -> Any:

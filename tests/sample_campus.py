@@ -1,4 +1,4 @@
-"""Small campuses for tests, in memory and in Postgres, made by the same calls."""
+"""Small campuses for tests, in memory and in Postgres, with the same methods."""
 
 from __future__ import annotations
 

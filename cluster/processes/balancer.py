@@ -1,4 +1,4 @@
-"""Which load balancer the controller tells of API servers that come and go."""
+"""Chooses the load balancer in front of the API servers, by the settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from cluster.control.ports import LoadBalancer, NoLoadBalancer
 
 
 def open_balancer(settings: Settings) -> LoadBalancer:
-    """The configured target group of an ALB; by default nobody is told."""
+    """The configured target group of an ALB, or a load balancer that needs no calls."""
     if settings.aws_target_group_arn is None:
         return NoLoadBalancer()
     from cluster.aws.clients import AwsClients  # noqa: PLC0415  (boto3 takes a moment to import)

@@ -1,4 +1,4 @@
-"""Word that an EC2 instance goes, from a metadata service that asks for tokens."""
+"""The notice that an EC2 spot instance will end, from a metadata service that requires tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from cluster.control.spot import SpotWatch, is_ec2
+from cluster.aws.spot import SpotWatch, is_ec2
 
 
 class Metadata:

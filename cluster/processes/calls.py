@@ -1,4 +1,4 @@
-"""Calls to actors that change nothing when they are made again, made until one is heard."""
+"""Calls to actors that change nothing when they are repeated."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ T = TypeVar("T")
 PAUSE_S = 0.1
 
 
-async def ask_until_heard(call: Callable[[], Awaitable[T]], timeout_s: float) -> T:
-    """What the call answers. One that is lost on its way, or whose answer is, is made again.
+async def call_until_answered(call: Callable[[], Awaitable[T]], timeout_s: float) -> T:
+    """Make a call, and repeat it while it or its answer is lost on the way.
+
+    Returns:
+        its answer.
 
     Raises:
         TimeoutError: if no answer comes in time.
