@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from cluster.control.ports import ClusterAwayError
-from cluster.gateway.gateway import ActorLostError
+from cluster.gateway.errors import ActorLostError
 
 log = logging.getLogger(__name__)
 

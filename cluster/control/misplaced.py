@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cluster.control.journal import DecisionKind, Journal
 from cluster.control.ports import Cluster
 from cluster.gateway.directory import DirectoryView, place
-from cluster.gateway.gateway import ActorLostError
+from cluster.gateway.errors import ActorLostError
 from cluster.gateway.handover import hand_over
 
 INTERVAL_S = 10.0

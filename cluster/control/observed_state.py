@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cluster.control.model import Node, Pulse
 from cluster.control.names import own_section, placed
 from cluster.control.ports import Cluster
-from cluster.gateway.gateway import ActorLostError
+from cluster.gateway.errors import ActorLostError
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What the controller needs of the outside world. Implemented in cluster/processes/ray_cluster.py, cluster/aws and
 redis_state.py; tests pass fakes.
 
-Every method has its own deadline. ``ActorLostError`` of cluster/gateway/gateway.py means that an actor did not answer;
+Every method has its own deadline. ``ActorLostError`` of cluster/gateway/errors.py means that an actor did not answer;
 ``OSError``, ``TimeoutError`` or ``ClusterAwayError`` mean that the cluster itself could not be asked.
 """
 

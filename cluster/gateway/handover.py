@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cluster.gateway.gateway import ActorLostError
+from cluster.gateway.errors import ActorLostError
 
 log = logging.getLogger(__name__)
 

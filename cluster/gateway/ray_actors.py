@@ -16,7 +16,7 @@ from allocator.actor import HostBuilder, SectionActor
 from allocator.model.delivery import Reply
 from allocator.model.outcomes import Code, Outcome
 from cluster.gateway.directory import DEDICATED_PREFIX
-from cluster.gateway.gateway import ActorAbsentError, ActorLostError
+from cluster.gateway.errors import ActorAbsentError, ActorLostError
 from cluster.gateway.wire import WireCodec
 from persistence.queries.known_sections import KnownSections
 

@@ -9,7 +9,8 @@ from typing import Any
 from allocator.turns.service import Limits
 from cluster.config.settings import Placement, Settings
 from cluster.gateway.directory import Directory, DirectoryView
-from cluster.gateway.gateway import ActorLostError, Gateway, GatewayLimits
+from cluster.gateway.errors import ActorLostError
+from cluster.gateway.gateway import Gateway, GatewayLimits
 from cluster.gateway.ray_actors import RayActors
 from cluster.processes.notifications import outbox_sink
 from cluster.processes.section_host import HostFactory

@@ -23,7 +23,7 @@ from cluster.control.desired_state import DesiredState
 from cluster.control.model import LABEL_CHARACTERS, SEATLINE_NODE, Node, Pulse
 from cluster.control.names import own_section, placed
 from cluster.control.ports import ClusterAwayError
-from cluster.gateway.gateway import ActorLostError
+from cluster.gateway.errors import ActorLostError
 from cluster.gateway.ray_actors import NAMESPACE, OWN_CPUS, create_section_actor
 from cluster.processes.api_process import create_api_server
 from cluster.processes.calls import call_until_answered

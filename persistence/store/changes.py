@@ -25,19 +25,17 @@ from allocator.model.events import (
     WaitlistLeft,
 )
 
-TOPICS: dict[type[Event], str | None] = {
+TOPICS: dict[type[Event], str] = {
     SeatTaken: "enrolled",
     StudentWaitlisted: "waitlisted",
     StudentPromoted: "promoted",
     PromotionBlocked: "promotion_blocked",
     SeatFreed: "dropped",
     WaitlistLeft: "dropped",
-    SectionCreated: None,
-    CapacityChanged: None,
-    SectionClosed: None,
-    SectionOpened: None,
 }
-"""Under which topic somebody is told of an event; None if nobody is."""
+"""The events that somebody is told of, and under which topic."""
+
+TOLD_NOBODY: frozenset[type[Event]] = frozenset({SectionCreated, CapacityChanged, SectionClosed, SectionOpened})
 
 
 class NewEnrollment(NamedTuple):
@@ -107,8 +105,11 @@ def enrollment_updates(events: Iterable[Event]) -> Iterator[EnrollmentUpdate]:
 def messages(events: Iterable[Event]) -> Iterator[Message]:
     """What students are told. The id is the event's own, so a repeated delivery can be recognised."""
     for event in events:
-        topic = TOPICS[type(event)]
-        if topic is not None:
+        topic = TOPICS.get(type(event))
+        if topic is None:
+            if type(event) not in TOLD_NOBODY:
+                raise ValueError(f"nobody knows whom to tell of {type(event).__name__}")
+        else:
             event = cast(EnrollmentEvent, event)
             payload = {
                 "student_id": event.student_id,

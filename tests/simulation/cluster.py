@@ -12,7 +12,8 @@ from allocator.ports import Committed
 from allocator.turns.service import Limits, SectionService
 from cluster.config.settings import Placement
 from cluster.gateway.directory import DEDICATED_PREFIX, Directory, DirectoryView
-from cluster.gateway.gateway import ActorAbsentError, ActorLostError, Gateway, GatewayLimits
+from cluster.gateway.errors import ActorAbsentError, ActorLostError
+from cluster.gateway.gateway import Gateway, GatewayLimits
 from cluster.gateway.wire import WireCodec
 from persistence.redis.lease import RedisLease
 from tests.simulation.chaos import Chaos

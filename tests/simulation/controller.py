@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.config.settings import Placement
 from cluster.gateway.directory import DEDICATED_PREFIX, DirectoryView, moves, place
-from cluster.gateway.gateway import ActorLostError
+from cluster.gateway.errors import ActorLostError
 from cluster.gateway.handover import hand_over
 from tests.simulation.chaos import Chaos
 from tests.simulation.cluster import Cluster, SimulatedActor

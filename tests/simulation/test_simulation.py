@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.gateway.gateway import ACTOR_MARGIN_S
+from cluster.gateway.conclusion import ACTOR_MARGIN_S
 from tests.simulation.cluster import DEADLINE_S
 from tests.simulation.loop import DeadlockError, run_simulated
 from tests.simulation.mutations import Mutation

@@ -14,8 +14,10 @@ from allocator.model.commands import Command, Drop, Enroll, RecheckHead
 from allocator.model.delivery import MOVED, Envelope, Reply, Undecided
 from allocator.model.outcomes import Code, Outcome
 from cluster.config.settings import Placement
+from cluster.gateway.conclusion import PORTION
 from cluster.gateway.directory import Directory, DirectoryView
-from cluster.gateway.gateway import PORTION, ActorLostError, Gateway, GatewayLimits
+from cluster.gateway.errors import ActorLostError
+from cluster.gateway.gateway import Gateway, GatewayLimits
 from cluster.gateway.wire import WireCodec, WireError
 from tests.drain_loop import capacity, drop, enroll
 

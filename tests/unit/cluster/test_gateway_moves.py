@@ -11,7 +11,8 @@ from allocator.model.delivery import MOVED, Envelope, Reply, Undecided
 from allocator.model.outcomes import Code, Outcome
 from cluster.config.settings import Placement
 from cluster.gateway.directory import Directory, DirectoryView
-from cluster.gateway.gateway import ActorAbsentError, Gateway, GatewayLimits
+from cluster.gateway.errors import ActorAbsentError
+from cluster.gateway.gateway import Gateway, GatewayLimits
 from tests.drain_loop import capacity, enroll
 from tests.unit.cluster.test_gateway import ScriptedActors, came_to, enrolled
 
@@ -122,7 +123,7 @@ async def test_in_the_middle_of_a_handover_a_request_is_served_without_a_pause()
         for _ in range(20):
             hops = 0
             assert came_to(await way.submit(enroll(1, 7))) is Code.ENROLLED
-            assert not way._paused
+            assert not way._conclusion.paused
     assert [name for name, _ in actors.calls] == ["b", "a", "b"] * 20
 
 

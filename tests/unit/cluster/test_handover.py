@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from cluster.gateway.gateway import ActorLostError
+from cluster.gateway.errors import ActorLostError
 from cluster.gateway.handover import hand_over
 
 

@@ -13,7 +13,7 @@ from allocator.actor import Host, SectionActor
 from allocator.model.outcomes import Code
 from allocator.turns.service import Limits
 from cluster.config.settings import ConfigurationError, read_settings
-from cluster.gateway.gateway import ActorLostError
+from cluster.gateway.errors import ActorLostError
 from cluster.gateway.ray_actors import RayActors
 from cluster.gateway.wire import WireCodec
 from cluster.processes.calls import call_until_answered

@@ -11,7 +11,8 @@ from allocator.model.delivery import OVERLOADED, UNAVAILABLE, UNKNOWN, Envelope,
 from allocator.model.outcomes import Code
 from cluster.config.settings import Placement
 from cluster.gateway.directory import OWNERS_KEPT_MAX, Directory, DirectoryView
-from cluster.gateway.gateway import ActorLostError, Gateway, GatewayLimits
+from cluster.gateway.errors import ActorLostError
+from cluster.gateway.gateway import Gateway, GatewayLimits
 from tests.drain_loop import capacity, enroll
 from tests.unit.cluster.test_gateway import CODEC, ScriptedActors, came_to, enrolled, gateway
 

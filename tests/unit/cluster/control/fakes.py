@@ -10,7 +10,7 @@ from cluster.control.controller import Controller
 from cluster.control.model import Node, Pulse, Remembered
 from cluster.control.names import placed
 from cluster.control.ports import ClusterAwayError
-from cluster.gateway.gateway import ActorLostError
+from cluster.gateway.errors import ActorLostError
 
 
 def node(label: str, *, cpus: float = 4.0, declared: bool = False) -> Node:

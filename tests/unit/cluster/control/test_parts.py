@@ -19,7 +19,7 @@ from cluster.control.journal import DecisionKind
 from cluster.control.misplaced import move_misplaced
 from cluster.control.names import own_section, placed
 from cluster.control.publication import Publication
-from cluster.gateway.gateway import ActorLostError
+from cluster.gateway.errors import ActorLostError
 from cluster.processes.generation import generation_of
 from cluster.processes.node import NodeConfig
 from tests.unit.cluster.control.fakes import FakeClock, World, node
