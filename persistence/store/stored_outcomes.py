@@ -13,13 +13,13 @@ from allocator.model.outcomes import Code, Outcome, Reason, ReasonCode
 VERSION = 1
 
 
-class _StoredReason(msgspec.Struct, omit_defaults=True):
+class _StoredReason(msgspec.Struct, omit_defaults=True, gc=False):
     code: ReasonCode
     detail: str
     subject: int | None = None
 
 
-class _StoredOutcome(msgspec.Struct, omit_defaults=True):
+class _StoredOutcome(msgspec.Struct, omit_defaults=True, gc=False):
     code: Code
     section_id: int
     enrollment_id: int | None = None
@@ -64,7 +64,7 @@ _decode_array = msgspec.json.Decoder(_ArrayOutcome).decode
 def encode_outcome(outcome: Outcome) -> str:
     """An outcome as it is stored."""
     code, section_id, enrollment_id, place, position, reasons = outcome
-    stored_reasons = tuple([_StoredReason(*reason) for reason in reasons])
+    stored_reasons = tuple([_StoredReason(*reason) for reason in reasons]) if reasons else ()
     return _encode(_StoredOutcome(code, section_id, enrollment_id, place, position, stored_reasons, VERSION)).decode()
 
 
