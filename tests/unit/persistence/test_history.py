@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator.model.events import Event, PromotionBlocked
+from allocator.model.events import Event, PromotionBlocked, SeatFreed
 from allocator.model.outcomes import ReasonCode
 from persistence.store.history import COLUMNS, HistoryRow, UnknownEventError, event_from_row, event_to_row
 
@@ -48,6 +48,21 @@ def test_the_columns_are_those_of_the_table() -> None:
 def test_reasons_are_joined() -> None:
     row = event_to_row(PromotionBlocked(1, 2, 3, 4, 5, 6, ("hold", "credit_limit")), 7)
     assert row == HistoryRow(1, 2, "PromotionBlocked", 3, 4, 5, 6, "hold,credit_limit", 7)
+
+
+def test_who_gives_up_a_seat_gives_up_its_credits() -> None:
+    freed = SeatFreed(1, 2, 3, 4, 5)
+    row = event_to_row(freed, 7)
+    assert row == HistoryRow(1, 2, "SeatFreed", 3, 4, None, 5, None, 7)
+    assert event_from_row(row._asdict()) == freed
+
+
+def test_a_freed_seat_of_the_version_before_does_not_say_how_many_credits() -> None:
+    """Whoever reads such a row must know them from elsewhere: the history itself says what the seat was."""
+    row = HistoryRow(7, 9, "SeatFreed", 1, 2, None, None, None, 1)
+    with pytest.raises(UnknownEventError, match="7/9 is no SeatFreed"):
+        event_from_row(row._asdict())
+    assert event_from_row({**row._asdict(), "number": 4}) == SeatFreed(7, 9, 1, 2, 4)
 
 
 @pytest.mark.parametrize(
