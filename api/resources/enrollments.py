@@ -84,13 +84,13 @@ class ExpressEnroll(ExpressHandler):
             return False
         if student_id is None or self._limit.hit(student_id) is not None:
             return False
-        pending = self._pending(headers)
+        pending = PendingRequest(self, headers)
         command = enroll_command(wanted, student_id, key)
         self._gateway.send(command, lambda outcome: self._answer(outcome, client, pending))
         return True
 
     def _answer(self, outcome: Outcome, client: ExpressClient, pending: PendingRequest) -> None:
-        count_outcome(self._traffic, outcome)
+        count_outcome(self.traffic, outcome)
         reply: EnrolledReply | ProblemReply
         try:
             reply, headers = enrolled(outcome)
@@ -98,7 +98,7 @@ class ExpressEnroll(ExpressHandler):
         except ApiError as error:
             reply, headers = problem_of(error, pending.request_id), headers_of(error)
             status = reply.status
-        client.answer_express(status, self._replies.json(reply, status, pending.request_id, headers))
+        client.answer_express(status, self.replies.json(reply, status, pending.request_id, headers))
         pending.answered(status)
 
 
