@@ -73,10 +73,6 @@ class RefusalQueue:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TICK_S, self._answer_due)
 
-    def decided(self) -> None:
-        """One request was decided: that pays for a part of a refusal."""
-        self._budget.decided()
-
     def _answer_due(self) -> None:
         while self._due and self._budget.take():
             client, refusal = self._due.popleft()

@@ -33,17 +33,18 @@ class LoadShedding:
         self.admission = admission
         self.refusals = Refusals(admission, flooders, RefusalAnswers(headers, cors_origins))
         self.entry_queue = EntryQueue()
-        self.refusal_queue = RefusalQueue(ShedBudget())
+        self._budget = ShedBudget()
+        self.refusal_queue = RefusalQueue(self._budget)
 
     def leave(self, entered_at: float, *, was_decided: bool) -> None:
         """A request that was let in is answered.
 
         Args:
-            entered_at: what ``Admission.enter`` gave.
+            entered_at: what ``Admission.enter`` returned.
             was_decided: whether the answer waited for a decision.
         """
         self.admission.leave(entered_at, was_decided=was_decided)
-        self.refusal_queue.decided()
+        self._budget.decided()
 
 
 SHEDDING = web.AppKey("SHEDDING", LoadShedding)

@@ -17,7 +17,7 @@ from multidict import CIMultiDictProxy
 
 from api.http.replies import WireReplies
 from api.monitoring.answered import REQUEST_IDS, note_answer
-from api.monitoring.metrics import METRICS, Traffic
+from api.monitoring.metrics import METRICS
 from api.services import SERVICES
 
 
@@ -31,25 +31,6 @@ class ExpressClient(Protocol):
         """Let the usual handler answer after all."""
 
 
-class PendingRequest:
-    """What is kept of a request until it is answered: its id, its route and when it came."""
-
-    __slots__ = ("_method", "_route", "_slow_s", "_started_at", "_traffic", "request_id")
-
-    def __init__(self, traffic: Traffic, method: str, route: str, request_id: str, slow_s: float) -> None:
-        self._traffic = traffic
-        self._method = method
-        self._route = route
-        self._slow_s = slow_s
-        self._started_at = time.perf_counter()
-        self.request_id = request_id
-
-    def answered(self, status: int) -> None:
-        """Count the answer, and log it if it was slow or a failure."""
-        seconds = time.perf_counter() - self._started_at
-        note_answer(self._traffic, self._method, self._route, status, seconds, self.request_id, self._slow_s)
-
-
 class ExpressHandler(ABC):
     """Answers requests of one route.
 
@@ -60,12 +41,12 @@ class ExpressHandler(ABC):
     """
 
     def __init__(self, app: web.Application, method: str, path: str, replies: WireReplies) -> None:
-        self._method = method
-        self._path = path
-        self._replies = replies
-        self._traffic = app[METRICS].traffic
-        self._request_ids = app[REQUEST_IDS]
-        self._slow_s = app[SERVICES].config.slow_request_s
+        self.method = method
+        self.path = path
+        self.replies = replies
+        self.traffic = app[METRICS].traffic
+        self.request_ids = app[REQUEST_IDS]
+        self.slow_s = app[SERVICES].config.slow_request_s
 
     @abstractmethod
     def take(self, headers: CIMultiDictProxy[str], body: bytes, path_id: int, client: ExpressClient) -> bool:
@@ -81,5 +62,24 @@ class ExpressHandler(ABC):
             Whether it was taken. If not, nothing has happened.
         """
 
-    def _pending(self, headers: CIMultiDictProxy[str]) -> PendingRequest:
-        return PendingRequest(self._traffic, self._method, self._path, self._request_ids.of(headers), self._slow_s)
+
+class PendingRequest:
+    """What is kept of a request until it is answered: its id and when it came.
+
+    Args:
+        handler: what took it.
+        headers: of the request.
+    """
+
+    __slots__ = ("_handler", "_started_at", "request_id")
+
+    def __init__(self, handler: ExpressHandler, headers: CIMultiDictProxy[str]) -> None:
+        self._handler = handler
+        self._started_at = time.perf_counter()
+        self.request_id = handler.request_ids.of(headers)
+
+    def answered(self, status: int) -> None:
+        """Count the answer, and log it if it was slow or a failure."""
+        by = self._handler
+        seconds = time.perf_counter() - self._started_at
+        note_answer(by.traffic, by.method, by.path, status, seconds, self.request_id, by.slow_s)

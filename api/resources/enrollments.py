@@ -82,13 +82,13 @@ class ExpressEnroll(ExpressHandler):
             return False
         if student_id is None or self._limit.hit(student_id) is not None:
             return False
-        pending = self._pending(headers)
+        pending = PendingRequest(self, headers)
         envelope = enroll_envelope(wanted, student_id, key)
         self._gateway.send(envelope, lambda reply: self._answer(reply, client, pending))
         return True
 
     def _answer(self, reply: Reply, client: ExpressClient, pending: PendingRequest) -> None:
-        count_reply(self._traffic, reply)
+        count_reply(self.traffic, reply)
         body: EnrolledReply | ProblemReply
         try:
             body, headers = enrolled(reply)
@@ -96,7 +96,7 @@ class ExpressEnroll(ExpressHandler):
         except ApiError as error:
             body, headers = problem_of(error, pending.request_id), headers_of(error)
             status = body.status
-        client.answer_express(status, self._replies.json(body, status, pending.request_id, headers))
+        client.answer_express(status, self.replies.json(body, status, pending.request_id, headers))
         pending.answered(status)
 
 

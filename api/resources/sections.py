@@ -12,7 +12,7 @@ from api.http import problems
 from api.http.audit import record
 from api.http.bodies import path_id
 from api.http.errors import ApiError
-from api.http.express import ExpressClient, ExpressHandler
+from api.http.express import ExpressClient, ExpressHandler, PendingRequest
 from api.http.replies import WireReplies, encode, json_reply, tag_of, tagged_reply
 from api.http.routing import Access, Answer, Hot, Route
 from api.schemas.catalogue import SectionReply
@@ -59,7 +59,7 @@ class ExpressShowSection(ExpressHandler):
         known = headers.get(hdrs.IF_NONE_MATCH)
         if body or (known is not None and not _one_tag(known)):
             return False
-        pending = self._pending(headers)
+        pending = PendingRequest(self, headers)
 
         def tell(view: SectionView | None) -> None:
             if view is None:
@@ -67,7 +67,7 @@ class ExpressShowSection(ExpressHandler):
                 return
             shown = self._shown_as(view)
             status, body = (304, None) if known == shown.tag else (200, shown.body)
-            client.answer_express(status, self._replies.tagged(body, shown.tag, pending.request_id))
+            client.answer_express(status, self.replies.tagged(body, shown.tag, pending.request_id))
             pending.answered(status)
 
         return self._sections.look(path_id, tell)
