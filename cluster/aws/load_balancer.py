@@ -67,9 +67,7 @@ class TargetGroup:
                 while await self._is_draining(target):
                     await asyncio.sleep(self._poll_s)
         except TimeoutError:
-            log.warning(
-                "%s:%d is still draining after %.0f s; it is ended all the same", node_ip, port, self._drain_s_max
-            )
+            log.warning("%s:%d still drains after %.0f s; it is ended all the same", node_ip, port, self._drain_s_max)
 
     async def _is_draining(self, target: dict[str, Any]) -> bool:
         """Whether requests may still be under way. If AWS cannot be asked, they may."""

@@ -181,7 +181,7 @@ class Balancer:
     def describe_target_health(self, **_: Any) -> Any:
         self.asked += 1
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        return {"TargetHealthDescriptions": [{"Target": {}, "TargetHealth": {"CheckState": state}}]}
+        return {"TargetHealthDescriptions": [{"Target": {}, "TargetHealth": {"State": state}}]}
 
 
 async def test_a_node_goes_once_its_requests_have_ended() -> None:
