@@ -126,7 +126,7 @@ class Section:
 
     def promotable(self, facts: SectionFacts, now: float) -> bool:
         """Whether a seat is free and someone waits for it whom nothing is known to block, while registration lasts."""
-        return self.promotes(facts, now) and self.waitlist.has_eligible
+        return self.waitlist.has_eligible and self.promotes(facts, now)
 
     # What can happen. Each changes the section and the student's record by one and the same event.
 
@@ -188,8 +188,9 @@ class Section:
     # Transitions
 
     def _with(self, record: RegistrationRecord, event: EnrollmentEvent) -> None:
-        self._record(event)
+        self.apply(event)
         record.apply(event)
+        self.events.append(event)
 
     def _record(self, event: Event) -> None:
         self.apply(event)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from allocator.model.outcomes import Reason, ReasonCode
@@ -50,11 +50,22 @@ class Judge:
 
     def __init__(self, rules: Iterable[Rule] = RULES) -> None:
         rules = tuple(rules)
-        self._checks = {moment: tuple(rule.check for rule in rules if moment in rule.moments) for moment in Moment}
+        self._at = {moment: _asking(rule.check for rule in rules if moment in rule.moments) for moment in Moment}
 
-    def reasons_against(self, moment: Moment, case: Case) -> list[Reason]:
-        """Every reason against it, not only the first; none if there is none."""
+    def at(self, moment: Moment) -> Callable[[Case], list[Reason]]:
+        """What asks the rules of this moment: it gives every reason against a case, not only the first."""
+        return self._at[moment]
+
+
+def _asking(checks: Iterable[Check]) -> Callable[[Case], list[Reason]]:
+    checks = tuple(checks)
+
+    def reasons_against(case: Case) -> list[Reason]:
         reasons: list[Reason] = []
-        for check in self._checks[moment]:
-            reasons += check(case)
+        for check in checks:
+            found = check(case)
+            if found:
+                reasons += found
         return reasons
+
+    return reasons_against

@@ -77,7 +77,10 @@ class Decision:
         self._versions = {key: record.version for key, record in records.items()}
         self._enrollment_ids = enrollment_ids
         self._now = now
-        self._judge = judge
+        self._against_adding = judge.at(Moment.ADD)
+        self._against_waiting = judge.at(Moment.WAIT)
+        self._against_promoting = judge.at(Moment.PROMOTE)
+        self._against_dropping = judge.at(Moment.DROP)
         self._touched: set[tuple[int, int]] = set()
         self._tried_keys: set[tuple[int, str]] = set()
         self._sealed: set[int] = set()
@@ -115,7 +118,7 @@ class Decision:
 
     def _offer(self, draft: Section, waiting: Waiting, record: RegistrationRecord) -> None:
         """Give a waiting student the seat; or block them, at their place, until their record changes."""
-        reasons = self._judge.reasons_against(Moment.PROMOTE, self._case(draft, record))
+        reasons = self._against_promoting(self._case(draft, record))
         if reasons:
             draft.block(record, waiting, tuple(reason.code.value for reason in reasons))
         else:
@@ -184,8 +187,8 @@ class Decision:
     def _enroll(self, command: Enroll, draft: Section, record: RegistrationRecord) -> Outcome:
         """Give a seat, or a place on the waitlist, or every reason why neither."""
         gets_seat = draft.has_seat_for_newcomer
-        case = self._case(draft, record, joins_waitlist=command.join_waitlist)
-        reasons = self._judge.reasons_against(Moment.ADD if gets_seat else Moment.WAIT, case)
+        case = self._case(draft, record, command.join_waitlist)
+        reasons = self._against_adding(case) if gets_seat else self._against_waiting(case)
         if reasons:
             return refused(draft.section_id, *reasons)
         enrollment_id = next(self._enrollment_ids)
@@ -201,7 +204,7 @@ class Decision:
             return Outcome(Code.NOT_FOUND, draft.section_id, command.enrollment_id)
         waiting = draft.waitlist.get(held.student_id)
         is_held = held.status == "enrolled" or (held.status == "waitlisted" and waiting is not None)
-        reasons = self._judge.reasons_against(Moment.DROP, self._case(draft, record)) if is_held else []
+        reasons = self._against_dropping(self._case(draft, record)) if is_held else []
         if reasons:
             return refused(draft.section_id, *reasons)
         if held.status == "enrolled":
@@ -232,7 +235,7 @@ class Decision:
                 self._draft(section_id).waitlist.unblock(student_id)
                 self.unblocked.add(section_id)
 
-    def _case(self, draft: Section, record: RegistrationRecord, *, joins_waitlist: bool = True) -> Case:
+    def _case(self, draft: Section, record: RegistrationRecord, joins_waitlist: bool = True) -> Case:
         facts_of = self._facts_of
         return Case(
             facts_of(draft.section_id),

@@ -51,7 +51,7 @@ def decide(
     held = [facts_of(one) for one in record.enrolled]
     case = Case(facts, record, held, time.time(), seats.is_open, seats.waitlisted, command.join_waitlist)
     gets_seat = seats.enrolled < seats.capacity and seats.waitlisted == 0
-    reasons = _judge.reasons_against(Moment.ADD if gets_seat else Moment.WAIT, case)
+    reasons = _judge.at(Moment.ADD if gets_seat else Moment.WAIT)(case)
     if reasons:
         return PeerDecision(refused(section_id, *reasons))
     if gets_seat:

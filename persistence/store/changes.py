@@ -71,9 +71,11 @@ def new_enrollments(events: Iterable[Event]) -> Iterator[NewEnrollment]:
     """Enrolments that begin with one of ``events``."""
     for event in events:
         match event:
-            case SeatTaken(section_id, _, student_id, enrollment_id, credit_count):
+            case SeatTaken():
+                section_id, _, student_id, enrollment_id, credit_count = event
                 yield NewEnrollment(enrollment_id, student_id, section_id, "enrolled", credit_count, None)
-            case StudentWaitlisted(section_id, _, student_id, enrollment_id, place):
+            case StudentWaitlisted():
+                section_id, _, student_id, enrollment_id, place = event
                 yield NewEnrollment(enrollment_id, student_id, section_id, "waitlisted", 0, place)
             case StudentPromoted() | PromotionBlocked() | SeatFreed() | WaitlistLeft():
                 pass  # changes one that is there

@@ -31,7 +31,7 @@ def codes(
     facts: SectionFacts, student: RegistrationRecord, *held: SectionFacts, now: float = 150.0
 ) -> list[ReasonCode]:
     student.enrolled = [one.section_id for one in held]
-    return [reason.code for reason in Judge().reasons_against(Moment.ADD, Case(facts, student, held, now))]
+    return [reason.code for reason in Judge().at(Moment.ADD)(Case(facts, student, held, now))]
 
 
 def test_nothing_against_it() -> None:
