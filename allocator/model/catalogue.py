@@ -63,7 +63,7 @@ def meetings_overlap(some: Iterable[Meeting], others: tuple[Meeting, ...]) -> bo
     """Whether any of ``some`` overlaps any of ``others``."""
     # Two loops: asked for every section that a student holds, and generators would cost as much as comparing.
     for one in some:
-        for other in others:  # noqa: SIM110
+        for other in others:
             if one.overlaps(other):
                 return True
     return False
