@@ -43,7 +43,7 @@ class ApiServerActor:
         return await self._server.start(port)
 
     async def stop(self, drain_s: float = 0.0) -> None:
-        """Answer health checks with 503 for ``drain_s`` seconds, finish the requests under way, close."""
+        """Report ``draining`` on `/ready` for ``drain_s`` seconds, finish the requests under way, close."""
         await self._server.stop(drain_s)
 
     def _end(self) -> None:

@@ -123,7 +123,7 @@ class ApiServer:
         return port
 
     async def stop(self, drain_s: float = 0.0) -> None:
-        """Answer health checks with 503, then take no more connections, finish the requests under way, close.
+        """Report ``draining`` on `/ready`, then take no more connections, finish the requests under way, close.
 
         Args:
             drain_s: seconds between the first and the second, for load balancers to notice.
