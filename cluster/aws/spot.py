@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from cluster.clients.http import AsyncConnection, Reply, Target
+from cluster.clients.http import AsyncConnection, HttpReply, Target
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class SpotWatch:
             return "its auto-scaling group takes it away"
         return None
 
-    async def _read(self, path: str) -> Reply:
+    async def _read(self, path: str) -> HttpReply:
         reply = await self._ask("GET", path, b"X-aws-ec2-metadata-token: " + self._token) if self._token else None
         if reply is None or reply.status == 401:
             granted = await self._ask(
@@ -86,7 +86,7 @@ class SpotWatch:
             reply = await self._ask("GET", path, b"X-aws-ec2-metadata-token: " + self._token)
         return reply
 
-    async def _ask(self, method: str, path: str, header: bytes) -> Reply:
+    async def _ask(self, method: str, path: str, header: bytes) -> HttpReply:
         # A new connection for each question: they are seconds apart.
         connection = AsyncConnection(self._target)
         head = f"{method} {path} HTTP/1.1\r\nHost: {self._target.authority}\r\nContent-Length: 0\r\n".encode("ascii")

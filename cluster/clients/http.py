@@ -20,7 +20,7 @@ class HttpError(ConnectionError):
     """The server sent no reply, or one that is not understood."""
 
 
-class Reply(NamedTuple):
+class HttpReply(NamedTuple):
     """A reply. ``headers`` are raw, without the empty line at their end."""
 
     status: int
@@ -166,9 +166,9 @@ class AsyncConnection:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._connection: Connection | None = None
-        self._waiting: asyncio.Future[Reply] | None = None
+        self._waiting: asyncio.Future[HttpReply] | None = None
 
-    async def exchange(self, request: bytes, timeout_s: float) -> Reply:
+    async def exchange(self, request: bytes, timeout_s: float) -> HttpReply:
         """Send one request and wait for its answer.
 
         Raises:
@@ -204,7 +204,7 @@ class AsyncConnection:
 
     def _replied(self, status: int, headers: bytes, body: bytes) -> None:
         if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(Reply(status, headers, body))
+            self._waiting.set_result(HttpReply(status, headers, body))
 
     def _lost(self, error: Exception | None) -> None:
         self._connection = None

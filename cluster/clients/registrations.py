@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import orjson
 
-from cluster.clients.http import AsyncConnection, Reply, Target, get, post
+from cluster.clients.http import AsyncConnection, HttpReply, Target, get, post
 from cluster.clients.latency import summary_ms
 from cluster.clients.retry_budget import RetryBudget
 
@@ -149,7 +149,7 @@ async def _send(
     report.latencies_s.append(time.perf_counter() - started)
 
 
-def outcome_of(reply: Reply) -> str:
+def outcome_of(reply: HttpReply) -> str:
     """The outcome of an enrolment, as one code."""
     try:
         body = orjson.loads(reply.body)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from cluster.clients import registrations as registrations_module
-from cluster.clients.http import AsyncConnection, HttpError, Reply, Target, get, header
+from cluster.clients.http import AsyncConnection, HttpError, HttpReply, Target, get, header
 from cluster.clients.latency import summary_ms
 from cluster.clients.registrations import Registration, is_up, outcome_of, send_registrations
 from cluster.clients.retry_budget import RetryBudget
@@ -129,10 +129,10 @@ def test_what_is_not_an_address_is_refused(url: str) -> None:
 
 
 def test_outcomes() -> None:
-    assert outcome_of(Reply(201, b"", b'{"status":"waitlisted"}')) == "waitlisted"
-    assert outcome_of(Reply(409, b"", b'{"code":"credit_limit"}')) == "credit_limit"
-    assert outcome_of(Reply(502, b"", b"<html>")) == "http_502"
-    assert Reply(503, b"HTTP/1.1 503 X\r\nRetry-After: 2", b"").retry_after_s == 2.0
+    assert outcome_of(HttpReply(201, b"", b'{"status":"waitlisted"}')) == "waitlisted"
+    assert outcome_of(HttpReply(409, b"", b'{"code":"credit_limit"}')) == "credit_limit"
+    assert outcome_of(HttpReply(502, b"", b"<html>")) == "http_502"
+    assert HttpReply(503, b"HTTP/1.1 503 X\r\nRetry-After: 2", b"").retry_after_s == 2.0
 
 
 def test_percentiles_are_ranks_of_the_samples() -> None:
