@@ -145,7 +145,15 @@ class Decision:
                 return self._decide_for_student(entry, command, answers, held)
             case RecheckHead():
                 self._draft(command.section_id)  # a stale owner is found out by its fence
-            case ChangeCapacity() | CloseSection() | OpenSection():
+            case ChangeCapacity():
+                # Alone among what a turn writes of its section: the database compares a cut with the seats before the
+                # turn (over_capacity), so none may be taken or freed in the same one.
+                self._sealed.add(command.section_id)
+                draft = self._draft(command.section_id)
+                if draft.events:
+                    return None
+                draft.administer(command)
+            case CloseSection() | OpenSection():
                 self._draft(command.section_id).administer(command)
             case _:
                 assert_never(command)
@@ -159,14 +167,14 @@ class Decision:
         if key in self._tried_keys or touch in self._touched:
             return None
         self._tried_keys.add(key)
+        record = self._records.get(RecordKey(command.student_id, self._facts_of(command.section_id).term.semester_id))
         stored = answers.get(key)
         if stored is not None:
-            return _repeat(entry, command, stored)
+            return _repeat(entry, command, stored, record)
         draft = self._draft(command.section_id)
         if isinstance(command, Enroll) and self._comes_too_soon(entry, draft):
             return None
         seq_before = draft.seq
-        record = self._records.get(RecordKey(command.student_id, self._facts_of(draft.section_id).term.semester_id))
         if record is None:
             outcome = refused(command.section_id, NOT_REGISTERED)
         elif isinstance(command, Enroll):
@@ -272,10 +280,12 @@ class Decision:
         return changes
 
 
-def _repeat(entry: Entry, command: StudentCommand, stored: StoredAnswer) -> Decided:
+def _repeat(entry: Entry, command: StudentCommand, stored: StoredAnswer, record: RegistrationRecord | None) -> Decided:
     if stored.request != request_of(command):
         return Decided(entry, Outcome(Code.KEY_REUSED, command.section_id))
-    return Decided(entry, stored.outcome, replayed=True)
+    # What follows from a drop may have been lost with its first reply.
+    recheck = tuple(record.waitlisted) if isinstance(command, Drop) and record is not None else ()
+    return Decided(entry, stored.outcome, replayed=True, recheck=recheck)
 
 
 def seat_write(draft: Section) -> SeatWrite:

@@ -18,7 +18,7 @@ from cluster.config.settings import Settings, read_settings
 from persistence.imports.formats.itc2019 import read_itc2019, read_solution_alone
 from persistence.imports.formats.ucsd import read_ucsd
 from persistence.imports.load.loader import importing, load
-from persistence.imports.report import ImportProgress, ImportReport
+from persistence.imports.report import ImportProgress, ImportReport, SeatsNotChangedError
 from persistence.imports.rows import Bundle
 
 imports = typer.Typer(help="Import a catalogue and students from files. Repeating an import changes nothing.")
@@ -120,7 +120,11 @@ async def _read_and_load(read: Callable[[ImportProgress], Bundle]) -> ImportRepo
             importing(urls.database_url) as connection,
             seat_commands(settings, urls) as send_commands,
         ):
-            report = await load(connection, bundle, progress, send_commands)
+            try:
+                report = await load(connection, bundle, progress, send_commands)
+            except SeatsNotChangedError:
+                await forget_cached_catalogue(urls.redis_url)  # all else is there
+                raise
             if report.changed_anything:
                 await forget_cached_catalogue(urls.redis_url)
     return report

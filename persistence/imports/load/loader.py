@@ -70,9 +70,10 @@ async def load(
     progress: ImportProgress = no_progress,
     send_commands: SendCommands = no_owner,
 ) -> ImportReport:
-    """Load ``bundle`` into the database, all of it or nothing.
+    """Load ``bundle`` into the database: all of it or nothing but for seats, which are changed afterwards.
 
-    Sections that are there and get another number of seats are changed by commands, after everything else is committed.
+    Sections that are there and get another number of seats are changed by commands to their owners, once everything
+    else is committed. The same import again completes it if that was cut off.
 
     Args:
         connection: an asyncpg connection outside a transaction; see ``importing``.

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from allocator.model.commands import ChangeCapacity
 from allocator.model.delivery import Envelope, Reply
 from allocator.model.outcomes import Code
-from allocator.ports import Committed
+from allocator.ports import Committed, StoreError
 from allocator.turns.clock import SystemClock
 from allocator.turns.service import Limits, SectionService
 from persistence.imports.report import SeatsNotChangedError
@@ -48,7 +48,12 @@ async def change_capacities(capacities: Mapping[int, int], send: SendCommands) -
     missed: list[int] = []
     for start in range(0, len(wanted), PORTION):
         commands = wanted[start : start + PORTION]
-        replies = await send(commands)
+        try:
+            replies = await send(commands)
+        except (ConnectionError, StoreError) as error:
+            raise SeatsNotChangedError(
+                f"all was imported but the seats of {len(wanted) - start} sections ({error}): import the same again"
+            ) from error
         missed += [c.section_id for c, reply in zip(commands, replies, strict=True) if reply.code is not Code.CHANGED]
     if missed:
         raise SeatsNotChangedError(
