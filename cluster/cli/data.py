@@ -18,7 +18,7 @@ from cluster.cli.seat_commands import seat_commands
 from cluster.cli.tokens import Mint, read_students, token_line, write_private
 from cluster.config.secrets import demo_password
 from cluster.config.settings import Environment, Settings, plain_postgres_url, read_settings
-from persistence.imports.report import ImportProgress, no_progress
+from persistence.imports.report import ImportProgress, SeatsNotChangedError, no_progress
 from persistence.imports.seed.campus import SECTIONS_MAX, STUDENTS_MAX, SeedReport, seed_campus
 
 DEMO_LOGINS_FILE = "demo-logins.txt"
@@ -79,10 +79,15 @@ async def _seed_into(
     if production and demo:
         raise CommandError("SEATLINE_ENV=production gets no demo logins", Exit.CONFIGURATION)
     password = None if production or demo is False else demo_password(settings)
-    async with seat_commands(settings, urls) as send_commands:
-        report = await seed_campus(
-            urls.database_url, sections, students, number, progress, demo_password=password, send_commands=send_commands
-        )
+    try:
+        async with seat_commands(settings, urls) as send_commands:
+            report = await seed_campus(
+                urls.database_url, sections, students, number, progress,
+                demo_password=password, send_commands=send_commands,
+            )  # fmt: skip
+    except SeatsNotChangedError:
+        await forget_cached_catalogue(urls.redis_url)  # all else is there
+        raise
     if password is not None:
         path = settings.home / "secrets" / DEMO_LOGINS_FILE
         write_private(path, [_demo_lines(settings, report)])

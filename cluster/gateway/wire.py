@@ -142,7 +142,8 @@ def _packed(envelope: Envelope, budget_s: float) -> tuple[int, float, tuple[obje
 
 
 def _unpacked(tag: int, fields: msgspec.Raw) -> Envelope:
-    """
+    """A command as it came.
+
     Raises:
         WireError: if the tag is not known.
     """
@@ -162,7 +163,8 @@ def _unpacked(tag: int, fields: msgspec.Raw) -> Envelope:
 
 
 def _unpacked_reply(form: _Reply) -> Reply:
-    """
+    """A reply as it came.
+
     Raises:
         WireError: if the code is not known.
     """

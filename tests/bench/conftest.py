@@ -17,7 +17,7 @@ FIRST_REDIS_DATABASE = 8
 
 @pytest.fixture
 def sandbox(services: EmbeddedServices, short_tmp: Path) -> Sandbox:
-    """A stand whose services go on after the test."""
+    """A sandbox whose services go on after the test."""
     home = short_tmp / f"bench-{uuid.uuid4().hex[:8]}"
     home.mkdir()
     return Sandbox(home, services, "a secret of at least thirty-two bytes", FIRST_REDIS_DATABASE)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import itertools
+import pkgutil
 
 import pytest
 
+from allocator import rules
 from allocator.model.catalogue import SectionFacts, Term
 from allocator.model.commands import Drop
 from allocator.model.delivery import Envelope
@@ -26,6 +30,17 @@ KEPT = Reason(ReasonCode.HOLD, "There is a hold on your account: library.")
 def test_every_reason_has_one_rule_but_the_one_without_a_record() -> None:
     codes = [rule.code for rule in RULES]
     assert sorted(codes) == sorted(set(ReasonCode) - {ReasonCode.NOT_REGISTERED})
+
+
+def test_every_function_of_a_family_of_rules_is_in_the_table() -> None:
+    written = {
+        function
+        for module in pkgutil.iter_modules(rules.__path__)
+        if module.name not in {"case", "table"}
+        for function in vars(importlib.import_module(f"allocator.rules.{module.name}")).values()
+        if inspect.isfunction(function) and function.__module__.endswith(module.name)
+    }
+    assert {rule.check for rule in RULES} == written
 
 
 @pytest.mark.parametrize("moment", Moment)

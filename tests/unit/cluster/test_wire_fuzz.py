@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import string
+from typing import get_args
 
 import msgspec
 import pytest
@@ -81,6 +82,7 @@ def bomb(depth: int) -> bytes:
 
 
 COMMANDS = {Enroll, Drop, ChangeCapacity, CloseSection, OpenSection, RecheckHead}
+assert set(get_args(Command)) == COMMANDS, "a command without a form on the wire"
 
 
 def check_commands(packed: bytes) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from allocator.model.events import Event, PromotionBlocked, SeatFreed
 from allocator.model.outcomes import ReasonCode
+from persistence.store import changes, history
 from persistence.store.history import COLUMNS, HistoryRow, UnknownEventError, event_from_row, event_to_row
 
 ids = st.integers(1, 2**62)
@@ -73,3 +74,9 @@ def test_what_cannot_be_read_says_where(change: dict[str, Any]) -> None:
     row = {**HistoryRow(7, 9, "SeatTaken", 1, 2, None, 3, None, 1)._asdict(), **change}
     with pytest.raises(UnknownEventError, match="7/9"):
         event_from_row(row)
+
+
+def test_of_every_event_somebody_is_told_or_it_is_said_that_nobody_is() -> None:
+    assert set(changes.TOPICS) | changes.TOLD_NOBODY == set(get_args(Event))
+    assert not set(changes.TOPICS) & changes.TOLD_NOBODY
+    assert set(history._READERS) == {event.__name__ for event in get_args(Event)}
