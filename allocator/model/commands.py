@@ -81,7 +81,10 @@ class OpenSection(NamedTuple):
 
 
 class RecheckHead(NamedTuple):
-    """The record of a waiting student changed: a refused promotion is worth another try."""
+    """Look at a section's waitlist: the record of a student who waits there changed, so that they may be eligible now.
+
+    ``student_id`` says who it is about, for logs and traces; all who are blocked there are compared.
+    """
 
     section_id: int
     student_id: int

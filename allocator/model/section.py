@@ -132,29 +132,33 @@ class Section:
 
     def take_seat(self, record: RegistrationRecord, enrollment_id: int, credit_count: int) -> None:
         """A newcomer gets a seat."""
-        self._with(record, SeatTaken(self.section_id, self.seq + 1, record.key.student_id, enrollment_id, credit_count))
+        self._happened_to(
+            record, SeatTaken(self.section_id, self.seq + 1, record.key.student_id, enrollment_id, credit_count)
+        )
 
     def join_waitlist(self, record: RegistrationRecord, enrollment_id: int) -> int:
         """A newcomer gets a place on the waitlist. Returns the place."""
         place = self.waitlist.last_place + 1
-        self._with(
+        self._happened_to(
             record, StudentWaitlisted(self.section_id, self.seq + 1, record.key.student_id, enrollment_id, place)
         )
         return place
 
     def free_seat(self, record: RegistrationRecord, held: HeldEnrollment) -> None:
         """A student gives up a seat."""
-        self._with(record, SeatFreed(self.section_id, self.seq + 1, held.student_id, held.enrollment_id, held.credits))
+        self._happened_to(
+            record, SeatFreed(self.section_id, self.seq + 1, held.student_id, held.enrollment_id, held.credits)
+        )
 
     def leave_waitlist(self, record: RegistrationRecord, waiting: Waiting) -> None:
         """A student gives up a place on the waitlist."""
         student_id, enrollment_id, place = waiting.student_id, waiting.enrollment_id, waiting.place
-        self._with(record, WaitlistLeft(self.section_id, self.seq + 1, student_id, enrollment_id, place))
+        self._happened_to(record, WaitlistLeft(self.section_id, self.seq + 1, student_id, enrollment_id, place))
 
     def promote(self, record: RegistrationRecord, waiting: Waiting, credit_count: int) -> None:
         """A waiting student gets a seat."""
         student_id, enrollment_id, place = waiting.student_id, waiting.enrollment_id, waiting.place
-        self._with(
+        self._happened_to(
             record, StudentPromoted(self.section_id, self.seq + 1, student_id, enrollment_id, place, credit_count)
         )
 
@@ -164,7 +168,7 @@ class Section:
         ``reasons`` are the codes of the rules against it.
         """
         student_id, enrollment_id, place = waiting.student_id, waiting.enrollment_id, waiting.place
-        self._with(
+        self._happened_to(
             record,
             PromotionBlocked(self.section_id, self.seq + 1, student_id, enrollment_id, place, record.version, reasons),
         )
@@ -175,24 +179,24 @@ class Section:
         match command:
             case ChangeCapacity():
                 if command.capacity != self.capacity:
-                    self._record(CapacityChanged(self.section_id, seq, command.capacity, by))
+                    self._happened(CapacityChanged(self.section_id, seq, command.capacity, by))
             case CloseSection():
                 if self.is_open:
-                    self._record(SectionClosed(self.section_id, seq, by))
+                    self._happened(SectionClosed(self.section_id, seq, by))
             case OpenSection():
                 if not self.is_open:
-                    self._record(SectionOpened(self.section_id, seq, by))
+                    self._happened(SectionOpened(self.section_id, seq, by))
             case _:
                 assert_never(command)
 
     # Transitions
 
-    def _with(self, record: RegistrationRecord, event: EnrollmentEvent) -> None:
+    def _happened_to(self, record: RegistrationRecord, event: EnrollmentEvent) -> None:
         self.apply(event)
         record.apply(event)
         self.events.append(event)
 
-    def _record(self, event: Event) -> None:
+    def _happened(self, event: Event) -> None:
         self.apply(event)
         self.events.append(event)
 

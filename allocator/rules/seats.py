@@ -16,7 +16,7 @@ def closed_section(case: Case) -> Sequence[Reason]:
 
 
 def no_seat(case: Case) -> Sequence[Reason]:
-    """Who finds no free seat must be ready to wait for one."""
+    """Without a free seat a student must accept a place on the waitlist."""
     if case.joins_waitlist:
         return ()
     return [Reason(ReasonCode.SECTION_FULL, "No seat is free.")]

@@ -81,12 +81,12 @@ class Decision:
         self._against_waiting = judge.at(Moment.WAIT)
         self._against_promoting = judge.at(Moment.PROMOTE)
         self._against_dropping = judge.at(Moment.DROP)
-        self._touched: set[tuple[int, int]] = set()
-        self._tried_keys: set[tuple[int, str]] = set()
-        self._sealed: set[int] = set()
+        self._touched: set[tuple[int, int]] = set()  # (student, section) pairs with an event in this turn
+        self._tried_keys: set[tuple[int, str]] = set()  # (student, key) pairs that were looked at in this turn
+        self._sealed: set[int] = set()  # sections whose further commands wait for the next turn
         self._new_answers: list[StoredAnswer] = []
-        self.unblocked: set[int] = set()
-        """Sections in which somebody is to be tried again, since their record has changed in this turn."""
+        self.recheck_here: set[int] = set()
+        """Sections of this actor in which a blocked student is to be tried again: their record changed in this turn."""
         self.drafts: dict[int, Section] = {}
         self.decided: list[Decided] = []
         self.deferred: list[Entry] = []
@@ -144,7 +144,9 @@ class Decision:
             case Enroll() | Drop():
                 return self._decide_for_student(entry, command, answers, held)
             case RecheckHead():
-                self._draft(command.section_id)  # a stale owner is found out by its fence
+                # That it came is enough: refusals of its section were compared with the records before this turn
+                # (Promotions.find_outdated). The draft is for the fence, by which an owner finds out that it is none.
+                self._draft(command.section_id)
             case ChangeCapacity():
                 # Alone among what a turn writes of its section: the database compares a cut with the seats before the
                 # turn (over_capacity), so none may be taken or freed in the same one.
@@ -172,7 +174,7 @@ class Decision:
         if stored is not None:
             return _repeat(entry, command, stored, record)
         draft = self._draft(command.section_id)
-        if isinstance(command, Enroll) and self._comes_too_soon(entry, draft):
+        if isinstance(command, Enroll) and self._must_wait_for_promotions(entry, draft):
             return None
         seq_before = draft.seq
         if record is None:
@@ -221,15 +223,15 @@ class Decision:
             draft.leave_waitlist(record, waiting)
         return Outcome(Code.DROPPED, draft.section_id, held.enrollment_id)
 
-    def _comes_too_soon(self, entry: Entry, draft: Section) -> bool:
+    def _must_wait_for_promotions(self, entry: Entry, draft: Section) -> bool:
         """Whether free seats are still to be offered to the waitlist: until then nobody knows if one is left.
 
-        All that follows for the section waits too, so that the order stays. But not for ever: who has been patient
-        gets a place in line.
+        All that follows for the section waits too, so that the order stays. After some turns a newcomer gets a place on
+        the waitlist all the same.
         """
-        if entry.patience == 0 or not draft.promotable(self._facts_of(draft.section_id), self._now):
+        if entry.waits_left == 0 or not draft.promotable(self._facts_of(draft.section_id), self._now):
             return False
-        entry.patience -= 1
+        entry.waits_left -= 1
         self._sealed.add(draft.section_id)
         return True
 
@@ -241,7 +243,7 @@ class Decision:
             waiting = section and section.waitlist.get(student_id)
             if waiting and waiting.blocked_at is not None:
                 self._draft(section_id).waitlist.unblock(student_id)
-                self.unblocked.add(section_id)
+                self.recheck_here.add(section_id)
 
     def _case(self, draft: Section, record: RegistrationRecord, joins_waitlist: bool = True) -> Case:
         facts_of = self._facts_of

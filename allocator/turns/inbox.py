@@ -27,7 +27,7 @@ class Call:
             self.done.set_result(None)
 
 
-PATIENCE_TURNS = 8
+WAITS_MAX = 8
 
 
 class Entry:
@@ -35,7 +35,7 @@ class Entry:
 
     ``in_doubt`` says that a commit with it may have happened; ``alone`` that a batch with it was refused by the
     database, so that it is tried by itself; ``deferrals`` counts the turns in which its student was locked elsewhere;
-    ``patience`` the turns that it will still wait for its section's waitlist to be served first.
+    ``waits_left`` the turns that it will still wait for its section's waitlist to be served first.
     """
 
     __slots__ = (
@@ -50,7 +50,7 @@ class Entry:
         "key",
         "maybe_tried",
         "needs",
-        "patience",
+        "waits_left",
     )
 
     def __init__(self, envelope: Envelope, deadline: float, call: Call, index: int) -> None:
@@ -62,14 +62,14 @@ class Entry:
         self.deferrals = 0
         self.in_doubt = False
         self.alone = False
-        self.patience = PATIENCE_TURNS
+        self.waits_left = WAITS_MAX
 
     def answer(self, reply: Reply) -> None:
         """Resolve the command."""
         self.call.answer(self.index, reply)
 
     def give_up(self) -> None:
-        """Its deadline has passed. Only what may have been committed is unknown; all else had no effect."""
+        """Answer that it was not decided. Only what may have been committed is unknown; all else had no effect."""
         self.answer(UNKNOWN if self.in_doubt else UNAVAILABLE)
 
     def move(self, owner: str | None = None) -> None:

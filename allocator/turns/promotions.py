@@ -13,7 +13,7 @@ from allocator.turns.facts_cache import FactsCache
 
 
 class Promotions:
-    """Seats to offer. Level-triggered: it looks at what is so, not at what happened.
+    """Seats to offer. Level-triggered: it follows from the state of sections and records, not from events.
 
     It only reads sections. That a refusal is out of date, since the student's record changed, is kept here until a turn
     has tried again and committed what came of it.

@@ -9,11 +9,11 @@ from allocator.model.outcomes import Code, Outcome
 from allocator.model.section import Section
 from allocator.ports import Clock, Lease, Store
 from allocator.turns.facts_cache import FactsCache
+from allocator.turns.forwarding import Forwarding
 from allocator.turns.heat import Heat
 from allocator.turns.inbox import Entry
 from allocator.turns.promotions import Promotions
 from allocator.turns.stats import ServiceStats
-from allocator.turns.tombstones import Tombstones
 
 PASSIVATED_MAX = 500
 """Idle sections that are let go at a time: the commands of others wait no longer than for these."""
@@ -52,7 +52,7 @@ class Residence:
         self._stats = stats
         self._clock = clock
         self._section_idle_s = section_idle_s
-        self._tombstones = Tombstones()
+        self._forwarding = Forwarding()
         self._passivate_at = clock.monotonic() + section_idle_s
 
     # Coming
@@ -62,7 +62,7 @@ class Residence:
         missing = {one for entry in entries for one in entry.needs.section_ids if one not in self._sections}
         if not missing:
             return entries
-        elsewhere = self._tombstones.among(sorted(missing), self._clock.monotonic())
+        elsewhere = self._forwarding.among(sorted(missing), self._clock.monotonic())
         elsewhere.update(await self.activate([one for one in sorted(missing) if one not in elsewhere]))
         return [entry for entry in entries if self._is_here(entry, elsewhere)]
 
@@ -110,7 +110,7 @@ class Residence:
 
     def want(self, section_ids: Iterable[int]) -> None:
         """These were handed over once and are wanted here again."""
-        self._tombstones.clear(section_ids)
+        self._forwarding.clear(section_ids)
 
     # Staying
 
@@ -137,7 +137,7 @@ class Residence:
     async def release_to(self, moves: Mapping[int, str]) -> None:
         """The same, and remember for a short time who has them now, if their leases could be given back."""
         if await self.release(moves.keys()):
-            self._tombstones.set(moves, self._clock.monotonic())
+            self._forwarding.set(moves, self._clock.monotonic())
 
     async def passivate(self) -> None:
         """Let go of sections that nobody has asked for in a long time, and for which nobody waits."""

@@ -221,8 +221,8 @@ class SectionService:
             if entries or self._promotions.due:
                 self._accept(await self._turns.carry_out(entries), entries)
         except Exception as failure:  # noqa: BLE001  (whatever it is, setbacks.py has a row for it)
-            return self._setbacks.follow(failure, entries)
-        self._setbacks.none()
+            return self._setbacks.handle(failure, entries)
+        self._setbacks.reset()
         if entries:
             ended = self._clock.monotonic()
             self.stats.turns += 1
@@ -239,7 +239,7 @@ class SectionService:
             self._residence.accept(decision.changed_sections())
             for section_id in decision.drafts:
                 self._promotions.note(section_id)
-            self._promotions.recheck(decision.unblocked)
+            self._promotions.recheck(decision.recheck_here)
             self._heat.decided(one for done in decision.decided for one in done.entry.needs.section_ids)
             self._announcing.tell(turn)
         except Exception as error:  # a bug, but it was committed: the answers must be looked up, not decided again

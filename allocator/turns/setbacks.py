@@ -6,7 +6,7 @@
 | `CommitUnknownError`    | perhaps   | all of the turn     | in doubt: looked up, else decided     | at once      |
 | `StoreBusyError`        | nothing   | none                | looked up, else decided               | at once      |
 | `StoreUnavailableError` | nothing   | none                | wait until their deadline             | with a pause |
-| `StoreRejectedError`    | nothing   | all of the turn     | one by one; who fails alone is given up | with a pause |
+| `StoreRejectedError`    | nothing   | all of the turn     | one by one, until one fails alone     | with a pause |
 | anything else: a bug    | nothing   | all of the turn     | the same                              | with a pause |
 
 A section that is forgotten is activated anew, from Postgres, by the next command for it. Pauses grow from try to try.
@@ -58,11 +58,11 @@ class Setbacks:
         self._backoff_max_s = backoff_max_s
         self._failures = 0
 
-    def none(self) -> None:
-        """A turn went well."""
+    def reset(self) -> None:
+        """A turn went well: the next failure starts with a short pause again."""
         self._failures = 0
 
-    def follow(self, failure: Exception, entries: list[Entry]) -> float:
+    def handle(self, failure: Exception, entries: list[Entry]) -> float:
         """Deal with a turn of ``entries`` that ended with ``failure``.
 
         Returns:

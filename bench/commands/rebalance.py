@@ -24,7 +24,7 @@ from cluster.cli.common import Exit, print_json, report_step, run_async
 from cluster.cli.progress import progress_bars
 from cluster.config.secrets import ray_token_path
 from cluster.config.settings import Placement, Settings
-from cluster.gateway.directory import DirectoryView, moves, place
+from cluster.gateway.directory import DirectoryView, moves, owner_in
 from cluster.gateway.handover import hand_over
 from cluster.gateway.ray_actors import create_section_actor
 from cluster.processes import deployment
@@ -138,7 +138,7 @@ async def _measure(sandbox: Sandbox, settings: Settings, url: str, load: Gateway
         moving = moves(two, three, load.section_ids)
         by_owner: dict[str, dict[int, str]] = {}
         for section_id, new in moving.items():
-            by_owner.setdefault(place(two, section_id) or "", {})[section_id] = new
+            by_owner.setdefault(owner_in(two, section_id) or "", {})[section_id] = new
         moving_from = loop.time()
         opened.update_directory(three)
         done = await hand_over(by_owner, opened.actors.hand_over, opened.actors.take)
@@ -186,7 +186,7 @@ async def _activate(opened: OpenGateway, view: DirectoryView, section_ids: list[
     """Activate all sections on their actors; seconds that it took."""
     started = time.perf_counter()
     for name in view.pooled:
-        mine = [section_id for section_id in section_ids if place(view, section_id) == name]
+        mine = [section_id for section_id in section_ids if owner_in(view, section_id) == name]
         for start in range(0, len(mine), TAKE_AT_ONCE):
             await opened.actors.take(name, mine[start : start + TAKE_AT_ONCE])
     return time.perf_counter() - started

@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cluster.aws.errors import AwsAwayError, AwsRefusedError, aws_error_of
 from cluster.config.settings import Settings
-from persistence.redis.circuit_breaker import Breaker
+from persistence.circuit_breaker import Breaker
 
 T = TypeVar("T")
 

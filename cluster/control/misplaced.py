@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from cluster.control.journal import DecisionKind, Journal
 from cluster.control.ports import Cluster
-from cluster.gateway.directory import DirectoryView, place
+from cluster.gateway.directory import DirectoryView, owner_in
 from cluster.gateway.errors import ActorLostError
 from cluster.gateway.handover import hand_over
 
@@ -54,7 +54,7 @@ async def _misplaced(cluster: Cluster, view: DirectoryView, name: str) -> dict[i
         active = await cluster.active_sections(name)
     except (ActorLostError, TimeoutError):
         return None
-    owners = {section_id: place(view, section_id) for section_id in active}
+    owners = {section_id: owner_in(view, section_id) for section_id in active}
     return {section_id: owner for section_id, owner in owners.items() if owner is not None and owner != name}
 
 

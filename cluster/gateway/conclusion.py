@@ -89,7 +89,7 @@ class Conclusion:
             request.resolve(reply)
 
     def _recheck(self, request: OpenRequest, reply: Reply) -> None:
-        """Start what follows elsewhere from a change, as the service that committed it says: whoever asked or not."""
+        """Start what follows elsewhere from a change, as its service says: also if nobody waits for the answer."""
         student_id = request.envelope.command.needs.student_id
         if student_id is not None:
             for section_id in reply.recheck:
@@ -100,7 +100,7 @@ class Conclusion:
     def _follow(self, request: OpenRequest, actor: str, owner: str | None) -> None:
         """Go where the section is said to be by ``actor``: at once at first, with pauses if it is sent around.
 
-        A request that is sent around goes where the directory says, unless it is just from there.
+        A request that was sent on often goes where the directory says, unless that is the actor which sent it on.
         """
         request.hops += 1
         if request.hops <= FOLLOWED_AT_ONCE and owner is not None:

@@ -60,7 +60,7 @@ class Directory:
         """The name of the actor that should own the section; None while there is no actor that could."""
         owner = self._owners.get(section_id)
         if owner is None:
-            owner = place(self._view, section_id)
+            owner = owner_in(self._view, section_id)
             if owner is None:
                 return None
             if len(self._owners) >= OWNERS_KEPT_MAX:
@@ -76,7 +76,7 @@ class Directory:
         return name in view.pooled or name in view.pins.values()
 
 
-def place(view: DirectoryView, section_id: int) -> str | None:
+def owner_in(view: DirectoryView, section_id: int) -> str | None:
     """The owner of a section in a view; None if the view has no actors."""
     pin = view.pins.get(section_id)
     if pin is not None:
@@ -90,8 +90,8 @@ def moves(old: DirectoryView, new: DirectoryView, section_ids: Iterable[int]) ->
     """The sections that have another owner in the new view, with that owner."""
     moving = {}
     for section_id in section_ids:
-        owner = place(new, section_id)
-        if owner is not None and owner != place(old, section_id):
+        owner = owner_in(new, section_id)
+        if owner is not None and owner != owner_in(old, section_id):
             moving[section_id] = owner
     return moving
 

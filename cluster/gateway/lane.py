@@ -17,7 +17,7 @@ class Lane:
     """The way to one actor.
 
     Where something is pending, at least one call is in flight or about to be. ``losses`` are calls in a row without an
-    answer, ``is_slow`` is the last sweep's word.
+    answer, ``is_slow`` says whether a call took long at the last sweep.
 
     Args:
         name: the actor's.
@@ -93,7 +93,7 @@ class Lane:
             self.in_flight.pop(request, None)
 
     def lost(self, now: float) -> None:
-        """A call got no answer: rest, longer from time to time.
+        """A call got no answer: rest, longer after each further one.
 
         This is the retry budget of an actor: while it does not answer, a few calls a second, whoever asks how often.
         """

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from allocator.model.read_models import Course, CourseSummary, Requisite, SectionView, Semester
 from persistence.queries.connection import reading
-from persistence.queries.sections import SECTIONS_BY_ID, SELECT_SECTIONS, load_sections
+from persistence.queries.section_statements import SECTIONS_BY_ID, SELECT_SECTIONS, load_sections
 from persistence.schema.tables import course_sections, courses, departments, prerequisites, semesters
 
 IS_CURRENT = sa.func.coalesce(semesters.c.starts_on + 7 * semesters.c.weeks > sa.func.current_date(), sa.true())

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from allocator.model.read_models import EnrollmentView, ScheduledSection
 from persistence.queries.connection import reading
 from persistence.queries.gathered_reads import GatheredReads
-from persistence.queries.sections import ANY_OF_IDS, NO_MEETINGS, load_meetings
+from persistence.queries.section_statements import ANY_OF_IDS, NO_MEETINGS, load_meetings
 from persistence.schema.tables import ACTIVE, course_sections, courses, enrollments, semesters
 
 # Statements are built once: building one for each request would cost as much as running it.

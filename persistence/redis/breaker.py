@@ -16,7 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from persistence.redis.circuit_breaker import Breaker
+from persistence.circuit_breaker import Breaker
 
 T = TypeVar("T")
 

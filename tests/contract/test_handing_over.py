@@ -15,8 +15,8 @@ from allocator.model.section import SectionState
 from allocator.ports import Committed, Store, StoreUnavailableError
 from allocator.turns import residence
 from allocator.turns import service as service_module
+from allocator.turns.forwarding import FORWARDING_S
 from allocator.turns.service import SectionService
-from allocator.turns.tombstones import TOMBSTONE_S
 from tests.drain_loop import (
     LocalLease,
     RecordingAnnouncer,
@@ -149,18 +149,18 @@ async def test_a_successor_that_never_comes_is_not_waited_for(world: World) -> N
     section_id, student_id = await world.add_section(5), await world.add_student()
     async with pair(world) as both:
         await both.a.hand_over({section_id: "b"})
-        both.clock.ahead_s += TOMBSTONE_S
+        both.clock.ahead_s += FORWARDING_S
         assert (await ask(both.a, enroll(student_id, section_id))).code is Code.ENROLLED
 
 
-async def test_two_that_name_each_other_serve_again_when_the_tombstones_are_over(world: World) -> None:
+async def test_two_that_name_each_other_serve_again_when_forwarding_is_over(world: World) -> None:
     section_id, student_id = await world.add_section(5), await world.add_student()
     async with pair(world) as both:
         await both.a.hand_over({section_id: "b"})
         await both.b.hand_over({section_id: "a"})  # and the controller dies before anybody is told to take it
         assert (await ask_for_reply(both.a, enroll(student_id, section_id))).owner == "b"
         assert (await ask_for_reply(both.b, enroll(student_id, section_id))).owner == "a"
-        both.clock.ahead_s += TOMBSTONE_S
+        both.clock.ahead_s += FORWARDING_S
         assert (await both.follow(enroll(student_id, section_id))).code is Code.ENROLLED
 
 

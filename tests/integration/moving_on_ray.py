@@ -14,7 +14,7 @@ from collections import Counter
 from allocator.model.section import SectionState
 from cluster.config.secrets import ray_token_path
 from cluster.config.settings import Placement, Settings, plain_postgres_url, read_settings
-from cluster.gateway.directory import DirectoryView, moves, place
+from cluster.gateway.directory import DirectoryView, moves, owner_in
 from cluster.gateway.handover import hand_over
 from cluster.gateway.ray_actors import create_section_actor
 from cluster.processes import deployment
@@ -85,7 +85,7 @@ async def _to_and_fro(opened: OpenGateway, section_ids: list[int]) -> int:
         old, view = view, DirectoryView(version, Placement.AUTO, pooled)
         by_owner: dict[str, dict[int, str]] = {}
         for section_id, new in moves(old, view, section_ids).items():
-            by_owner.setdefault(place(old, section_id) or "", {})[section_id] = new
+            by_owner.setdefault(owner_in(old, section_id) or "", {})[section_id] = new
         opened.update_directory(view)
         done = await hand_over(by_owner, opened.actors.hand_over, opened.actors.take, portion=5)
         assert not done.silent

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from cluster.config.settings import Placement
-from cluster.gateway.directory import DEDICATED_PREFIX, DirectoryView, moves, place
+from cluster.gateway.directory import DEDICATED_PREFIX, DirectoryView, moves, owner_in
 from cluster.gateway.errors import ActorLostError
 from cluster.gateway.handover import hand_over
 from tests.simulation.chaos import Chaos
@@ -90,7 +90,7 @@ class SimulatedController:
         by_owner: dict[str, dict[int, str]] = {}
         section_ids = range(1, self._chaos.plan.sections + 1)
         for section_id, new in moves(*views, section_ids).items():
-            old = place(views[0], section_id)
+            old = owner_in(views[0], section_id)
             for name in self._cluster.names if old is None else (old,):
                 by_owner.setdefault(name, {})[section_id] = new
         work = hand_over(by_owner, self._hand_over, self._take, portion=PORTION, timeout_s=CALL_TIMEOUT_S)

@@ -12,7 +12,7 @@ from unittest import mock
 from allocator.model.record import RecordKey
 from allocator.model.section import Section
 from allocator.ports import Changes, StoredAnswer
-from allocator.turns import tombstones
+from allocator.turns import forwarding
 from allocator.turns.decision import Decision
 from allocator.turns.service import SectionService
 from persistence.store.memory import MemoryTurn
@@ -26,7 +26,7 @@ class Mutation(enum.Enum):
     STORED_ANSWER = "stored-answer"
     APPLY_AFTER_COMMIT = "apply-after-commit"
     TURN_FINISHED = "turn-finished"
-    TOMBSTONE_ENDS = "tombstone-ends"
+    FORWARDING_ENDS = "forwarding-ends"
 
 
 @contextlib.contextmanager
@@ -81,6 +81,6 @@ _PATCHES: dict[Mutation | None, tuple[tuple[Any, str, Any], ...]] = {
     Mutation.STUDENT_LOCK: ((MemoryTurn, "_take", _no_lock), (MemoryTurn, "_wait_for", _no_wait)),
     Mutation.STORED_ANSWER: ((MemoryTurn, "answers", _no_answers),),
     Mutation.TURN_FINISHED: ((SectionService, "hand_over", _hand_over_at_once),),
-    Mutation.TOMBSTONE_ENDS: ((tombstones, "TOMBSTONE_S", 3600.0),),
+    Mutation.FORWARDING_ENDS: ((forwarding, "FORWARDING_S", 3600.0),),
     Mutation.APPLY_AFTER_COMMIT: ((Decision, "changes", _apply_at_once),),
 }

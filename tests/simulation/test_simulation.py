@@ -48,13 +48,13 @@ def test_moving_sections_alone_turns_nobody_away(faults: tuple[Fault, ...]) -> N
         assert run.waited_s < DEADLINE_S - ACTOR_MARGIN_S, f"seed {seed}"
 
 
-def test_tombstones_that_stay_would_turn_somebody_away() -> None:
+def test_forwarding_that_does_not_end_would_turn_somebody_away() -> None:
     faults = (Fault.MEMBERS_CHANGE, Fault.PINNED, Fault.CONTROLLER_KILLED)
     plans = (replace(Plan.of(seed), faults=faults) for seed in range(HUNT))
-    assert any(simulate(plan, Mutation.TOMBSTONE_ENDS).turned_away for plan in plans)
+    assert any(simulate(plan, Mutation.FORWARDING_ENDS).turned_away for plan in plans)
 
 
-@pytest.mark.parametrize("mutation", [one for one in Mutation if one is not Mutation.TOMBSTONE_ENDS])
+@pytest.mark.parametrize("mutation", [one for one in Mutation if one is not Mutation.FORWARDING_ENDS])
 def test_a_missing_safeguard_is_found(mutation: Mutation) -> None:
     assert any(simulate(Plan.of(seed), mutation).broken for seed in range(HUNT))
 

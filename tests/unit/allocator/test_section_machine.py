@@ -36,7 +36,7 @@ def decide(
     entry = Entry.__new__(Entry)
     entry.command, entry.needs, entry.key = command, command.needs, "k"
     entry.keep_answer = entry.maybe_tried = False
-    entry.patience = 0
+    entry.waits_left = 0
     decision.decide([entry], {}, {} if held is None else {held.enrollment_id: held})
     return decision.decided[0].outcome
 

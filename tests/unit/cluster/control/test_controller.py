@@ -10,7 +10,7 @@ from cluster.control.heat import HeatLimits
 from cluster.control.journal import DecisionKind
 from cluster.control.model import Pulse
 from cluster.control.sizing import SizeLimits
-from cluster.gateway.directory import place
+from cluster.gateway.directory import owner_in
 from tests.unit.cluster.control.fakes import FakeActor, World, node
 
 
@@ -24,7 +24,7 @@ def spread(world: World, count: int) -> None:
     view = world.controller.view
     assert view is not None
     for section_id in range(1, count + 1):
-        owner = place(view, section_id)
+        owner = owner_in(view, section_id)
         assert owner is not None
         world.cluster.actors[owner].sections.add(section_id)
 
@@ -33,7 +33,9 @@ def misplaced(world: World) -> list[int]:
     """Active sections that are not where they should be."""
     view = world.controller.view
     assert view is not None
-    return [one for name, actor in world.cluster.actors.items() for one in actor.sections if place(view, one) != name]
+    return [
+        one for name, actor in world.cluster.actors.items() for one in actor.sections if owner_in(view, one) != name
+    ]
 
 
 def active(world: World) -> int:

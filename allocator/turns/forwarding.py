@@ -1,18 +1,18 @@
-"""Where sections went that were handed over, for the short time in which nobody else can tell."""
+"""Forwards commands for sections that were handed over, for the short time in which nobody else can tell where to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-TOMBSTONE_S = 2.0
-"""From an actor's letting go to its successor's lease it takes milliseconds. After this time the lease answers alone.
+FORWARDING_S = 2.0
+"""From a section's release to its successor's lease it takes milliseconds. After this time the lease answers alone.
 
 Much shorter than a request's deadline: should the successor never come, or should two actors name each other because
 a controller died between two steps, the request is still served in time.
 """
 
 
-class Tombstones:
+class Forwarding:
     """Names of successors by section id, each for a limited time in monotonic seconds."""
 
     def __init__(self) -> None:
@@ -20,8 +20,8 @@ class Tombstones:
 
     def set(self, moves: Mapping[int, str], now: float) -> None:
         """These sections were handed over just now."""
-        self._successors = {one: grave for one, grave in self._successors.items() if grave[1] > now}
-        until = now + TOMBSTONE_S
+        self._successors = {one: (owner, until) for one, (owner, until) in self._successors.items() if until > now}
+        until = now + FORWARDING_S
         self._successors.update({section_id: (owner, until) for section_id, owner in moves.items()})
 
     def clear(self, section_ids: Iterable[int]) -> None:
