@@ -132,9 +132,8 @@ class Section:
 
     def take_seat(self, record: RegistrationRecord, enrollment_id: int, credit_count: int) -> None:
         """A newcomer gets a seat."""
-        self._happened_to(
-            record, SeatTaken(self.section_id, self.seq + 1, record.key.student_id, enrollment_id, credit_count)
-        )
+        student_id = record.key.student_id
+        self._happened_to(record, SeatTaken(self.section_id, self.seq + 1, student_id, enrollment_id, credit_count))
 
     def join_waitlist(self, record: RegistrationRecord, enrollment_id: int) -> int:
         """A newcomer gets a place on the waitlist. Returns the place."""
@@ -146,9 +145,8 @@ class Section:
 
     def free_seat(self, record: RegistrationRecord, held: HeldEnrollment) -> None:
         """A student gives up a seat."""
-        self._happened_to(
-            record, SeatFreed(self.section_id, self.seq + 1, held.student_id, held.enrollment_id, held.credits)
-        )
+        student_id, enrollment_id = held.student_id, held.enrollment_id
+        self._happened_to(record, SeatFreed(self.section_id, self.seq + 1, student_id, enrollment_id, held.credits))
 
     def leave_waitlist(self, record: RegistrationRecord, waiting: Waiting) -> None:
         """A student gives up a place on the waitlist."""
