@@ -10,7 +10,8 @@ names. During an upgrade:
   of its constructor were pickled by the version before.
 
 So the old names are made importable: see ``MOVED``. Nothing is done for the other direction: API servers of the version
-before cannot call the new controller, and use their last directory view until they are replaced, a moment later.
+before cannot call the new controller, and use their last directory view until they are replaced, a moment later. The
+older section actors stay as long as those servers, and send on what is for sections that have moved.
 
 In the version after this one, delete this module and its import in `cluster/__init__.py`.
 """

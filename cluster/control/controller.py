@@ -140,6 +140,8 @@ class Controller:
         view = self._directory.view
         if view is None or self._directory.age_s < RETIRE_AFTER_S or not self._directory.is_known_to_all(observed):
             return
+        if not self._generations.are_current(observed.api_servers()):
+            return  # API servers of another version may not follow the directory, and have requests to finish
         self._section_actors.retire_unused(desired, observed, view, self._hot.is_coming, self._nodes.draining)
 
     async def idle(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
@@ -22,9 +23,27 @@ LOAD_MAX_S = 2.5
 CHANNEL = "seatline:seats:"
 """Followed by the number of the Redis database: unlike keys, channels are shared by all databases of a server."""
 
+
+class PublishedSeats(NamedTuple):
+    """The counts of a section after a commit, as they are published.
+
+    The fields and their order are those that processes of the version before read, too, hence the ones without use.
+    """
+
+    section_id: int
+    epoch: int
+    seq_before: int
+    seq: int
+    capacity: int
+    enrolled: int
+    waitlisted: int
+    last_place: int
+    is_open: bool
+
+
 _encode = msgspec.msgpack.Encoder().encode
 
-unpack_seats = msgspec.msgpack.Decoder(list[SeatWrite]).decode
+unpack_seats = msgspec.msgpack.Decoder(list[PublishedSeats]).decode
 """The seats in a message. Raises ``msgspec.DecodeError`` if it is not such a message."""
 
 
@@ -33,6 +52,20 @@ def channel_of(redis: Redis) -> str:
     return f"{CHANNEL}{redis.connection_pool.connection_kwargs.get('db') or 0}"
 
 
-def pack_seats(seats: Sequence[SeatWrite]) -> bytes:
+def pack_seats(seats: Iterable[SeatWrite]) -> bytes:
     """The message that publishes these seats. A message without seats means that anything may have changed."""
-    return _encode(seats)
+    return _encode([_published(written) for written in seats])
+
+
+def _published(written: SeatWrite) -> PublishedSeats:
+    return PublishedSeats(
+        written.section_id,
+        written.epoch,
+        written.seq_before,
+        written.seq,
+        written.capacity,
+        written.enrolled,
+        written.waitlisted,
+        written.last_place,
+        written.is_open,
+    )

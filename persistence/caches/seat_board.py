@@ -23,8 +23,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from allocator.model.read_models import SectionView
-from allocator.ports import SeatWrite
-from persistence.caches.keys import channel_of, unpack_seats
+from persistence.caches.keys import PublishedSeats, channel_of, unpack_seats
 from persistence.queries.gathered_reads import GatheredReads
 from persistence.redis.breaker import PAUSE_MAX_S, PAUSE_MIN_S, TIMEOUT_S
 
@@ -54,10 +53,10 @@ class _Reading:
 
     def __init__(self, section_ids: Sequence[int]) -> None:
         self.section_ids = frozenset(section_ids)
-        self.changes: dict[int, SeatWrite] = {}
+        self.changes: dict[int, PublishedSeats] = {}
         self.is_current = True
 
-    def add(self, counts: SeatWrite) -> None:
+    def add(self, counts: PublishedSeats) -> None:
         if counts.section_id in self.section_ids:
             known = self.changes.get(counts.section_id)
             if known is None or counts.seq > known.seq:
@@ -232,7 +231,7 @@ def _call_all(waiting: list[Passed]) -> None:
             log.exception("a reader could not be answered")
 
 
-def _newer(view: SectionView, counts: SeatWrite) -> SectionView:
+def _newer(view: SectionView, counts: PublishedSeats) -> SectionView:
     if counts.seq <= view.seq:
         return view
     return replace(

@@ -52,6 +52,8 @@ class FakeCluster:
         self.stops: list[str] = []
         self.requested: list[tuple[int, set[str]]] = []
         self.refuses: set[str] = set()
+        self.drains: set[str] = set()
+        """API servers that are not done with their requests: after ``stop`` they are there, and do not listen."""
         self.version = 0
 
     async def nodes(self) -> list[Node]:
@@ -102,7 +104,10 @@ class FakeCluster:
 
     async def stop(self, name: str, drain_s: float = 0.0) -> None:
         self.stops.append(name)
-        self.actors.pop(name, None)
+        if name in self.drains:
+            self.actors[name].pulse = replace(self.actors[name].pulse, port=None)
+        else:
+            self.actors.pop(name, None)
 
     async def request_nodes(self, count: int, leaving: Collection[str]) -> None:
         self.requested.append((count, set(leaving)))

@@ -300,6 +300,23 @@ async def test_an_upgrade_switches_when_all_new_ones_are_ready_and_ends_the_old(
     assert world.controller.serving_port() == 8080
 
 
+async def test_in_an_upgrade_older_section_actors_stay_while_an_older_server_may_call_them() -> None:
+    """It may be unable to learn that the sections have moved: then it knows of no other actors."""
+    world = World(node("a"), config=ControlConfig(generation="old", port=8080))
+    await world.steps(3)
+    spread(world, 20)
+    world.config = replace(world.config, generation="new")
+    world.new_controller()
+    world.cluster.drains = {"api-a-0-old"}
+    await world.steps(20)
+    assert "api-a-0-old" in world.cluster.stops
+    assert world.cluster.pooled() == ["sections-a-0-new", "sections-a-0-old"]
+    world.cluster.drains = set()
+    await world.steps(10)
+    assert world.cluster.api() == ["api-a-0-new"]
+    assert world.cluster.pooled() == ["sections-a-0-new"]
+
+
 async def test_in_an_upgrade_no_node_is_without_a_listening_server() -> None:
     world = World(node("a"), node("b"), config=ControlConfig(generation="old", port=8080))
     await world.steps(3)
