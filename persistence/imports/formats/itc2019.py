@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from persistence.imports.formats.clashes import refuse_clashes
+from persistence.imports.clashes import refuse_clashes
 from persistence.imports.formats.itc_files import (
     Instance,
     InstanceClass,

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from persistence.imports.formats.clashes import join_rooms, refuse_clashes
+from persistence.imports.clashes import join_rooms, refuse_clashes
 from persistence.imports.report import ImportFileError, ImportProgress, Refusal, no_progress
 from persistence.imports.rows import Bundle, CourseRow, DepartmentRow, MeetingRow, RoomRow, SectionRow, SemesterRow
 from persistence.imports.spelling import clean, not_a_code, unreadable
