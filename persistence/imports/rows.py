@@ -70,7 +70,10 @@ class MeetingRow(NamedTuple):
 
 
 class SectionRow(NamedTuple):
-    """A section. ``source_key`` is its id in the source, unique in the semester; ``line`` is its line there."""
+    """A section. ``source_key`` is its id in the source, unique in the semester; ``line`` is its line there.
+
+    ``is_open`` is whether it takes students by what the source says: one with no seats does not.
+    """
 
     line: int
     source_key: str
@@ -82,6 +85,7 @@ class SectionRow(NamedTuple):
     meetings: tuple[MeetingRow, ...] = ()
     waitlist_limit: int | None = None
     teacher: str | None = None
+    is_open: bool = True
 
 
 class PersonRow(NamedTuple):

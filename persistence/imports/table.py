@@ -17,7 +17,7 @@ from persistence.imports.files import read_lines
 from persistence.imports.report import ImportFileError, ImportProgress
 from persistence.imports.spelling import clean
 
-ROWS_MAX = 200_000
+ROWS_MAX = 100_000
 """Most rows of a table. The largest real one that we know has 8,533."""
 
 CELL_LINES_MAX = 20

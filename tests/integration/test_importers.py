@@ -63,7 +63,7 @@ def bundle(*sections: SectionRow, students: int = 3, credit_limit: int = 12) -> 
 
 
 def section(key: str, capacity: int = 2, *meetings: MeetingRow, course: str = "AAA 2") -> SectionRow:
-    return SectionRow(1, key, course, f"A{key}", "lecture", 4, capacity, meetings)
+    return SectionRow(1, key, course, f"A{key}", "lecture", 4, capacity, meetings, is_open=capacity > 0)
 
 
 def counts(report: ImportReport, kind: str) -> tuple[int, int, int]:

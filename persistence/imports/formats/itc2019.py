@@ -5,6 +5,8 @@ of one configuration. Limits come from the instance, times and rooms from the so
 
 A solution without its instance has no limits and no courses: ``read_solution_alone`` gives each class a course of its
 own, and derives its capacity from the number of students whom the solution puts into it.
+
+A class without seats, by its limit or because the solution has nobody in it, becomes a closed section.
 """
 
 from __future__ import annotations
@@ -174,7 +176,7 @@ def _section(
         bundle.notes["classes_without_time"] += 1
     limit = UNLIMITED_SEATS if one.limit is None else one.limit
     course = f"{instance.name}-{one.course}"
-    return SectionRow(one.line, key, course, key, one.subpart, credit_count, limit, meetings)
+    return SectionRow(one.line, key, course, key, one.subpart, credit_count, limit, meetings, is_open=limit > 0)
 
 
 def _add_sections(bundle: Bundle, sections: Iterable[SectionRow | None]) -> None:

@@ -20,9 +20,9 @@ from persistence.imports.formats.safe_xml import Elements, read_xml
 from persistence.imports.report import ImportFileError, ImportProgress, Refusal
 from persistence.imports.spelling import clean, not_a_code
 
-CLASSES_MAX = 200_000
+CLASSES_MAX = 100_000
 STUDENTS_MAX = 500_000
-REFUSALS_MAX = 200_000
+REFUSALS_MAX = 100_000
 """Most classes, students and refusals of a file. The largest real ones that we know have 8,813 and 38,437."""
 
 INSTANCE_WORDS = frozenset({

@@ -45,7 +45,7 @@ MEETING_CODES = frozenset(COMPONENTS) | {
 """All codes that UC San Diego uses: activity, clerkship, conference, final, film, fieldwork, internship, midterm,
 make-up, other, problem session, review, study abroad. Those beyond COMPONENTS make a section a ``section``."""
 
-MEETINGS_MAX = 1_000_000
+MEETINGS_MAX = 500_000
 """Most weekly meetings of a file. The largest real one that we know has 20,000."""
 
 WEEKDAYS = {"M": 0, "Tu": 1, "W": 2, "Th": 3, "F": 4, "Sa": 5, "Su": 6}
@@ -161,7 +161,9 @@ class _Reader:
         capacity = _capacity(seats)
         self._bundle.notes["dated_meetings_skipped"] += found.dated
         self._bundle.notes["unscheduled_meetings_skipped"] += found.unscheduled
-        return SectionRow(line, key, course, code, found.component, self._credits, capacity, found.weekly)
+        return SectionRow(
+            line, key, course, code, found.component, self._credits, capacity, found.weekly, is_open=capacity > 0
+        )
 
     def whole_sections(self) -> list[SectionRow]:
         """All sections of which no row was refused."""

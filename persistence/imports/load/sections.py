@@ -10,7 +10,7 @@ from persistence.imports.rows import Bundle
 
 SECTION_COLUMNS = """
     source_key text, course text, code text, component text, credits smallint, capacity integer,
-    waitlist_limit integer, teacher text
+    waitlist_limit integer, teacher text, is_open boolean
 """
 
 MEETING_COLUMNS = """
@@ -38,11 +38,11 @@ WHERE (course_sections.course_id, course_sections.code, course_sections.componen
 RETURNING id, xmax = 0 AS made
 """
 
-# A section begins its history when it is made: seats and first events in one statement. Without seats it is closed.
+# A section begins its history when it is made: seats and first events in one statement.
 MAKE_SEATS = """
 WITH made AS (
     INSERT INTO section_seats (section_id, capacity, is_open, seq)
-    SELECT s.id, t.capacity, t.capacity > 0, CASE WHEN t.capacity > 0 THEN 1 ELSE 2 END
+    SELECT s.id, t.capacity, t.is_open, CASE WHEN t.is_open THEN 1 ELSE 2 END
     FROM t_sections t JOIN course_sections s ON s.semester_id = $1 AND s.source_key = t.source_key
     WHERE NOT EXISTS (SELECT FROM section_seats WHERE section_id = s.id)
     ORDER BY s.id
@@ -63,10 +63,10 @@ WHERE s.semester_id = $1 AND seats.capacity <> t.capacity
 ORDER BY seats.section_id
 """
 
-# A section without seats is to be closed, unless somebody opened it while it had none. One with seats is to be opened
-# if it was an import that closed it: by whom is in the detail of the event.
+# A section that the source has closed is to be closed, unless somebody opened it since it got its number of seats. One
+# that the source has open is to be opened if it was an import that closed it: by whom is in the detail of the event.
 OPENINGS = """
-SELECT seats.section_id, t.capacity > 0 AS opens
+SELECT seats.section_id, t.is_open AS opens
 FROM section_seats seats
 JOIN course_sections s ON s.id = seats.section_id
 JOIN t_sections t ON t.source_key = s.source_key
@@ -75,10 +75,10 @@ LEFT JOIN LATERAL (
     WHERE h.section_id = seats.section_id AND h.kind IN ('SectionClosed', 'SectionOpened')
     ORDER BY h.seq DESC LIMIT 1
 ) last ON true
-WHERE s.semester_id = $1 AND seats.is_open <> (t.capacity > 0)
+WHERE s.semester_id = $1 AND seats.is_open <> t.is_open
     AND CASE
-        WHEN t.capacity > 0 THEN last.kind = 'SectionClosed' AND last.detail IS NULL
-        ELSE seats.capacity > 0 OR last.kind IS NULL OR last.detail IS NULL
+        WHEN t.is_open THEN last.kind = 'SectionClosed' AND last.detail IS NULL
+        ELSE seats.capacity <> t.capacity OR last.kind IS NULL OR last.detail IS NULL
     END
 ORDER BY seats.section_id
 """
@@ -141,7 +141,7 @@ async def load_sections(connection: Any, bundle: Bundle, report: ImportReport) -
 
 async def _stage(connection: Any, bundle: Bundle) -> None:
     sections = (
-        (s.source_key, s.course, s.code, s.component, s.credits, s.capacity, s.waitlist_limit, s.teacher)
+        (s.source_key, s.course, s.code, s.component, s.credits, s.capacity, s.waitlist_limit, s.teacher, s.is_open)
         for s in bundle.sections
     )
     await stage(connection, "t_sections", SECTION_COLUMNS, sections)

@@ -268,6 +268,11 @@ def test_a_solution_alone_derives_capacities(tmp_path: Path) -> None:
     assert any("derived" in remark for remark in bundle.remarks)
 
 
+def test_a_class_without_seats_is_closed(tmp_path: Path) -> None:
+    bundle = read(tmp_path, INSTANCE.replace('limit="2"', 'limit="0"').replace(' limit="5"', ""))
+    assert [(one.capacity, one.is_open) for one in bundle.sections] == [(0, False), (9999, True)]
+
+
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "suffix", "sections", "students", "seats", "held"),

@@ -72,6 +72,7 @@ def test_the_main_weekly_meeting_names_the_component(tmp_path: Path, meetings: s
 def test_unlimited_and_closed_sections(tmp_path: Path) -> None:
     bundle = read(tmp_path, row(key="1", seats="9999"), row(key="2", seats="0"))
     assert [section.capacity for section in bundle.sections] == [9999, 0]
+    assert [section.is_open for section in bundle.sections] == [True, False]
     assert bundle.notes["unlimited_sections"] == 1
 
 
