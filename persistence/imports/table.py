@@ -20,6 +20,9 @@ from persistence.imports.spelling import clean
 ROWS_MAX = 100_000
 """Most rows of a table. The largest real one that we know has 8,533."""
 
+BLANK_LINES_MAX = 2_000_000
+"""Most blank lines together. A spreadsheet that is formatted down to its end may write a million of them."""
+
 CELL_LINES_MAX = 20
 """Most lines over which a row may go. A stray quote swallows no more than that before it is noticed."""
 
@@ -94,6 +97,8 @@ def _rows(path: Path, lines: _Lines, width: int, columns: Sequence[str], places:
         line, text = lines.next()
         if not text.replace(b'""', b"").strip(b" \t\r\xc2\xa0"):
             blank = [blank[0], blank[1] + 1] if blank else [line, 1]
+            if blank[1] > BLANK_LINES_MAX:
+                raise ImportFileError(f"{path}: holds more than {BLANK_LINES_MAX:,} blank lines together")
             continue
         if blank:
             yield Row(blank[0], reason=f"1 columns instead of {width}: {blank[1]:,} blank lines before the end")

@@ -259,6 +259,24 @@ async def test_what_looks_like_something_in_the_database_is_refused(
     assert await connection.fetchval("SELECT count(*) FROM course_schedules WHERE classroom_id IS NULL") == 0
 
 
+async def test_what_was_imported_with_spaces_is_cleaned(connection: Any, tmp_path: Path) -> None:
+    """Before, codes were kept as they were written. Their courses and sections must not be made a second time."""
+    row = "ÉCO 1\tA01\t007\t1\t"
+    await load(connection, catalogue(tmp_path, row))
+    await connection.execute("UPDATE courses SET code = ' E\u0301CO  1 '")
+    await connection.execute("UPDATE departments SET code = 'E\u0301CO'")
+    await connection.execute("UPDATE course_sections SET source_key = '007 '")
+    before = await version(connection)
+    report = await load(connection, catalogue(tmp_path, row))
+    assert counts(report, "respelled") == (0, 3, 0)
+    assert not report.refusals
+    assert await version(connection) == before + 1
+    assert await connection.fetchval("SELECT array_agg(code) FROM courses") == ["ÉCO 1"]
+    assert await connection.fetchval("SELECT array_agg(code) FROM departments") == ["ÉCO"]
+    assert await connection.fetchval("SELECT array_agg(source_key) FROM course_sections") == ["007"]
+    assert not (await load(connection, catalogue(tmp_path, row))).changed_anything
+
+
 async def test_a_refused_row_has_not_vanished(connection: Any, tmp_path: Path) -> None:
     await load(connection, catalogue(tmp_path, "AAA 2\tA01\t007\t1\t", "AAA 2\tA02\t008\t1\t", "AAA 2\tA03\t9\t1\t"))
     report = await load(connection, catalogue(tmp_path, "AAA 2\tA01\t007\tmany\t", "AAA 2\tA02\t008\t1\t"))

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from persistence.imports.report import ImportFileError, ImportReport, Refusal
+from persistence.imports.report import Counts, ImportFileError, ImportReport, Refusal
 from persistence.imports.rows import Bundle, SectionRow, SemesterRow
-from persistence.imports.spelling import difference, fold, fold_number
+from persistence.imports.spelling import clean, difference, fold, fold_number
 
 SEMESTERS_NAMED = 20
 
@@ -51,6 +51,7 @@ async def refuse_other_spellings(connection: Any, bundle: Bundle, report: Import
     Returns:
         the bundle without those sections, and without departments and courses that are spelled in another way.
     """
+    await _respell(connection, bundle, report)
     departments = await _spelled(connection, DEPARTMENTS, (one.code for one in bundle.departments))
     courses = await _spelled(connection, COURSES, (one.code for one in bundle.courses))
     department_of = {one.code: one.department for one in bundle.courses}
@@ -92,6 +93,28 @@ async def refuse_other_spellings(connection: Any, bundle: Bundle, report: Import
         sections=left,
         refused_keys=bundle.refused_keys | (in_file - {section.source_key for section in left}),
     )
+
+
+async def _respell(connection: Any, bundle: Bundle, report: ImportReport) -> None:
+    """Clean codes that an older version imported as they were written: with spaces, or composed in another way."""
+    semester_id = await connection.fetchval("SELECT id FROM semesters WHERE code = $1", bundle.semester.code)
+    total = 0
+    for table, column, condition, codes in (
+        ("departments", "code", "true", {one.code for one in bundle.departments}),
+        ("courses", "code", "true", {one.code for one in bundle.courses}),
+        ("course_sections", "source_key", f"semester_id = {semester_id or 0}", {s.source_key for s in bundle.sections}),
+    ):
+        rows = await connection.fetch(
+            f"SELECT id, {column} AS code FROM {table} WHERE {column} IS NOT NULL AND {condition} ORDER BY id DESC"  # noqa: S608
+        )
+        wanted = codes - {row["code"] for row in rows}
+        # Of several that are the same when cleaned the oldest gets the code; the others keep their spelling.
+        ids = {cleaned: row["id"] for row in rows if (cleaned := clean(row["code"])) in wanted}
+        update = f"UPDATE {table} SET {column} = $2 WHERE id = $1"  # noqa: S608
+        await connection.executemany(update, [(row_id, code) for code, row_id in ids.items()])
+        total += len(ids)
+    if total:
+        report.counts["respelled"] = Counts(changed=total)
 
 
 def _rooms_as_known(bundle: Bundle, known: Mapping[str, str]) -> Bundle:

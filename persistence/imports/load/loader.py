@@ -25,7 +25,7 @@ from persistence.imports.rows import Bundle
 IMPORT_LOCK = 0x5EA7_11E0
 """Advisory lock: one import at a time, so that two of them cannot insert the same row."""
 
-CATALOGUE_KINDS = ("semesters", "departments", "majors", "courses", "requisites", "rooms", "sections")
+CATALOGUE_KINDS = ("semesters", "departments", "majors", "courses", "requisites", "rooms", "sections", "respelled")
 
 LOADED_TABLES = (
     "semesters", "departments", "majors", "courses", "prerequisites", "classrooms", "users", "teachers", "admins",

@@ -121,6 +121,9 @@ def test_rows_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(read(tmp_path, "a\tb\n" + "1\t2\n" * 3)) == 3
     with pytest.raises(ImportFileError, match="more than 3 rows"):
         read(tmp_path, "a\tb\n" + "1\t2\n" * 4)
+    monkeypatch.setattr(table, "BLANK_LINES_MAX", 3)
+    with pytest.raises(ImportFileError, match="more than 3 blank lines"):
+        read(tmp_path, "a\tb\n1\t2\n" + "\n" * 4)
 
 
 def test_quotes_on_every_line_take_linear_time(tmp_path: Path) -> None:
