@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from persistence.imports import table
@@ -137,6 +137,7 @@ def test_quotes_on_every_line_take_linear_time(tmp_path: Path) -> None:
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from('\t\n"'), max_size=12)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=8))
 def test_what_the_csv_module_writes_is_read(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]

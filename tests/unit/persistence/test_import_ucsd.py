@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from persistence.imports.formats.ucsd import HEADER, read_ucsd, semester_code
@@ -306,7 +306,7 @@ def read_cells(table: Table, ends: str = "\n") -> Bundle:
         return read_ucsd(path)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ROWS, st.permutations(range(len(HEADER))), st.lists(st.sampled_from(["note", "instructor", "", "capacity"])))
 def test_neither_order_nor_other_columns_matter(rows: Table, order: list[int], others: list[str]) -> None:
     whole: Table = [HEADER, *rows]
@@ -318,14 +318,14 @@ def test_neither_order_nor_other_columns_matter(rows: Table, order: list[int], o
     assert read_cells(moved) == read_cells(whole)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ROWS)
 def test_quotes_around_every_cell_do_not_matter(rows: Table) -> None:
     whole: Table = [HEADER, *rows]
     assert read_cells([tuple(f'"{cell}"' for cell in cells) for cells in whole]) == read_cells(whole)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ROWS, st.sampled_from([" ", "  ", "\u00a0", "\u2009 "]), st.sampled_from(["\n", "\r\n"]), st.booleans())
 def test_spaces_around_every_cell_do_not_matter(rows: Table, space: str, ends: str, quoted: bool) -> None:
     whole: Table = [HEADER, *rows]
@@ -334,7 +334,7 @@ def test_spaces_around_every_cell_do_not_matter(rows: Table, space: str, ends: s
     assert read_cells(spaced, ends) == read_cells(whole)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ROWS)
 def test_composition_does_not_matter(rows: Table) -> None:
     whole: Table = [HEADER, *rows]
