@@ -150,7 +150,9 @@ class CurveDay(Day):
         """See ``Day``."""
         bundle = read_ucsd(_path(self.files[0]), semester=self.name)
         free = open_seats(_path(self.files[1]), self.which)
-        bundle.sections = [one._replace(capacity=free.get(one.source_key, one.capacity)) for one in bundle.sections]
+        bundle.sections = [
+            one._replace(capacity=free.get(one.source_key, one.capacity), is_open=True) for one in bundle.sections
+        ]
         for number in range(sum(one.adds for one in self.changes())):
             name = f"{self.name}-{number}"
             bundle.students.append(StudentRow(name, PersonRow(f"{name}@bench.seatline.example", name, "student")))

@@ -14,6 +14,7 @@ import orjson
 import typer
 import uvloop
 from rich.console import Console
+from rich.markup import escape
 
 from cluster.config.settings import ConfigurationError, Settings, read_settings, role_of
 from cluster.embedded import EmbeddedServices, EmbeddedUrls, ServicesAlreadyRunning, ServiceStartError
@@ -140,5 +141,5 @@ def read_settings_or_exit(**overrides: object) -> Settings:
 
 def fail(message: str, code: Exit) -> NoReturn:
     """Print ``message`` as an error and exit with ``code``."""
-    err.print(f"[bold red]error:[/] {message}", highlight=False)
+    err.print(f"[bold red]error:[/] {escape(message)}", highlight=False)
     raise typer.Exit(int(code))

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-from allocator.model.commands import ChangeCapacity
+from allocator.model.commands import StaffCommand
 from allocator.model.delivery import Envelope, Reply
 from cluster.cli.common import Urls
 from cluster.config.runfile import read_run_file
@@ -29,7 +29,7 @@ async def seat_commands(settings: Settings, urls: Urls) -> AsyncIterator[SendCom
     async with contextlib.AsyncExitStack() as opened:
         way: SendCommands | None = None
 
-        async def send(commands: Sequence[ChangeCapacity]) -> Sequence[Reply]:
+        async def send(commands: Sequence[StaffCommand]) -> Sequence[Reply]:
             nonlocal way
             if way is None:
                 runs = read_run_file(settings.home) is not None or settings.ray_address is not None
@@ -56,11 +56,11 @@ async def _running_seatline(settings: Settings, urls: Urls) -> AsyncIterator[Sen
         gateway, actors = NodeConfig(settings, database_url, urls.redis_url, "").connect(Directory(view))
         at_once = asyncio.Semaphore(AT_ONCE)
 
-        async def one(command: ChangeCapacity) -> Reply:
+        async def one(command: StaffCommand) -> Reply:
             async with at_once:
                 return await gateway.submit(Envelope(command), DEADLINE_S)
 
-        async def send(commands: Sequence[ChangeCapacity]) -> Sequence[Reply]:
+        async def send(commands: Sequence[StaffCommand]) -> Sequence[Reply]:
             return await asyncio.gather(*(one(command) for command in commands))
 
         try:

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 from persistence.imports.report import ImportFileError, ImportProgress
 
 GZIP_MAGIC = b"\x1f\x8b"
-FILE_BYTES_MAX = 512 * 1024 * 1024
+FILE_BYTES_MAX = 128 * 1024 * 1024
 """How much a file may hold, unpacked. The largest real file that we know has 3 MB."""
 
 CHUNK_BYTES = 64 * 1024

@@ -41,10 +41,19 @@ class Counts:
 
 
 @dataclass(slots=True)
+class SeatChanges:
+    """Numbers of seats that sections are to get, by section id; and the ids of sections that are closed or opened."""
+
+    capacities: dict[int, int] = field(default_factory=dict)
+    closed: list[int] = field(default_factory=list)
+    opened: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class ImportReport:
     """The result of one import. ``notes`` are further figures, by name; ``remarks`` are sentences for the reader.
 
-    ``capacities`` are the numbers of seats that sections are to get, by section id: see ``load/seat_changes.py``.
+    ``seats`` are what is to be changed of sections by commands: see ``load/seat_changes.py``.
     """
 
     semester: str
@@ -52,7 +61,7 @@ class ImportReport:
     refusals: list[Refusal] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     remarks: list[str] = field(default_factory=list)
-    capacities: dict[int, int] = field(default_factory=dict)
+    seats: SeatChanges = field(default_factory=SeatChanges)
     seconds: float = 0.0
 
     @property

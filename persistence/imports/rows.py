@@ -9,6 +9,7 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from persistence.imports.report import Refusal
+from persistence.imports.spelling import CODE_CHARS_MAX
 
 SMALLINT_MAX = 32_767
 CAPACITY_MAX = 1_000_000
@@ -69,7 +70,10 @@ class MeetingRow(NamedTuple):
 
 
 class SectionRow(NamedTuple):
-    """A section. ``source_key`` is its id in the source, unique in the semester; ``line`` is its line there."""
+    """A section. ``source_key`` is its id in the source, unique in the semester; ``line`` is its line there.
+
+    ``is_open`` is whether it takes students by what the source says: one with no seats does not.
+    """
 
     line: int
     source_key: str
@@ -81,6 +85,7 @@ class SectionRow(NamedTuple):
     meetings: tuple[MeetingRow, ...] = ()
     waitlist_limit: int | None = None
     teacher: str | None = None
+    is_open: bool = True
 
 
 class PersonRow(NamedTuple):
@@ -112,7 +117,10 @@ class RecordRow(NamedTuple):
 
 @dataclass(slots=True)
 class Bundle:
-    """All rows of one import. ``refusals``, ``notes`` and ``remarks`` of the reader go into the report."""
+    """All rows of one import. ``refusals``, ``notes`` and ``remarks`` of the reader go into the report.
+
+    ``refused_keys`` are ids of sections that the source has but whose rows are refused: they have not vanished from it.
+    """
 
     semester: SemesterRow
     departments: list[DepartmentRow] = field(default_factory=list)
@@ -127,6 +135,7 @@ class Bundle:
     refusals: list[Refusal] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     remarks: list[str] = field(default_factory=list)
+    refused_keys: set[str] = field(default_factory=set)
 
     def add_section(self, section: SectionRow) -> bool:
         """Add a section, or refuse it with its line if the tables could not hold it.
@@ -147,6 +156,8 @@ def reason_against(section: SectionRow, weeks: int) -> str | None:
     for name, text in (("id", section.source_key), ("course", section.course), ("code", section.code)):
         if not text or "\0" in text:
             return f"the section's {name} is empty or not text"
+        if len(text) > CODE_CHARS_MAX:
+            return f"the section's {name} is longer than {CODE_CHARS_MAX} characters"
     if not 0 <= section.capacity <= CAPACITY_MAX:
         return f"capacity {section.capacity} is not between 0 and {CAPACITY_MAX:,}"
     if not 0 <= section.credits <= SMALLINT_MAX:
@@ -163,8 +174,8 @@ def _reason_against_meeting(meeting: MeetingRow, weeks: int) -> str | None:
         return f"weekday {meeting.weekday} is not between 0 and 6"
     if not 0 <= meeting.start_minute < meeting.end_minute <= MINUTES_PER_DAY:
         return f"a meeting from minute {meeting.start_minute} to {meeting.end_minute} is not within one day"
-    if meeting.room is not None and "\0" in meeting.room:
-        return "a meeting's room is not text"
+    if meeting.room is not None and ("\0" in meeting.room or len(meeting.room) > CODE_CHARS_MAX):
+        return f"a meeting's room is not text, or longer than {CODE_CHARS_MAX} characters"
     if not 0 < meeting.weeks < 1 << weeks:
         return f"a meeting's weeks are none, or beyond the {weeks} weeks of the semester"
     return None

@@ -26,7 +26,9 @@ async def test_an_import_has_the_owner_change_the_seats(
 
     async def import_with(seats: int) -> dict[str, int]:
         file.write_text(f"{HEADER}LIVE 1\tA00\t9901\t{seats}\tLE,M,9:00 - 9:50,CENTR 1\n")
-        code, report, err = await seatline.run("import", "ucsd", str(file), "--semester", "LIVE", "--json")
+        code, report, err = await seatline.run(
+            "import", "ucsd", str(file), "--semester", "LIVE", "--new-semester", "--json"
+        )
         assert code == 0, err
         notes: dict[str, int] = report["notes"]
         return notes

@@ -14,7 +14,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.data]
 async def test_fall_2007_of_a_computer_science_department(seatline: Seatline, shared_data: Path) -> None:
     instance = str(shared_data / "itc2019" / "pu-cs-fal07.xml")
     solution = str(shared_data / "itc2019" / "pu-cs-fal07.solution.xml")
-    code, imported, err = await seatline.run("import", "itc2019", instance, "--solution", solution, "--json")
+    code, imported, err = await seatline.run(
+        "import", "itc2019", instance, "--solution", solution, "--new-semester", "--json"
+    )
     assert code == 0, err
     assert imported["rows"]["sections"]["made"] == 174
 

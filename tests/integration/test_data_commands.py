@@ -48,14 +48,71 @@ async def seatline(environment: dict[str, str], *arguments: str) -> Done:
 async def test_import_tells_what_it_did_and_refused(environment: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "sp22.tsv"
     path.write_text(HEADER + ROW + "broken\n")
-    first = await seatline(environment, "import", "ucsd", str(path), "--json")
-    assert first.returncode == 0, first.stderr
+    first = await seatline(environment, "import", "ucsd", str(path), "--new-semester", "--json")
+    assert first.returncode == 1, "rows were refused"
+    assert "1 rows were refused; all others are imported" in first.stderr
     report = json.loads(first.stdout)
     assert report["rows"]["sections"] == {"made": 1, "changed": 0, "unchanged": 0}
     assert report["refusals"] == [{"line": 3, "reason": "1 columns instead of 5"}]
     again = await seatline(environment, "import", "ucsd", str(path))
+    assert again.returncode == 1
     assert "line 3: 1 columns instead of 5" in again.stderr
     assert "sections" in again.stdout
+    path.write_text(HEADER + ROW + "\n")
+    assert (await seatline(environment, "import", "ucsd", str(path))).returncode == 0
+
+
+async def test_a_file_of_refused_rows_imports_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    """Field case 23: it exited 0, and the term was there."""
+    path = tmp_path / "sp22.tsv"
+    path.write_text(HEADER + "MID 1\tA00\t9601\t30\tLE,MW,11:00 - 0:15,X\n")
+    done = await seatline(environment, "import", "ucsd", str(path), "--new-semester", "--json")
+    assert done.returncode == 1
+    assert "nothing was imported" in done.stderr
+    assert json.loads(done.stdout)["rows"] == {}
+    path.write_text(HEADER)
+    assert (await seatline(environment, "import", "ucsd", str(path), "--new-semester")).returncode == 1
+    assert "none yet" in (await seatline(environment, "import", "ucsd", str(path))).stderr
+
+
+async def test_a_semester_is_made_only_when_asked(environment: dict[str, str], tmp_path: Path) -> None:
+    """Field case 23: a copy of a file opened a term of its own."""
+    path, copy = tmp_path / "sp22_sections.tsv", tmp_path / "Copy of sp22_sections.tsv"
+    for one in (path, copy):
+        one.write_text(HEADER + ROW)
+    refused = await seatline(environment, "import", "ucsd", str(path))
+    assert refused.returncode == 1
+    assert "there is no semester 'SP22'" in refused.stderr
+    assert "There are: none yet" in refused.stderr
+    assert "--new-semester" in refused.stderr
+    assert (await seatline(environment, "import", "ucsd", str(path), "--new-semester")).returncode == 0
+    assert (await seatline(environment, "import", "ucsd", str(path), "--new-semester")).returncode == 0
+    copied = await seatline(environment, "import", "ucsd", str(copy))
+    assert copied.returncode == 1
+    assert "'COPY OF SP22'" in copied.stderr
+    assert "There are: 'SP22'" in copied.stderr
+    assert (await seatline(environment, "import", "ucsd", str(copy), "--semester", " SP22 ")).returncode == 0
+    other_case = await seatline(environment, "import", "ucsd", str(path), "--semester", "sp22", "--new-semester")
+    assert other_case.returncode == 1
+    assert "differs by case only from 'SP22'" in other_case.stderr
+
+
+async def test_the_semester_of_an_instance_is_made_only_when_asked(environment: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "s.xml"
+    path.write_text('<solution name="x"><class id="1" days="1000000" start="1" weeks="1"/></solution>')
+    arguments = ("import", "itc2019", "--solution", str(path))
+    assert "there is no semester 'x'" in (await seatline(environment, *arguments)).stderr
+    assert (await seatline(environment, *arguments, "--new-semester")).returncode == 0
+    path.write_text('<solution name="x"><class id="1" days="1000000" start="1" weeks="1"/><class id="1"/></solution>')
+    assert (await seatline(environment, *arguments)).returncode == 1
+
+
+async def test_messages_show_file_names_with_brackets(environment: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "sp22[bold].tsv"
+    path.write_text("nonsense\n")
+    done = await seatline(environment, "import", "ucsd", str(path))
+    assert done.returncode == 1
+    assert "[bold]" in done.stderr
 
 
 async def test_files_that_cannot_be_used(environment: dict[str, str], tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from allocator.model.commands import CloseSection, OpenSection
 from allocator.model.delivery import Undecided
-from allocator.model.outcomes import Code
+from allocator.model.outcomes import Code, ReasonCode
 from persistence.imports.formats.ucsd import read_ucsd
 from persistence.imports.load.loader import LOADED_TABLES, importing, load
 from persistence.imports.load.seat_changes import deciding_here
@@ -62,7 +63,7 @@ def bundle(*sections: SectionRow, students: int = 3, credit_limit: int = 12) -> 
 
 
 def section(key: str, capacity: int = 2, *meetings: MeetingRow, course: str = "AAA 2") -> SectionRow:
-    return SectionRow(1, key, course, f"A{key}", "lecture", 4, capacity, meetings)
+    return SectionRow(1, key, course, f"A{key}", "lecture", 4, capacity, meetings, is_open=capacity > 0)
 
 
 def counts(report: ImportReport, kind: str) -> tuple[int, int, int]:
@@ -160,6 +161,135 @@ async def test_seats_that_cannot_be_changed_are_said_and_changed_by_the_next_imp
     assert report.notes["capacities_changed"] == 1
     assert await connection.fetchval("SELECT capacity FROM section_seats") == 5
     assert await verify(fresh_database_url) == []
+
+
+CAT = "subj_course_id\tsec_code\tsec_id\ttotal_seats\tmeetings\n"
+
+
+def catalogue(tmp_path: Path, *rows: str) -> Bundle:
+    path = tmp_path / "h2_sections.tsv"
+    path.write_text(CAT + "".join(f"{row}\n" for row in rows))
+    return read_ucsd(path, semester="T1")
+
+
+async def is_open(connection: Any) -> bool:
+    return bool(await connection.fetchval("SELECT is_open FROM section_seats"))
+
+
+async def test_a_section_without_seats_is_closed(connection: Any, fresh_database_url: str, tmp_path: Path) -> None:
+    """Field case 6: it was open, and gave out places on a list of nothing."""
+    await load(connection, bundle(section("1")))
+    await load(connection, catalogue(tmp_path, "CANC 1\tA00\t9301\t0\tLE,M,13:00 - 13:50,CENTR 2"))
+    student_id = await connection.fetchval("SELECT min(id) FROM students")
+    section_id = await connection.fetchval("SELECT id FROM course_sections WHERE source_key = '9301'")
+    async with running(make_service(PostgresStore(fresh_database_url))) as service:
+        answer = await ask(service, enroll(student_id, section_id))
+    assert answer.code is Code.REFUSED
+    assert answer.reasons[0].code is ReasonCode.SECTION_CLOSED
+    assert await verify(fresh_database_url) == []
+
+
+async def test_a_section_that_goes_to_no_seats_is_closed_by_its_owner_and_opened_again(
+    connection: Any, fresh_database_url: str
+) -> None:
+    await load(connection, bundle(section("1", 2)))
+    async with deciding_here(fresh_database_url) as send_commands:
+        report = await load(connection, bundle(section("1", 0)), send_commands=send_commands)
+        assert (report.notes["sections_closed"], report.notes["capacities_changed"]) == (1, 1)
+        assert not await is_open(connection)
+        assert not (await load(connection, bundle(section("1", 0)), send_commands=send_commands)).changed_anything
+        report = await load(connection, bundle(section("1", 5)), send_commands=send_commands)
+        assert report.notes["sections_opened"] == 1
+        assert await is_open(connection)
+        assert not (await load(connection, bundle(section("1", 5)), send_commands=send_commands)).changed_anything
+    assert await verify(fresh_database_url) == []
+
+
+async def test_an_import_opens_only_what_an_import_closed(connection: Any, fresh_database_url: str) -> None:
+    await load(connection, bundle(section("1", 2)))
+    section_id = await connection.fetchval("SELECT id FROM course_sections")
+    async with deciding_here(fresh_database_url) as send_commands:
+        await send_commands([CloseSection(section_id, 7)])
+        await load(connection, bundle(section("1", 0)), send_commands=send_commands)
+        await load(connection, bundle(section("1", 5)), send_commands=send_commands)
+        assert not await is_open(connection), "staff closed it"
+        await send_commands([OpenSection(section_id, 7)])
+        await load(connection, bundle(section("1", 0)), send_commands=send_commands)
+        assert not await is_open(connection), "the file changed"
+        await send_commands([OpenSection(section_id, 7)])
+        await load(connection, bundle(section("1", 0)), send_commands=send_commands)
+        assert await is_open(connection), "staff opened it although it has no seats, and the file is the same"
+    assert await verify(fresh_database_url) == []
+
+
+async def test_a_semester_that_was_not_asked_for_is_not_made(connection: Any) -> None:
+    with pytest.raises(ImportFileError, match="There are: none yet"):
+        await load(connection, bundle(section("1")), new_semester=False)
+    assert await connection.fetchval("SELECT count(*) FROM semesters") == 0
+    await load(connection, bundle(section("1")))
+    await load(connection, bundle(section("2")), new_semester=False)
+    other = bundle(section("1"))
+    other.semester = SemesterRow("T2", "Term 2", 3)
+    with pytest.raises(ImportFileError, match=r"no semester 'T2'.* There are: 'T1'"):
+        await load(connection, other, new_semester=False)
+    other.semester = SemesterRow("t1", "Term 1", 3)
+    with pytest.raises(ImportFileError, match="differs by case only from 'T1'"):
+        await load(connection, other)
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("aaa 9\tA00\t9\t1\t", "department 'aaa' differs by case only from 'AAA', which is in the database"),
+        ("AAA 2b\tA00\t9\t1\t", "course 'AAA 2b' differs by case only from 'AAA 2B', which is in the database"),
+        ("AAA 2B\tB00\t7\t1\t", "section id '7' differs by leading zeros only from '007', which is in the database"),
+        ("AAA 2B\ta01\t9\t1\t", "section code 'a01' differs by case only from 'A01', which is in the database"),
+    ],
+)
+async def test_what_looks_like_something_in_the_database_is_refused(
+    connection: Any, tmp_path: Path, row: str, why: str
+) -> None:
+    room = "LE,M,13:00 - 13:50,HALL 2"
+    await load(connection, catalogue(tmp_path, f"AAA 2B\tA01\t007\t1\t{room}"))
+    report = await load(connection, catalogue(tmp_path, row, f"BBB 3\tA01\t8\t1\t{room.replace('HALL', 'Hall')}"))
+    assert [one.reason for one in report.refusals] == [why]
+    assert counts(report, "sections") == (1, 0, 0)
+    assert counts(report, "rooms") == (0, 0, 0), "a room that looks the same is the same"
+    assert await connection.fetchval("SELECT count(*) FROM courses") == 2
+    assert await connection.fetchval("SELECT count(*) FROM course_schedules WHERE classroom_id IS NULL") == 0
+
+
+async def test_what_was_imported_with_spaces_is_cleaned(connection: Any, tmp_path: Path) -> None:
+    """Before, codes were kept as they were written. Their courses and sections must not be made a second time."""
+    row = "ÉCO 1\tA01\t007\t1\t"
+    await load(connection, catalogue(tmp_path, row))
+    await connection.execute("UPDATE courses SET code = ' E\u0301CO  1 '")
+    await connection.execute("UPDATE departments SET code = 'E\u0301CO'")
+    await connection.execute("UPDATE course_sections SET source_key = '007 '")
+    before = await version(connection)
+    report = await load(connection, catalogue(tmp_path, row))
+    assert counts(report, "respelled") == (0, 3, 0)
+    assert not report.refusals
+    assert await version(connection) == before + 1
+    assert await connection.fetchval("SELECT array_agg(code) FROM courses") == ["ÉCO 1"]
+    assert await connection.fetchval("SELECT array_agg(code) FROM departments") == ["ÉCO"]
+    assert await connection.fetchval("SELECT array_agg(source_key) FROM course_sections") == ["007"]
+    assert not (await load(connection, catalogue(tmp_path, row))).changed_anything
+
+
+async def test_a_refused_row_has_not_vanished(connection: Any, tmp_path: Path) -> None:
+    await load(connection, catalogue(tmp_path, "AAA 2\tA01\t007\t1\t", "AAA 2\tA02\t008\t1\t", "AAA 2\tA03\t9\t1\t"))
+    report = await load(connection, catalogue(tmp_path, "AAA 2\tA01\t007\tmany\t", "AAA 2\tA02\t008\t1\t"))
+    assert report.notes["sections_not_in_file"] == 1
+
+
+async def test_an_import_of_nothing_changes_nothing(connection: Any, tmp_path: Path) -> None:
+    with pytest.raises(ImportFileError, match="no sections"):
+        await load(connection, catalogue(tmp_path))
+    report = await load(connection, catalogue(tmp_path, "AAA 2\tA01\t007\tmany\t"))
+    assert len(report.refusals) == 1
+    assert not report.counts
+    assert await connection.fetchval("SELECT count(*) FROM semesters") == 0
 
 
 async def _until_enrolled(connection: Any, service: Any, section_id: int, ids: list[int]) -> None:

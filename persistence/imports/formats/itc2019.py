@@ -5,6 +5,8 @@ of one configuration. Limits come from the instance, times and rooms from the so
 
 A solution without its instance has no limits and no courses: ``read_solution_alone`` gives each class a course of its
 own, and derives its capacity from the number of students whom the solution puts into it.
+
+A class without seats, by its limit or because the solution has nobody in it, becomes a closed section.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
+from persistence.imports.clashes import refuse_clashes
 from persistence.imports.formats.itc_files import (
     Instance,
     InstanceClass,
@@ -36,6 +39,7 @@ from persistence.imports.rows import (
     SemesterRow,
     StudentRow,
 )
+from persistence.imports.spelling import Spellings, difference, fold_number
 
 UNLIMITED_SEATS = 9999
 """Capacity of a class without a limit, as in the UCSD files."""
@@ -75,12 +79,15 @@ def read_itc2019(
     if instance.name != solution.name:
         raise ImportFileError(f"the solution is one of {solution.name}, the instance is {instance.name}")
     bundle = _begin(instance.name, instance.week_count, (*instance.refusals, *solution.refusals))
-    for key, one in instance.classes.items():
-        _add_class(bundle, instance, key, one, solution.classes.get(key), credit_count)
+    sections = [
+        _section(bundle, instance, key, one, solution.classes.get(key), credit_count)
+        for key, one in instance.classes.items()
+    ]
+    _add_sections(bundle, sections)
     for key, solved in solution.classes.items():
         if key not in instance.classes:
             bundle.refusals.append(Refusal(solved.line, f"solution: class {key} is not in the instance"))
-    bundle.courses = _courses(instance.name, (one.course for one in instance.classes.values()))
+    bundle.courses = _courses(instance.name, (instance.classes[one.source_key].course for one in bundle.sections))
     bundle.rooms = [RoomRow(_room(instance.name, key), capacity) for key, capacity in instance.rooms.items()]
     _add_students(bundle, instance.name, sorted({*instance.students, *solution.students()}, key=natural), max_credits)
     _add_notes(bundle, solution)
@@ -115,13 +122,15 @@ def read_solution_alone(
     name = solution.name
     weeks = max((len(one.slot.weeks) for one in solution.classes.values()), default=15)
     bundle = _begin(name, weeks, solution.refusals)
-    alone = Instance(name, weeks)
+    alone = Instance(name, weeks, rooms={one.room: None for one in solution.classes.values() if one.room})
+    sections = []
     for key, solved in solution.classes.items():
         capacity = math.ceil(len(solved.students) * capacity_factor - 1e-9)
         lengths = {solved.slot: solved.length or GUESSED_LENGTH_SLOTS} if keep_meetings else {}
         made_up = InstanceClass(solved.line, key, "class", capacity, lengths)
-        _add_class(bundle, alone, key, made_up, solved if keep_meetings else None, credit_count)
-    bundle.courses = _courses(name, solution.classes)
+        sections.append(_section(bundle, alone, key, made_up, solved if keep_meetings else None, credit_count))
+    _add_sections(bundle, sections)
+    bundle.courses = _courses(name, (one.source_key for one in bundle.sections))
     bundle.rooms = [
         RoomRow(code) for code in dict.fromkeys(m.room for s in bundle.sections for m in s.meetings if m.room)
     ]
@@ -153,25 +162,37 @@ def _room(name: str, key: str) -> str:
     return f"{name} room {key}"
 
 
-def _add_class(
+def _section(
     bundle: Bundle, instance: Instance, key: str, one: InstanceClass, solved: SolvedClass | None, credit_count: int
-) -> None:
+) -> SectionRow | None:
+    """The section of a class; None if it is refused."""
     try:
         meetings = _meetings(instance, one, solved) if solved is not None else ()
     except _ClassError as error:
         bundle.refusals.append(Refusal(one.line, f"class {key}: {error}"))
-        return
+        bundle.refused_keys.add(key)
+        return None
     if solved is None and one.lengths:
         bundle.notes["classes_without_time"] += 1
     limit = UNLIMITED_SEATS if one.limit is None else one.limit
     course = f"{instance.name}-{one.course}"
-    bundle.add_section(SectionRow(one.line, key, course, key, one.subpart, credit_count, limit, meetings))
+    return SectionRow(one.line, key, course, key, one.subpart, credit_count, limit, meetings, is_open=limit > 0)
+
+
+def _add_sections(bundle: Bundle, sections: Iterable[SectionRow | None]) -> None:
+    """Add the sections that are not refused."""
+    made = [section for section in sections if section is not None]
+    for section in refuse_clashes(bundle, made, lambda _: bundle.semester.code):
+        if not bundle.add_section(section):
+            bundle.refused_keys.add(section.source_key)
 
 
 def _meetings(instance: Instance, one: InstanceClass, solved: SolvedClass) -> tuple[MeetingRow, ...]:
     length = solved.length or one.lengths.get(solved.slot)
     if length is None:
         raise _ClassError(f"the solution's time on line {solved.line} is not one that the instance allows")
+    if solved.room and solved.room not in instance.rooms:
+        raise _ClassError(f"room {solved.room} of the solution's line {solved.line} is not in the instance")
     start = solved.slot.start * instance.slot_minutes
     end = start + length * instance.slot_minutes
     room = _room(instance.name, solved.room) if solved.room else None
@@ -190,7 +211,14 @@ def week_mask(weeks: str) -> int:
 
 
 def _add_students(bundle: Bundle, name: str, students: list[str], max_credits: int) -> None:
+    spellings = Spellings.of(((student, 0) for student in students), fold_number)
+    odd = set(spellings.twice())
     for student in students:
+        if student in odd:
+            usual = spellings.usual(student)[0]
+            reason = f"student {student!r} differs {difference(student, usual)} from student {usual!r}"
+            bundle.refusals.append(Refusal(0, reason))
+            continue
         number = student_number(name, student)
         person = PersonRow(f"student-{student}@{name}.itc.example", f"Student {student}", "student")
         bundle.students.append(StudentRow(number, person))

@@ -17,14 +17,15 @@ import asyncpg
 from persistence.imports.load import catalogue as load_catalogue
 from persistence.imports.load import people as load_people
 from persistence.imports.load import sections as load_sections
-from persistence.imports.load.seat_changes import SendCommands, change_capacities, no_owner
+from persistence.imports.load.known_codes import check_semester, refuse_other_spellings
+from persistence.imports.load.seat_changes import SendCommands, change_seats, no_owner
 from persistence.imports.report import ImportFileError, ImportProgress, ImportReport, no_progress
 from persistence.imports.rows import Bundle
 
 IMPORT_LOCK = 0x5EA7_11E0
 """Advisory lock: one import at a time, so that two of them cannot insert the same row."""
 
-CATALOGUE_KINDS = ("semesters", "departments", "majors", "courses", "requisites", "rooms", "sections")
+CATALOGUE_KINDS = ("semesters", "departments", "majors", "courses", "requisites", "rooms", "sections", "respelled")
 
 LOADED_TABLES = (
     "semesters", "departments", "majors", "courses", "prerequisites", "classrooms", "users", "teachers", "admins",
@@ -69,20 +70,26 @@ async def load(
     bundle: Bundle,
     progress: ImportProgress = no_progress,
     send_commands: SendCommands = no_owner,
+    *,
+    new_semester: bool = True,
 ) -> ImportReport:
     """Load ``bundle`` into the database: all of it or nothing but for seats, which are changed afterwards.
 
-    Sections that are there and get another number of seats are changed by commands to their owners, once everything
-    else is committed. The same import again completes it if that was cut off.
+    Sections that are there and get another number of seats, or are closed or opened, are changed by commands to their
+    owners, once everything else is committed. The same import again completes it if that was cut off.
+
+    If all sections of the bundle are refused, nothing is changed, and the report says why.
 
     Args:
         connection: an asyncpg connection outside a transaction; see ``importing``.
         bundle: the rows.
         progress: called after each step.
         send_commands: has commands decided by the owners of their sections.
+        new_semester: whether the semester may be one that is not there yet.
 
     Raises:
-        ImportFileError: if other work on the same rows took longer than the lock timeout. Nothing was changed.
+        ImportFileError: if the semester is not there, or the bundle has no sections, or other work on the same rows
+            took longer than the lock timeout. Nothing was changed.
         SeatsNotChangedError: if some sections could not get their number of seats. All else was changed.
     """
     started = time.monotonic()
@@ -91,6 +98,10 @@ async def load(
     try:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", IMPORT_LOCK)
+            await check_semester(connection, bundle.semester, may_be_new=new_semester)
+            bundle = await refuse_other_spellings(connection, bundle, report)
+            if not bundle.sections:
+                return _nothing(report)
             for done, step in enumerate(STEPS):
                 progress("loading", done, len(STEPS))
                 await step(connection, bundle, report)
@@ -103,10 +114,22 @@ async def load(
         # one that ANALYZE sees empty gets plans that read it from end to end, and keeps them while it fills up.
         await connection.execute(f"ANALYZE {', '.join(LOADED_TABLES)}")
     progress("loading", len(STEPS), len(STEPS))
-    if report.capacities:
-        await change_capacities(report.capacities, send_commands)
+    await change_seats(report.seats, send_commands)
     report.refusals.sort()
     report.seconds = time.monotonic() - started
+    return report
+
+
+def _nothing(report: ImportReport) -> ImportReport:
+    """The report of an import that changes nothing, for want of sections.
+
+    Raises:
+        ImportFileError: if none were refused either.
+    """
+    if not report.refusals:
+        raise ImportFileError("there are no sections in it: nothing was changed")
+    report.refusals.sort()
+    report.remarks.append("No section could be imported: nothing was changed.")
     return report
 
 

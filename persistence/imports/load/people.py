@@ -125,7 +125,7 @@ async def load_records(connection: Any, bundle: Bundle, report: ImportReport) ->
     rows = [
         (
             one.number, one.credit_limit,
-            orjson.dumps({str(course_ids[code]): grade for code, grade in one.completed.items()}).decode(),
+            orjson.dumps({str(course_ids[c]): grade for c, grade in one.completed.items() if c in course_ids}).decode(),
             list(one.holds), one.opens_at, one.closes_at,
         )
         for one in bundle.records

@@ -10,23 +10,23 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-from allocator.model.commands import ChangeCapacity
+from allocator.model.commands import ChangeCapacity, CloseSection, OpenSection, StaffCommand
 from allocator.model.delivery import Envelope, Reply
 from allocator.model.outcomes import Code
 from allocator.ports import Committed, StoreError
 from allocator.turns.clock import SystemClock
 from allocator.turns.service import Limits, SectionService
-from persistence.imports.report import SeatsNotChangedError
+from persistence.imports.report import SeatChanges, SeatsNotChangedError
 from persistence.store.postgres import PostgresStore
 
-SendCommands = Callable[[Sequence[ChangeCapacity]], Awaitable[Sequence[Reply]]]
+SendCommands = Callable[[Sequence[StaffCommand]], Awaitable[Sequence[Reply]]]
 """Has commands decided by the owners of their sections; the replies are in the order of the commands."""
 
 PORTION = 500
 BUDGET_S = 30.0
 
 
-async def no_owner(_commands: Sequence[ChangeCapacity]) -> Sequence[Reply]:
+async def no_owner(_commands: Sequence[StaffCommand]) -> Sequence[Reply]:
     """For imports that only make sections.
 
     Raises:
@@ -35,30 +35,34 @@ async def no_owner(_commands: Sequence[ChangeCapacity]) -> Sequence[Reply]:
     raise SeatsNotChangedError("this import may not change the seats of sections that are there")
 
 
-async def change_capacities(capacities: Mapping[int, int], send: SendCommands) -> None:
-    """Give sections their numbers of seats.
+async def change_seats(changes: SeatChanges, send: SendCommands) -> None:
+    """Close sections, give sections their numbers of seats, and open sections.
 
-    Args:
-        capacities: by section id.
+    In this order nobody gets a seat in between who would not get one in the section as it will be.
 
     Raises:
-        SeatsNotChangedError: if some could not get theirs.
+        SeatsNotChangedError: if some could not be changed.
     """
-    wanted = [ChangeCapacity(section_id, capacity, None) for section_id, capacity in sorted(capacities.items())]
+    steps: tuple[list[StaffCommand], ...] = (
+        [CloseSection(section_id, None) for section_id in sorted(changes.closed)],
+        [ChangeCapacity(section_id, capacity, None) for section_id, capacity in sorted(changes.capacities.items())],
+        [OpenSection(section_id, None) for section_id in sorted(changes.opened)],
+    )
+    wanted = [step[start : start + PORTION] for step in steps for start in range(0, len(step), PORTION)]
     missed: list[int] = []
-    for start in range(0, len(wanted), PORTION):
-        commands = wanted[start : start + PORTION]
+    for done, commands in enumerate(wanted):
         try:
             replies = await send(commands)
         except (ConnectionError, StoreError) as error:
+            left = {command.section_id for portion in wanted[done:] for command in portion}
             raise SeatsNotChangedError(
-                f"all was imported but the seats of {len(wanted) - start} sections ({error}): import the same again"
+                f"all was imported but the seats of {len(left)} sections ({error}): import the same again"
             ) from error
         missed += [c.section_id for c, reply in zip(commands, replies, strict=True) if reply.code is not Code.CHANGED]
     if missed:
         raise SeatsNotChangedError(
-            f"all was imported, but {len(missed)} sections could not get their number of seats (the first is section "
-            f"{missed[0]}): import the same again"
+            f"all was imported, but {len(set(missed))} sections could not get their number of seats (the first is "
+            f"section {missed[0]}): import the same again"
         )
 
 
@@ -76,7 +80,7 @@ async def deciding_here(database_url: str) -> AsyncIterator[SendCommands]:
     service = SectionService(owner, store, _NoLease(), _NobodyListens(), SystemClock(), Limits())
     loop = asyncio.create_task(service.run(), name="seat changes of an import")
 
-    async def send(commands: Sequence[ChangeCapacity]) -> Sequence[Reply]:
+    async def send(commands: Sequence[StaffCommand]) -> Sequence[Reply]:
         return await service.submit([(Envelope(command), BUDGET_S) for command in commands])
 
     try:

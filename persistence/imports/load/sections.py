@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from persistence.imports.load.staging import stage
-from persistence.imports.report import Counts, ImportReport
+from persistence.imports.report import Counts, ImportReport, SeatChanges
 from persistence.imports.rows import Bundle
 
 SECTION_COLUMNS = """
     source_key text, course text, code text, component text, credits smallint, capacity integer,
-    waitlist_limit integer, teacher text
+    waitlist_limit integer, teacher text, is_open boolean
 """
 
 MEETING_COLUMNS = """
@@ -38,18 +38,20 @@ WHERE (course_sections.course_id, course_sections.code, course_sections.componen
 RETURNING id, xmax = 0 AS made
 """
 
-# A section begins its history when it is made: seats and first event in one statement.
+# A section begins its history when it is made: seats and first events in one statement.
 MAKE_SEATS = """
 WITH made AS (
-    INSERT INTO section_seats (section_id, capacity, seq)
-    SELECT s.id, t.capacity, 1
+    INSERT INTO section_seats (section_id, capacity, is_open, seq)
+    SELECT s.id, t.capacity, t.is_open, CASE WHEN t.is_open THEN 1 ELSE 2 END
     FROM t_sections t JOIN course_sections s ON s.semester_id = $1 AND s.source_key = t.source_key
     WHERE NOT EXISTS (SELECT FROM section_seats WHERE section_id = s.id)
     ORDER BY s.id
-    RETURNING section_id, capacity, seq, epoch
+    RETURNING section_id, capacity, is_open, epoch
 )
 INSERT INTO enrollment_history (section_id, seq, kind, number, epoch)
-SELECT section_id, seq, 'SectionCreated', capacity, epoch FROM made
+SELECT section_id, 1, 'SectionCreated', capacity, epoch FROM made
+UNION ALL
+SELECT section_id, 2, 'SectionClosed', NULL, epoch FROM made WHERE NOT is_open
 """
 
 OTHER_CAPACITIES = """
@@ -58,6 +60,26 @@ FROM section_seats seats
 JOIN course_sections s ON s.id = seats.section_id
 JOIN t_sections t ON t.source_key = s.source_key
 WHERE s.semester_id = $1 AND seats.capacity <> t.capacity
+ORDER BY seats.section_id
+"""
+
+# A section that the source has closed is to be closed, unless somebody opened it since it got its number of seats. One
+# that the source has open is to be opened if it was an import that closed it: by whom is in the detail of the event.
+OPENINGS = """
+SELECT seats.section_id, t.is_open AS opens
+FROM section_seats seats
+JOIN course_sections s ON s.id = seats.section_id
+JOIN t_sections t ON t.source_key = s.source_key
+LEFT JOIN LATERAL (
+    SELECT kind, detail FROM enrollment_history h
+    WHERE h.section_id = seats.section_id AND h.kind IN ('SectionClosed', 'SectionOpened')
+    ORDER BY h.seq DESC LIMIT 1
+) last ON true
+WHERE s.semester_id = $1 AND seats.is_open <> t.is_open
+    AND CASE
+        WHEN t.is_open THEN last.kind = 'SectionClosed' AND last.detail IS NULL
+        ELSE seats.capacity <> t.capacity OR last.kind IS NULL OR last.detail IS NULL
+    END
 ORDER BY seats.section_id
 """
 
@@ -94,6 +116,7 @@ COUNT_VANISHED = """
 SELECT count(*) FROM course_sections s
 WHERE s.semester_id = $1 AND s.source_key IS NOT NULL
     AND NOT EXISTS (SELECT FROM t_sections t WHERE t.source_key = s.source_key)
+    AND s.source_key <> ALL ($2::text[])
 """
 
 
@@ -107,16 +130,18 @@ async def load_sections(connection: Any, bundle: Bundle, report: ImportReport) -
     made = {row["id"] for row in written if row["made"]}
     changed = {row["id"] for row in written} - made
     await connection.execute(MAKE_SEATS, semester_id)
-    changed |= await _other_capacities(connection, semester_id, report)
+    changed |= await _seat_changes(connection, semester_id, report)
     changed |= await _replace_meetings(connection, semester_id, report) - made
     total = len(bundle.sections)
     report.counts["sections"] = Counts(len(made), len(changed), total - len(made) - len(changed))
-    report.notes["sections_not_in_file"] = await connection.fetchval(COUNT_VANISHED, semester_id)
+    report.notes["sections_not_in_file"] = await connection.fetchval(
+        COUNT_VANISHED, semester_id, sorted(bundle.refused_keys)
+    )
 
 
 async def _stage(connection: Any, bundle: Bundle) -> None:
     sections = (
-        (s.source_key, s.course, s.code, s.component, s.credits, s.capacity, s.waitlist_limit, s.teacher)
+        (s.source_key, s.course, s.code, s.component, s.credits, s.capacity, s.waitlist_limit, s.teacher, s.is_open)
         for s in bundle.sections
     )
     await stage(connection, "t_sections", SECTION_COLUMNS, sections)
@@ -124,12 +149,19 @@ async def _stage(connection: Any, bundle: Bundle) -> None:
     await stage(connection, "t_meetings", MEETING_COLUMNS, meetings)
 
 
-async def _other_capacities(connection: Any, semester_id: int, report: ImportReport) -> set[int]:
-    """Note which sections are to get another number of seats. Their owners change it, after this transaction."""
+async def _seat_changes(connection: Any, semester_id: int, report: ImportReport) -> set[int]:
+    """Note which sections are to get another number of seats, to be closed or opened. Their owners do it afterwards."""
     rows = await connection.fetch(OTHER_CAPACITIES, semester_id)
-    report.capacities = {row["section_id"]: row["capacity"] for row in rows}
+    openings = await connection.fetch(OPENINGS, semester_id)
+    report.seats = SeatChanges(
+        {row["section_id"]: row["capacity"] for row in rows},
+        closed=[row["section_id"] for row in openings if not row["opens"]],
+        opened=[row["section_id"] for row in openings if row["opens"]],
+    )
     report.notes["capacities_changed"] = len(rows)
-    return set(report.capacities)
+    report.notes["sections_closed"] = len(report.seats.closed)
+    report.notes["sections_opened"] = len(report.seats.opened)
+    return {*report.seats.capacities, *report.seats.closed, *report.seats.opened}
 
 
 async def _replace_meetings(connection: Any, semester_id: int, report: ImportReport) -> set[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -94,12 +95,85 @@ def test_a_length_in_the_solution_wins(tmp_path: Path) -> None:
         ('start="90" length="10"', 'start="91" length="10"', 8, "not one that the instance allows"),
         ('days="1010000"', 'days="10100"', 9, "not a mask of 7 days"),
         ('length="288"', 'length="289"', 13, "not within one day"),
+        ('class id="1" limit="2"', 'class id="1" Limit="2"', 8, "'Limit' is not 'limit'"),
+        ('class id="1" limit="2"', 'class id="1" limit="2.0"', 8, "limit='2.0' is not a whole number"),
+        ('class id="1" limit="2"', 'class id="1" limit=""', 8, "limit='' is not a whole number"),
+        ('class id="1" limit="2"', 'class id="1 a" limit="2"', 8, "has a space inside"),
+        ('class id="1" limit="2"', 'class id="1\u200b" limit="2"', 8, "U+200B"),
+        ('class id="2" limit="5"', 'class id="01" limit="5"', 13, "leading zeros only from '1' on line 8"),
+        ('subpart id="3"', 'subpart id=""', 8, "is in no course or no subpart"),
+        ('course id="7"', 'course id=""', 8, "is in no course or no subpart"),
+        ('subpart id="4"', 'subpart id="3"', 13, "id 3 is another one on line 7"),
+        ('room id="1" capacity="61"', 'room id="2" capacity="61"', 8, "room 1 of the solution's line 3 is not in"),
     ],
 )
 def test_a_broken_class_is_refused_with_its_line(tmp_path: Path, old: str, new: str, line: int, why: str) -> None:
     bundle = read(tmp_path, INSTANCE.replace(old, new))
     assert any(refusal.line == line and why in refusal.reason for refusal in bundle.refusals), bundle.refusals
     assert len(bundle.sections) < 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('class id="1" limit="2"', 'class id=" 1&#160;" limit=" 2 "'),
+        ('days="1010000" start="90"', 'days=" 1010000 " start=" 90"'),
+        ('weeks="110"', 'weeks=" 110 "'),
+        ('room id="1" capacity="61"', 'room id=" 1 " capacity=" 61 "'),
+        ('student id="10"', 'student id="10 "'),
+        ('name="tiny"', 'name=" tiny\u00a0"'),
+        ("<courses>", '<courses note="more"><extra/>'),
+        ('class id="1" limit="2"', 'class id="1" limit="2" parent="7" colour="red"'),
+    ],
+)
+def test_spaces_and_other_attributes_do_not_matter(tmp_path: Path, old: str, new: str) -> None:
+    wanted = read(tmp_path)
+    assert read(tmp_path, INSTANCE.replace(old, new, 1)) == wanted
+    assert read(tmp_path, solution=SOLUTION.replace(old, new, 1)) == wanted
+
+
+def test_the_room_of_a_solution_is_read_without_spaces(tmp_path: Path) -> None:
+    assert read(tmp_path, solution=SOLUTION.replace('room="1"', 'room=" 1 "')) == read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ('<student id="9"/>', '<student id="10"/>', "id 10 is another student"),
+        ('<student id="9"/>', '<student id="010"/>', "differs by leading zeros only from student"),
+        ("</rooms>", '<room id="1" capacity="8"/></rooms>', "id 1 is another room, with 61 seats"),
+        ("</courses>", '<course id="7"/></courses>', "id 7 is another one on line 6"),
+        ("</courses>", '<COURSE id="8"/></courses>', "'COURSE' is not 'course'"),
+    ],
+)
+def test_what_is_there_twice_is_refused(tmp_path: Path, old: str, new: str, why: str) -> None:
+    bundle = read(tmp_path, INSTANCE.replace(old, new))
+    assert any(why in refusal.reason for refusal in bundle.refusals), bundle.refusals
+    assert len(bundle.sections) == 2
+
+
+def test_what_lies_in_a_refused_element_belongs_to_nothing(tmp_path: Path) -> None:
+    """It was taken for a part of the element before, so classes came into another course."""
+    second = (
+        '</course><course id=""><config id="2"><subpart id="5"><class id="3" limit="1"/></subpart></config></course>'
+    )
+    bundle = read(tmp_path, INSTANCE.replace("</course>\n", second + "\n", 1))
+    assert [section.source_key for section in bundle.sections] == ["1", "2"]
+    assert [course.code for course in bundle.courses] == ["tiny-7"]
+
+
+def test_a_student_is_in_a_class_once(tmp_path: Path) -> None:
+    twice = SOLUTION.replace('<student id="11"/>', '<student id="10"/>')
+    bundle = read_solution_alone(write(tmp_path / "s.xml", twice))
+    assert [section.capacity for section in bundle.sections] == [1, 1]
+    assert [refusal.reason for refusal in bundle.refusals] == ["solution: student: id 10 is in this class already"]
+
+
+@pytest.mark.parametrize("name", ["CLASSES_MAX", "STUDENTS_MAX", "REFUSALS_MAX"])
+def test_what_a_file_may_hold_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(f"persistence.imports.formats.itc_files.{name}", 0)
+    with pytest.raises(ImportFileError, match="more than 0"):
+        read(tmp_path, INSTANCE.replace('limit="2"', 'limit="many"'))
 
 
 def test_a_class_of_the_solution_alone_is_refused(tmp_path: Path) -> None:
@@ -122,6 +196,26 @@ PARAMETER = '<!DOCTYPE problem [<!ENTITY % a SYSTEM "http://127.0.0.1:9/x.dtd"> 
 def test_entities_are_refused(tmp_path: Path, doctype: str) -> None:
     with pytest.raises(ImportFileError, match="declares entities"):
         read(tmp_path, INSTANCE.replace(DOCTYPE, doctype))
+
+
+def test_attributes_for_every_element_are_refused(tmp_path: Path) -> None:
+    doctype = '<!DOCTYPE problem [<!ATTLIST class a CDATA "x" b CDATA "y">]>'
+    with pytest.raises(ImportFileError, match="declares entities or attributes"):
+        read(tmp_path, INSTANCE.replace(DOCTYPE, doctype))
+
+
+@pytest.mark.parametrize("kind", ['<class note="{}"/>', "<!--{}-->", "<{}/>", "<?x {}?>"])
+def test_a_tag_without_end_is_refused_soon(tmp_path: Path, kind: str) -> None:
+    """The parser looks at all of it again with each chunk: 40 MB took 20 seconds, 300 MB minutes."""
+    path = tmp_path / "i.xml.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(INSTANCE.partition("<rooms>")[0].encode() + kind.partition("{}")[0].encode())
+        for _ in range(40):
+            file.write(b"a" * 1_000_000)
+    started = time.monotonic()
+    with pytest.raises(ImportFileError, match="a tag or comment of more than"):
+        read_itc2019(path, write(tmp_path / "s.xml", SOLUTION))
+    assert time.monotonic() - started < 2
 
 
 def test_the_dtd_is_not_fetched(tmp_path: Path) -> None:
@@ -172,6 +266,11 @@ def test_a_solution_alone_derives_capacities(tmp_path: Path) -> None:
     kept = read_solution_alone(path, keep_meetings=True)
     assert kept.sections[0].meetings[0] == MeetingRow(0, 450, 500, 0b011, "tiny room 1")
     assert any("derived" in remark for remark in bundle.remarks)
+
+
+def test_a_class_without_seats_is_closed(tmp_path: Path) -> None:
+    bundle = read(tmp_path, INSTANCE.replace('limit="2"', 'limit="0"').replace(' limit="5"', ""))
+    assert [(one.capacity, one.is_open) for one in bundle.sections] == [(0, False), (9999, True)]
 
 
 @pytest.mark.data
