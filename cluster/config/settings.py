@@ -6,6 +6,7 @@ import enum
 import os
 from email.headerregistry import HeaderRegistry
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
@@ -139,6 +140,16 @@ class Settings(BaseSettings):
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses_or_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            try:
+                ip_network(one, strict=False)
+            except ValueError:
+                raise ValueError(f"{one} is no address and no network: use 10.1.2.3, 10.0.0.0/8 or fd00::/8") from None
+        return value
 
     @field_validator("aws_mail_sender")
     @classmethod

@@ -83,6 +83,19 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_settings().cors_origins == ("https://a.example", "https://b.example")
 
 
+@pytest.mark.parametrize("given", ["10.1.2.3", "10.1.2.3/8", "fd00::/8, ::1", "::ffff:10.0.0.0/104"])
+def test_proxies_are_trusted_by_address_or_network(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("SEATLINE_TRUSTED_PROXIES", given)
+    assert read_settings().trusted_proxies == tuple(given.split(", "))
+
+
+@pytest.mark.parametrize("given", ["balancer", "10.1.2", "10.0.0.0/33", "10.0.0.1, [::1]"])
+def test_a_proxy_that_is_no_address_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("SEATLINE_TRUSTED_PROXIES", given)
+    with pytest.raises(ConfigurationError, match=r"SEATLINE_TRUSTED_PROXIES: .*no address"):
+        read_settings()
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg"])
 def test_every_postgres_scheme_is_understood(scheme: str) -> None:
     url = f"{scheme}://user:p%40ss@host:5433/name?sslmode=require"
