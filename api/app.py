@@ -10,6 +10,7 @@ from aiohttp.typedefs import Middleware
 
 from api.edge.admission import Admission
 from api.edge.express_lane import ExpressLane
+from api.edge.guard import with_admission
 from api.edge.proxies import make_proxy_middleware
 from api.edge.shedding import SHEDDING, LoadShedding, SheddingCollector
 from api.http.audit import AUDIT_LINES, LINES_BURST, LINES_PER_S
@@ -58,7 +59,7 @@ def build_app(services: Services, *, passwords: Passwords | None = None) -> web.
     app[READINESS] = Readiness(services.probes)
     app.cleanup_ctx.append(_close_what_is_ours)
     for route in (*API_ROUTES, *docs.ROUTES):
-        add_route(app, route)
+        add_route(app, route, with_admission)
     if config.cors_origins:
         _allow_origins(app, config.cors_origins)
     return app

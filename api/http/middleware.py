@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from api.http.errors import reply_to
-from api.monitoring.answered import REQUEST_ID, REQUEST_ID_HEADER, RequestIds, note_answer
+from api.monitoring.answered import REQUEST_ID, REQUEST_ID_HEADER, WAS_SHED, RequestIds, note_answer
 from api.monitoring.metrics import METRICS
 from api.monitoring.readiness import READINESS
 
@@ -50,6 +50,9 @@ def make_middleware(request_ids: RequestIds, *, is_production: bool, slow_reques
 def _account_for(request: web.Request, response: web.StreamResponse, seconds: float, slow_s: float) -> None:
     method = request.method if request.method in METHODS else "other"
     traffic = request.app[METRICS].traffic
+    if response.status >= 500 and WAS_SHED in request:
+        traffic.observe(method, _route_of(request), response.status, seconds)
+        return
     note_answer(traffic, method, _route_of(request), response.status, seconds, request[REQUEST_ID], slow_s)
 
 
