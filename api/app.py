@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from api.edge.admission import Admission
+from api.edge.error_answers import ERROR_ANSWERS, ErrorAnswers
 from api.edge.express_lane import ExpressLane
 from api.edge.guard import with_admission
 from api.edge.proxies import make_proxy_middleware
@@ -55,6 +56,7 @@ def build_app(services: Services, *, passwords: Passwords | None = None) -> web.
         _headers_of_all(config),
         config.cors_origins,
     )
+    app[ERROR_ANSWERS] = ErrorAnswers(request_ids, _headers_of_all(config))
     app[METRICS].registry.register(SheddingCollector(app[SHEDDING]))
     app[READINESS] = Readiness(services.probes)
     app.cleanup_ctx.append(_close_what_is_ours)

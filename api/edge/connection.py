@@ -18,8 +18,8 @@ from typing import Any, assert_never
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from api.edge.aiohttp_seam import AiohttpConnection
 from api.edge.connection_state import TRANSITIONS, Event, ImpossibleTransitionError, State
+from api.edge.error_answers import ErrorAnswers, PoliteConnection
 from api.edge.express_lane import ExpressLane
 from api.edge.framing import Frame, is_plain, read_frame
 from api.edge.hot_routes import HotRoute
@@ -28,12 +28,12 @@ from api.edge.shedding import DECIDED, LoadShedding
 CLOSING = b"\r\nConnection: close\r\n\r\n"
 
 
-class EdgeConnection(AiohttpConnection):
+class EdgeConnection(PoliteConnection):
     """One connection.
 
     Args:
         manager: the server that it belongs to.
-        shedding, lane: of the application.
+        shedding, lane, error_answers: of the application.
         options: those of aiohttp's protocol.
     """
 
@@ -48,8 +48,15 @@ class EdgeConnection(AiohttpConnection):
         "_state",
     )
 
-    def __init__(self, manager: web.Server, shedding: LoadShedding, lane: ExpressLane, **options: Any) -> None:
-        super().__init__(manager, **options)
+    def __init__(
+        self,
+        manager: web.Server,
+        shedding: LoadShedding,
+        lane: ExpressLane,
+        error_answers: ErrorAnswers,
+        **options: Any,
+    ) -> None:
+        super().__init__(manager, error_answers, **options)
         self._shedding = shedding
         self._lane = lane
         self._state: State = "idle"
