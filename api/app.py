@@ -22,6 +22,7 @@ from api.http.routing import add_route
 from api.limits import ENROLLMENT_LIMIT, FLOODERS, Flooders, LocalLimiter
 from api.monitoring.answered import REQUEST_IDS, RequestIds
 from api.monitoring.metrics import METRICS, Metrics
+from api.monitoring.metrics_page import METRICS_PAGE, MetricsPage
 from api.monitoring.readiness import READINESS, Readiness
 from api.resources import docs
 from api.resources.routes import API_ROUTES
@@ -58,6 +59,7 @@ def build_app(services: Services, *, passwords: Passwords | None = None) -> web.
     )
     app[ERROR_ANSWERS] = ErrorAnswers(request_ids, _headers_of_all(config))
     app[METRICS].registry.register(SheddingCollector(app[SHEDDING]))
+    app[METRICS_PAGE] = MetricsPage(app[METRICS].registry, services.collect_actor_stats)
     app[READINESS] = Readiness(services.probes)
     app.cleanup_ctx.append(_close_what_is_ours)
     for route in (*API_ROUTES, *docs.ROUTES):

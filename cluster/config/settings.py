@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 from email.headerregistry import HeaderRegistry
 from functools import cached_property
 from ipaddress import ip_network
@@ -135,6 +136,7 @@ class Settings(BaseSettings):
 
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    metrics_token: SecretStr | None = None
 
     @field_validator("cors_origins", "trusted_proxies", mode="before")
     @classmethod
@@ -149,6 +151,13 @@ class Settings(BaseSettings):
                 ip_network(one, strict=False)
             except ValueError:
                 raise ValueError(f"{one} is no address and no network: use 10.1.2.3, 10.0.0.0/8 or fd00::/8") from None
+        return value
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _fits_into_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch("[!-~]{16,}", value.get_secret_value()):
+            raise ValueError("give at least 16 visible ASCII characters")
         return value
 
     @field_validator("aws_mail_sender")
@@ -175,7 +184,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
-        for name in ("jwt_secret", "database_url", "owner_database_url", "redis_url"):
+        for name in ("jwt_secret", "database_url", "owner_database_url", "redis_url", "metrics_token"):
             path = os.environ.get(f"SEATLINE_{name.upper()}_FILE")
             if path:
                 values = {**values, name: Path(path).read_text(encoding="utf-8").strip()}
