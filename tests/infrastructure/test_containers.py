@@ -11,6 +11,7 @@ import stat
 import subprocess
 import tomllib
 from collections.abc import AsyncIterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +134,23 @@ def test_commands_of_compose_exist() -> None:
 def test_nothing_but_the_load_balancer_is_reached_from_outside() -> None:
     published = {name: one["ports"] for name, one in SERVICES.items() if "ports" in one}
     assert published == {"balancer": ["127.0.0.1:8080:8080"]}
-    assert COMPOSE["networks"]["cluster"] == {"internal": True}
+    assert COMPOSE["networks"]["cluster"] == {
+        "internal": True,
+        "ipam": {"config": [{"subnet": "172.30.238.0/24", "ip_range": "172.30.238.128/25"}]},
+    }
     assert [name for name, one in SERVICES.items() if "outside" in one["networks"]] == ["balancer"]
+
+
+def test_only_the_balancer_and_this_machine_are_trusted_proxies() -> None:
+    """With a network in the list, everybody whose address is in it can name any other as its own."""
+    balancer = ip_address(SERVICES["balancer"]["networks"]["cluster"]["ipv4_address"])
+    (inside,) = COMPOSE["networks"]["cluster"]["ipam"]["config"]
+    (outside,) = COMPOSE["networks"]["outside"]["ipam"]["config"]
+    assert balancer in ip_network(inside["subnet"])
+    assert balancer not in ip_network(inside["ip_range"]), "or another container may have it first"
+    assert ip_address(outside["gateway"]) in ip_network(outside["subnet"])
+    trusted = SERVICES["upgrade"]["environment"]["SEATLINE_TRUSTED_PROXIES"].split(",")
+    assert [ip_address(one) for one in trusted] == [balancer, ip_address(outside["gateway"])]
 
 
 def test_secrets_are_files_and_workers_get_only_the_token(tmp_path: Path) -> None:
