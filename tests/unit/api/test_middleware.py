@@ -264,6 +264,13 @@ async def test_control_characters_in_a_header_do_not_reach_a_terminal(api: Api, 
     assert logged() == [], "whoever sends nonsense does not get to fill the log"
 
 
+@pytest.mark.parametrize("name", STRANGE)
+async def test_whatever_is_sent_does_not_reach_the_log(api: Api, logged: Logged, name: str) -> None:
+    await api.raw(STRANGE[name][0].encode())
+
+    assert logged() == []
+
+
 async def test_no_origin_is_allowed_unless_it_is_named(make_api: MakeApi) -> None:
     closed = await make_api()
     opened = await make_api(cors_origins=("https://campus.example",))

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 from aiohttp import web
 
 from allocator.model.commands import Enroll
@@ -287,6 +288,18 @@ async def test_every_spelling_of_an_enrolment_takes_room_until_it_is_decided(spe
         assert (await other.answer())[0] == 201
         await asyncio.sleep(0.02)
         assert at.app[SHEDDING].admission.in_flight == 0
+
+
+async def test_who_is_turned_away_does_not_fill_the_log() -> None:
+    async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as second:
+        await first.send(at.enroll())
+        await at.filled(1)
+        with structlog.testing.capture_logs() as logged:
+            for _ in range(3):
+                await second.send(at.enroll(OTHER_STUDENT, line="POST /api/enrollments? HTTP/1.1"))
+                assert (await second.answer())[0] == 503
+        assert [one["event"] for one in logged] == []
+        at.gateway.go.set()
 
 
 async def test_half_a_body_in_chunks_takes_nobodys_room() -> None:
