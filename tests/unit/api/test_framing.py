@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from unittest.mock import Mock
 
 import pytest
@@ -49,17 +48,11 @@ HEAD_WITH_HOST = st.builds(
 
 def parsed(data: bytes) -> RawRequestMessage | None:
     """The head as aiohttp's parser reads it; None if it takes none, or not exactly one."""
-
-    async def parse() -> RawRequestMessage | None:
-        parser = HttpRequestParser(Mock(), asyncio.get_running_loop(), 2**16)
-        try:
-            messages, is_upgraded, rest = parser.feed_data(data)
-        except HttpProcessingError:
-            return None
-        (one,) = messages if len(messages) == 1 else [None]
-        return None if one is None or is_upgraded or rest else one[0]
-
-    return asyncio.run(parse())
+    try:
+        messages, is_upgraded, rest = HttpRequestParser(Mock(), Mock(), 2**16).feed_data(data)
+    except HttpProcessingError:
+        return None
+    return messages[0][0] if len(messages) == 1 and not is_upgraded and not rest else None
 
 
 def plain_frame(data: bytes) -> Frame | None:
