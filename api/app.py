@@ -9,7 +9,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from api.edge.admission import Admission
+from api.edge.error_answers import ERROR_ANSWERS, ErrorAnswers
 from api.edge.express_lane import ExpressLane
+from api.edge.guard import with_admission
 from api.edge.proxies import make_proxy_middleware
 from api.edge.shedding import SHEDDING, LoadShedding, SheddingCollector
 from api.http.audit import AUDIT_LINES, LINES_BURST, LINES_PER_S
@@ -20,6 +22,7 @@ from api.http.routing import add_route
 from api.limits import ENROLLMENT_LIMIT, FLOODERS, Flooders, LocalLimiter
 from api.monitoring.answered import REQUEST_IDS, RequestIds
 from api.monitoring.metrics import METRICS, Metrics
+from api.monitoring.metrics_page import METRICS_PAGE, MetricsPage
 from api.monitoring.readiness import READINESS, Readiness
 from api.resources import docs
 from api.resources.routes import API_ROUTES
@@ -54,11 +57,13 @@ def build_app(services: Services, *, passwords: Passwords | None = None) -> web.
         _headers_of_all(config),
         config.cors_origins,
     )
+    app[ERROR_ANSWERS] = ErrorAnswers(request_ids, _headers_of_all(config))
     app[METRICS].registry.register(SheddingCollector(app[SHEDDING]))
+    app[METRICS_PAGE] = MetricsPage(app[METRICS].registry, services.collect_actor_stats)
     app[READINESS] = Readiness(services.probes)
     app.cleanup_ctx.append(_close_what_is_ours)
     for route in (*API_ROUTES, *docs.ROUTES):
-        add_route(app, route)
+        add_route(app, route, with_admission)
     if config.cors_origins:
         _allow_origins(app, config.cors_origins)
     return app

@@ -37,6 +37,7 @@ class ApiConfig:
             them may take before they must become fewer.
         cors_origins: origins whose pages may call the API; none by default.
         trusted_proxies: addresses or networks whose X-Forwarded-For is believed; none by default.
+        metrics_token: without it nobody is shown metrics, nor which dependency is away; None shows them to everybody.
         is_production: promise HTTPS for ever (HSTS).
         slow_request_s: requests that take longer are logged as warnings.
         request_deadline_s: how long a request may take that waits for several things one after the other.
@@ -54,6 +55,7 @@ class ApiConfig:
     queue_target_s: float = 0.25
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    metrics_token: str | None = field(default=None, repr=False)
     is_production: bool = False
     slow_request_s: float = 1.0
     request_deadline_s: float = 5.0

@@ -8,6 +8,7 @@ protocol of a connection. So these classes use, of its private names:
 - ``_request_in_progress``, ``_handler_waiter``: what a shutdown waits for;
 - ``_next_keepalive_close_time``, ``_keepalive_timeout``, ``_loop``: when an idle connection is closed;
 - ``_upgraded``, ``_task_handler``: whether the connection is still HTTP, and whether a handler still runs;
+- ``_cache`` of a request, where its version is, which is that of its answer;
 - ``_loop``, ``_kwargs``, ``_connections`` of the server and ``_make_server`` of the runner: the choice of the protocol.
 
 The version of aiohttp is locked; `tests/unit/api/test_shedding.py` and `test_express.py` fail if their meaning changes.
@@ -19,9 +20,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
 
 
 class AiohttpConnection(RequestHandler):
@@ -95,6 +97,11 @@ class AiohttpConnection(RequestHandler):
     def handler_task(self) -> asyncio.Task[None] | None:
         """The task that calls the handlers; None once it has ended or the connection is lost."""
         return self._task_handler
+
+
+def answer_as_http_1_0(request: BaseRequest) -> None:
+    """Let the answer to a request that spoke another version be one that every client can read."""
+    request._cache["version"] = HttpVersion10
 
 
 MakeConnection = Callable[[web.Server, int, dict[str, Any]], "RequestHandler"]

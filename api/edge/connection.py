@@ -18,24 +18,22 @@ from typing import Any, assert_never
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from api.edge.aiohttp_seam import AiohttpConnection
 from api.edge.connection_state import TRANSITIONS, Event, ImpossibleTransitionError, State
+from api.edge.error_answers import ErrorAnswers, PoliteConnection
 from api.edge.express_lane import ExpressLane
-from api.edge.framing import Frame, read_frame
+from api.edge.framing import Frame, is_plain, read_frame
 from api.edge.hot_routes import HotRoute
-from api.edge.shedding import LoadShedding
+from api.edge.shedding import DECIDED, LoadShedding
 
-DECIDED = frozenset({201, 409, 503})
-"""Statuses of answers that waited for a decision: how long they took says how long the queue is."""
 CLOSING = b"\r\nConnection: close\r\n\r\n"
 
 
-class EdgeConnection(AiohttpConnection):
+class EdgeConnection(PoliteConnection):
     """One connection.
 
     Args:
         manager: the server that it belongs to.
-        shedding, lane: of the application.
+        shedding, lane, error_answers: of the application.
         options: those of aiohttp's protocol.
     """
 
@@ -50,8 +48,15 @@ class EdgeConnection(AiohttpConnection):
         "_state",
     )
 
-    def __init__(self, manager: web.Server, shedding: LoadShedding, lane: ExpressLane, **options: Any) -> None:
-        super().__init__(manager, **options)
+    def __init__(
+        self,
+        manager: web.Server,
+        shedding: LoadShedding,
+        lane: ExpressLane,
+        error_answers: ErrorAnswers,
+        **options: Any,
+    ) -> None:
+        super().__init__(manager, error_answers, **options)
         self._shedding = shedding
         self._lane = lane
         self._state: State = "idle"
@@ -60,6 +65,11 @@ class EdgeConnection(AiohttpConnection):
         self._refusal = b""  # refused early: the answer
         self._early = b""  # admitted, express, refused: what came before the answer was written
         self._entered_at: float | None = None  # set while an admitted request is under way
+
+    @property
+    def was_admitted(self) -> bool:
+        """Whether the request that is being handled was admitted, or will be once all of it is here."""
+        return self._entered_at is not None or (self._state == "receiving" and self._enters_when_whole)
 
     # Down: from bytes to a handler
 
@@ -95,9 +105,13 @@ class EdgeConnection(AiohttpConnection):
             self._pass_on(data, left, is_admitted=False)
             return
         if route.needs_admission:
-            refusal = self._shedding.refusals.of_request(data, frame.head)
+            refusals = self._shedding.refusals
+            refusal = refusals.of_unparsed(data, frame.head)
             if refusal is not None:
-                self._refuse(refusal, left)
+                if is_plain(frame.head):
+                    self._refuse(refusals.answer(refusal, data, frame.head), left)
+                else:
+                    self._leave_to_aiohttp(data)  # it refuses what is no HTTP; the rest is refused in the handler
                 return
         if left:
             self._pass_on(data, left, is_admitted=route.needs_admission)

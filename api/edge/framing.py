@@ -6,14 +6,33 @@ whatever could be read in two ways must be read by the parser.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 HEAD_BYTES_MAX = 8192
 LENGTH_DIGITS_MAX = 6
+HEADERS_MAX = 128
+"""Those that aiohttp's parser takes."""
 _END = b"\r\n\r\n"
 _LENGTH = b"\r\ncontent-length:"
 _CONNECTION = b"\r\nconnection:"
 _KEEP_ALIVE = b"\r\nconnection: keep-alive\r\n"
+_names = re.compile(rb"\n([!#$%&'*+.^_`|~0-9a-z-]+):[\t -~\x80-\xff]*+\r(?=\n)").findall
+"""The names of all well-formed header lines of a head (RFC 9110, 5.1 and 5.5)."""
+_ONCE = (
+    b"connection",
+    b"content-location",
+    b"content-range",
+    b"content-type",
+    b"etag",
+    b"host",
+    b"max-forwards",
+    b"server",
+    b"user-agent",
+)
+"""Headers of which aiohttp's parser takes only one; and Connection, of which each may say something else."""
+_NEVER = frozenset({b"proxy-connection", b"sec-websocket-key1"})
+"""Headers of which the parser makes more than the edge does: one may say close, the other is refused."""
 
 
 class Frame(NamedTuple):
@@ -37,6 +56,25 @@ def read_frame(data: bytes) -> Frame | None:
         return None
     body = _body_length(head)
     return None if body is None else Frame(head, end + 4 + body)
+
+
+def is_plain(head: bytes) -> bool:
+    """Whether aiohttp's parser certainly takes a head, and keeps the connection open after it.
+
+    Only what is refused before it is parsed needs this: of everything else the parser judges itself.
+
+    Args:
+        head: that of a frame.
+    """
+    names = _names(head)
+    distinct = set(names)
+    return (
+        len(names) == head.count(b"\n") - 1  # every line is well-formed
+        and len(names) <= HEADERS_MAX
+        and b"host" in distinct
+        and _NEVER.isdisjoint(distinct)
+        and (len(names) == len(distinct) or all(names.count(one) <= 1 for one in _ONCE))
+    )
 
 
 def _body_length(head: bytes) -> int | None:

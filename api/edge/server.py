@@ -10,6 +10,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from api.edge.aiohttp_seam import CustomRunner
 from api.edge.connection import EdgeConnection
+from api.edge.error_answers import ERROR_ANSWERS
 from api.edge.express_lane import ExpressLane
 from api.edge.shedding import LoadShedding
 
@@ -60,6 +61,6 @@ class EdgeRunner(CustomRunner):
         def connect(server: web.Server, connections: int, options: dict[str, Any]) -> RequestHandler:
             if connections >= connections_max:
                 return cast("RequestHandler", TurnedAway(shedding.refusals.of_connection()))
-            return EdgeConnection(server, shedding, lane, **options)
+            return EdgeConnection(server, shedding, lane, app[ERROR_ANSWERS], **options)
 
         super().__init__(app, connect, **options)

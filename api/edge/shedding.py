@@ -16,6 +16,9 @@ from api.edge.refusals import Refusals
 from api.edge.shed_budget import ShedBudget
 from api.limits import Flooders
 
+DECIDED = frozenset({201, 409, 503})
+"""Statuses of answers that waited for a decision: how long they took says how long the queue is."""
+
 
 class LoadShedding:
     """What decides who comes in, who is refused, and when.
@@ -59,7 +62,9 @@ class SheddingCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """The figures as they are now."""
         refused = CounterMetricFamily(
-            "seatline_shed", "Enrolments and connections turned away before they were parsed.", labels=["reason"]
+            "seatline_shed",
+            "Enrolments and connections turned away before anything was done for them.",
+            labels=["reason"],
         )
         for reason, count in self._shedding.refusals.counts.items():
             refused.add_metric([reason], count)

@@ -27,6 +27,7 @@ BODY_TIMEOUT = ProblemKind("body_timeout", 408, "The body took too long to arriv
 REFUSED = ProblemKind("refused", 409, "The request was refused.")
 BODY_TOO_LARGE = ProblemKind("body_too_large", 413, "The body is too large.")
 UNSUPPORTED_MEDIA_TYPE = ProblemKind("unsupported_media_type", 415, "The body must be plain application/json.")
+EXPECTATION_FAILED = ProblemKind("expectation_failed", 417, "Only 100-continue can be expected.")
 INVALID = ProblemKind("invalid", 422, "The request is well-formed but not valid.")
 KEY_REUSED = ProblemKind("key_reused", 422, "This Idempotency-Key was used for another request.")
 RATE_LIMITED = ProblemKind("rate_limited", 429, "Too many requests.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,10 +107,18 @@ class Route:
         return tuple(dict.fromkeys([*kinds, *self.problems, *store]))
 
 
-def add_route(app: web.Application, route: Route) -> None:
-    """Serve ``route`` to the roles that it is for. A route for GET also answers HEAD."""
+def add_route(app: web.Application, route: Route, with_admission: Callable[[Handler], Handler]) -> None:
+    """Serve ``route`` to the roles that it is for. A route for GET also answers HEAD.
+
+    Args:
+        app: the application.
+        route: what is served.
+        with_admission: puts admission before the handler of a route that needs it.
+    """
     path = route.path.replace("{id}", f"{{id:{ID_PATTERN}}}")
     handler = _guarded(route)
+    if route.hot is not None and route.hot.needs_admission:
+        handler = with_admission(handler)
     app.router.add_route(route.method, path, handler)
     if route.method == hdrs.METH_GET:
         app.router.add_route(hdrs.METH_HEAD, path, handler)

@@ -37,6 +37,8 @@ class RequestIds:
 
 REQUEST_IDS = web.AppKey("REQUEST_IDS", RequestIds)
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
+WAS_SHED = web.RequestKey("WAS_SHED", bool)
+"""Set on a request that is refused for lack of room, which is counted and not worth a line in the log."""
 
 
 def note_answer(

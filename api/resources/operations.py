@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from hmac import compare_digest
 
-import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from msgspec import Struct
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from api.http.replies import SECURITY_HEADERS, json_reply
+from api.http import problems
+from api.http.errors import ApiError
+from api.http.replies import API_HEADERS, json_reply
 from api.http.routing import Access, Answer, Route
-from api.monitoring.actor_metrics import ActorCollector
-from api.monitoring.metrics import METRICS
+from api.monitoring.metrics_page import METRICS_PAGE
 from api.monitoring.readiness import READINESS, ReadyReply
 from api.services import SERVICES
-
-STATS_TIMEOUT_S = 1.0
-
-log = structlog.get_logger(__name__)
 
 
 class HealthReply(Struct, frozen=True):
@@ -35,29 +29,30 @@ async def show_health(_request: web.Request) -> web.Response:
 
 
 async def show_readiness(request: web.Request) -> web.Response:
-    """Readiness: whether enrolments can be taken now. ``degraded`` is 200: they can, while something else is away."""
+    """Readiness: whether enrolments can be taken now. ``degraded`` is 200: they can, while something else is away.
+
+    Where the metrics need a token, only who has it is told which dependency is away.
+    """
     ready = await request.app[READINESS].check()
-    return json_reply(ready, status=200 if ready.status in {"ok", "degraded"} else 503)
+    status = 200 if ready.status in {"ok", "degraded"} else 503
+    return json_reply(ready if _may_see_inside(request) else ReadyReply(ready.status, {}), status=status)
 
 
 async def show_metrics(request: web.Request) -> web.Response:
-    """Metrics of this process and of the section actors, as Prometheus text."""
-    actors = CollectorRegistry()
-    actors.register(ActorCollector(await _actor_stats(request)))
-    body = generate_latest(request.app[METRICS].registry) + generate_latest(actors)
+    """Metrics of this process and of the section actors, as Prometheus text. They may need a token of their own."""
+    if not _may_see_inside(request):
+        raise ApiError(problems.UNAUTHENTICATED, headers={"WWW-Authenticate": "Bearer"})
+    body = await request.app[METRICS_PAGE].text()
     return web.Response(
-        body=body, headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store", **SECURITY_HEADERS}
+        body=body, headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store", **API_HEADERS}
     )
 
 
-async def _actor_stats(request: web.Request) -> Sequence[Mapping[str, object]]:
-    """The figures that the actors give in time; none if they fail, since our own matter most just then."""
-    try:
-        async with asyncio.timeout(STATS_TIMEOUT_S):
-            return await request.app[SERVICES].collect_actor_stats()
-    except Exception as error:  # noqa: BLE001  # see above
-        log.warning("no figures from the section actors", error=type(error).__name__)
-        return ()
+def _may_see_inside(request: web.Request) -> bool:
+    """Whether a request has the token of the metrics, or there is none."""
+    token = request.app[SERVICES].config.metrics_token
+    given = request.headers.get(hdrs.AUTHORIZATION, "")
+    return token is None or compare_digest(given.encode("utf-8", "surrogateescape"), f"Bearer {token}".encode())
 
 
 ROUTES = (

@@ -75,9 +75,10 @@ def post(target: Target, path: str, token: str, key: str, body: bytes) -> bytes:
     return head.encode("ascii") + body
 
 
-def get(target: Target, path: str) -> bytes:
-    """A GET request, ready to be sent."""
-    return f"GET {path} HTTP/1.1\r\nHost: {target.authority}\r\n\r\n".encode("ascii")
+def get(target: Target, path: str, token: str | None = None) -> bytes:
+    """A GET request, ready to be sent, perhaps with a token."""
+    authorization = "" if token is None else f"Authorization: Bearer {token}\r\n"
+    return f"GET {path} HTTP/1.1\r\nHost: {target.authority}\r\n{authorization}\r\n".encode("ascii")
 
 
 class Connection(asyncio.Protocol):

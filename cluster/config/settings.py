@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 from email.headerregistry import HeaderRegistry
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
@@ -134,11 +136,29 @@ class Settings(BaseSettings):
 
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    metrics_token: SecretStr | None = None
 
     @field_validator("cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses_or_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            try:
+                ip_network(one, strict=False)
+            except ValueError:
+                raise ValueError(f"{one} is no address and no network: use 10.1.2.3, 10.0.0.0/8 or fd00::/8") from None
+        return value
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _fits_into_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch("[!-~]{16,}", value.get_secret_value()):
+            raise ValueError("give at least 16 visible ASCII characters")
+        return value
 
     @field_validator("aws_mail_sender")
     @classmethod
@@ -164,7 +184,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
-        for name in ("jwt_secret", "database_url", "owner_database_url", "redis_url"):
+        for name in ("jwt_secret", "database_url", "owner_database_url", "redis_url", "metrics_token"):
             path = os.environ.get(f"SEATLINE_{name.upper()}_FILE")
             if path:
                 values = {**values, name: Path(path).read_text(encoding="utf-8").strip()}

@@ -236,7 +236,7 @@ async def check_api(settings: Settings) -> list[CheckResult]:
         return [CheckResult(CheckKind.SERVICE, "API", CheckState.OK, "not running here; `seatline up` starts it")]
     connection = AsyncConnection(Target.of(run.url))
     try:
-        reply = await connection.exchange(get(Target.of(run.url), "/ready"), TIMEOUT_S)
+        reply = await connection.exchange(get(Target.of(run.url), "/ready", _metrics_token(settings)), TIMEOUT_S)
     except (OSError, TimeoutError) as error:
         mend = f"{_runner(run)} runs but does not serve: see its output, and Ray's logs"
         return [
@@ -248,6 +248,10 @@ async def check_api(settings: Settings) -> list[CheckResult]:
     mend = "the answer says which dependency is away"
     value = f"{run.url} ({_runner(run)}): {reply.status} {state}"
     return [judge(CheckKind.SERVICE, "API", value, ok=reply.status == 200, mend=mend, otherwise=CheckState.BAD)]
+
+
+def _metrics_token(settings: Settings) -> str | None:
+    return settings.metrics_token.get_secret_value() if settings.metrics_token else None
 
 
 def _runner(run: RunFile) -> str:
@@ -264,7 +268,7 @@ async def check_controller(settings: Settings) -> list[CheckResult]:
         return []
     connection = AsyncConnection(Target.of(run.url))
     try:
-        reply = await connection.exchange(get(Target.of(run.url), "/metrics"), TIMEOUT_S)
+        reply = await connection.exchange(get(Target.of(run.url), "/metrics", _metrics_token(settings)), TIMEOUT_S)
     except (OSError, TimeoutError) as error:
         return [
             CheckResult(CheckKind.SERVICE, "controller", CheckState.WARN, f"not known: {_text(error)}", "see the API")

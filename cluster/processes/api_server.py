@@ -211,6 +211,7 @@ def api_config(settings: Settings, jwt_secret: str) -> ApiConfig:
         queue_target_s=settings.queue_target_ms / 1000,
         cors_origins=settings.cors_origins,
         trusted_proxies=settings.trusted_proxies,
+        metrics_token=settings.metrics_token.get_secret_value() if settings.metrics_token else None,
         is_production=settings.env is Environment.PRODUCTION,
         request_deadline_s=settings.request_deadline_s,
     )

@@ -15,7 +15,9 @@ def generation_of(config: NodeConfig) -> str:
     """The generation of this code with this configuration. The directory of the home makes no difference."""
     settings = config.settings.model_dump(mode="json", exclude={"home"})
     digest = blake2b(repr(sorted(settings.items())).encode(), digest_size=DIGEST_BYTES)
-    for part in (config.database_url, config.redis_url, config.jwt_secret, *_sources()):
+    token = config.settings.metrics_token  # a dump has no secrets
+    metrics_token = token.get_secret_value() if token else ""
+    for part in (config.database_url, config.redis_url, config.jwt_secret, metrics_token, *_sources()):
         digest.update(part.encode())
     return digest.hexdigest()
 

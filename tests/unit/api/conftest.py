@@ -15,6 +15,8 @@ from pytest_aiohttp import AiohttpClient
 
 from allocator.model.read_models import Account
 from api.app import build_app, make_express_lane
+from api.edge.aiohttp_seam import CustomRunner
+from api.edge.error_answers import ERROR_ANSWERS, PoliteConnection
 from api.edge.server import EdgeRunner
 from api.edge.shedding import SHEDDING
 from api.services import ApiConfig
@@ -90,6 +92,25 @@ async def read(response: ClientResponse) -> Answer:
 MakeApi = Callable[..., Awaitable[Api]]
 
 
+class PoliteRunner(CustomRunner):
+    """Serves by the usual handlers alone."""
+
+    __slots__ = ()
+
+    def __init__(self, app: web.Application, **options: Any) -> None:
+        super().__init__(
+            app, lambda server, _, options: PoliteConnection(server, app[ERROR_ANSWERS], **options), **options
+        )
+
+
+class PoliteServer(TestServer):
+    """Serves by the usual handlers alone."""
+
+    async def _make_runner(self, **options: Any) -> web.AppRunner:
+        options.pop("handler_cancellation", None)
+        return PoliteRunner(self.app, **options)
+
+
 class ExpressServer(TestServer):
     """As ``cluster/processes/api_server.py`` serves: with the protocol that sheds and has an express lane."""
 
@@ -98,7 +119,7 @@ class ExpressServer(TestServer):
         return EdgeRunner(self.app, self.app[SHEDDING], make_express_lane(self.app), 100, **options)
 
 
-@pytest.fixture(params=[TestServer, ExpressServer], ids=["aiohttp", "express"])
+@pytest.fixture(params=[PoliteServer, ExpressServer], ids=["aiohttp", "express"])
 def server_class(request: pytest.FixtureRequest) -> type[TestServer]:
     """Both ways on which a request may go."""
     kind: type[TestServer] = request.param

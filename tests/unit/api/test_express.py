@@ -22,6 +22,7 @@ from api.edge.server import EdgeRunner
 from api.edge.shedding import SHEDDING
 from api.services import ApiConfig
 from api.signin.tokens import ACCESS_TOKENS
+from tests.unit.api.conftest import PoliteRunner
 from tests.unit.api.fakes import SECRET, STUDENT, TEACHER, World
 from tests.unit.api.test_shedding import BODY, Wire, door
 
@@ -46,7 +47,7 @@ async def served(world: World, *, by_express: bool, **config: Any) -> AsyncItera
     runner = (
         EdgeRunner(app, app[SHEDDING], make_express_lane(app), 100, **options)
         if by_express
-        else web.AppRunner(app, **options)
+        else PoliteRunner(app, **options)
     )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -8,8 +8,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from allocator.turns.stats import ServiceStats
+from api.monitoring.metrics import METRICS
+from api.monitoring.metrics_page import MetricsPage
 from api.monitoring.readiness import READINESS, Readiness
-from tests.unit.api.conftest import Api
+from tests.unit.api.conftest import Api, MakeApi
+from tests.unit.api.fakes import STUDENT
 
 
 async def test_health_asks_nobody(api: Api) -> None:
@@ -96,6 +99,55 @@ async def test_metrics_go_on_without_the_actors(api: Api) -> None:
 
     assert answer.status == 200
     assert "process_resident_memory_bytes" in answer.text
+
+
+async def test_a_flood_of_scrapes_asks_the_actors_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    async def collect() -> list[dict[str, object]]:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.01)
+        return [{"actor": "a-0", "inbox": asked}]
+
+    page = MetricsPage(api.app[METRICS].registry, collect)
+    clock = 0.0
+    monkeypatch.setattr("api.monitoring.metrics_page.time.monotonic", lambda: clock)
+    pages = await asyncio.gather(*(page.text() for _ in range(100)))
+    clock = 0.9
+    pages.append(await page.text())
+    assert asked == 1
+    assert len(set(pages)) == 1
+    clock = 1.1
+    assert b'seatline_actor_inbox{actor="a-0"} 2.0' in await page.text()
+
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "given", [None, "Bearer wrong", "Bearer", "", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", f"Bearer  {TOKEN}", "é"]
+)
+async def test_metrics_can_need_a_token(make_api: MakeApi, given: str | None) -> None:
+    api = await make_api(metrics_token=TOKEN)
+    api.world.away = {"redis"}
+    headers = {} if given is None else {"Authorization": given}
+
+    metrics = await api.ask("GET", "/metrics", None, headers=headers)
+    ready = await api.ask("GET", "/ready", None, headers=headers)
+
+    assert (metrics.status, metrics.code, metrics.headers["WWW-Authenticate"]) == (401, "unauthenticated", "Bearer")
+    assert (ready.status, ready.body) == (200, {"status": "degraded", "checks": {}}), "no more than a balancer needs"
+    assert (await api.ask("GET", "/metrics", STUDENT)).status == 401, "that of a user does not do"
+
+
+async def test_who_has_the_token_is_shown_everything(make_api: MakeApi) -> None:
+    api = await make_api(metrics_token=TOKEN)
+    api.world.away = {"redis"}
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+
+    assert "seatline_admission_limit" in (await api.ask("GET", "/metrics", None, headers=headers)).text
+    assert (await api.ask("GET", "/ready", None, headers=headers)).body["checks"]["redis"] == "away"
 
 
 async def test_latency_is_counted_by_template(api: Api) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 from aiohttp import web
 
 from allocator.model.commands import Enroll
@@ -18,6 +19,7 @@ from allocator.model.outcomes import Code, Outcome
 from api.app import build_app, make_express_lane
 from api.edge.server import EdgeRunner
 from api.edge.shedding import SHEDDING
+from api.limits import FLOODERS
 from api.monitoring.readiness import READINESS
 from api.services import ApiConfig
 from api.signin.tokens import ACCESS_TOKENS
@@ -51,10 +53,11 @@ class Wire:
         await self._writer.drain()
         await asyncio.sleep(0.01)  # so that what is sent apart arrives apart
 
-    async def answer(self) -> tuple[int, dict[str, str], Any]:
-        """Exactly one answer: status, headers, JSON."""
+    async def answer(self, *, skip: bytes = b"") -> tuple[int, dict[str, str], Any]:
+        """Exactly one answer: status, headers, JSON. One that is ``skip`` is passed over."""
         async with asyncio.timeout(5):
-            head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
+            raw = await self._reader.readuntil(b"\r\n\r\n")
+            head = (await self._reader.readuntil(b"\r\n\r\n") if raw == skip else raw).decode()
             lines = head.split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:] if line)}
             body = await self._reader.readexactly(int(headers["content-length"]))
@@ -211,22 +214,198 @@ async def test_pipelined_requests_are_answered_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "odd",
+    ("odd", "status"),
     [
-        "Transfer-Encoding: chunked\r\n",
-        "Connection: close\r\n",
-        "Expect: 100-continue\r\n",
-        "Content-Length: 16\r\n",
-        "X-Folded: a\n b\r\n",
+        ("Transfer-Encoding: chunked\r\n", 400),  # and a length
+        ("Connection: close\r\n", 503),
+        ("Expect: 100-continue\r\n", 503),
+        ("Content-Length: 16\r\n", 400),
+        ("X-Folded: a\n b\r\n", 400),
     ],
 )
-async def test_what_is_odd_is_left_to_the_parser(odd: str) -> None:
+async def test_what_is_odd_is_left_to_the_parser(odd: str, status: int) -> None:
     async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as second:
         await first.send(at.enroll())
         await at.filled(1)
         await second.send(at.enroll(OTHER_STUDENT, extra=odd))
+        answered = (await second.answer(skip=b"HTTP/1.1 100 Continue\r\n\r\n"))[0]
+        assert answered == status
+        assert at.app[SHEDDING].refusals.counts.total() == (status == 503), "refused by its handler, once"
+        at.gateway.go.set()
+
+
+CHUNKS = b"10\r\n" + BODY + b"\r\n0\r\n\r\n"
+SPELLINGS: dict[str, Callable[[bytes], list[bytes]]] = {
+    "plain": lambda plain: [plain],
+    "a query string": lambda plain: [plain.replace(b"enrollments HTTP", b"enrollments? HTTP")],
+    "absolute form": lambda plain: [plain.replace(b"/api", b"http://x/api", 1)],
+    "a head in two parts": lambda plain: [plain[:60], plain[60:]],
+    "a line break before it": lambda plain: [b"\r\n" + plain],
+    "Connection: close": lambda plain: [plain.replace(b"Host: x", b"Host: x\r\nConnection: close")],
+    "a length of something else": lambda plain: [plain.replace(b"Host: x", b"Host: x\r\nX-Content-Length: 1")],
+    "chunked": lambda plain: [
+        plain.replace(b"Content-Length: 16", b"Transfer-Encoding: chunked").replace(BODY, CHUNKS)
+    ],
+    "pipelined": lambda plain: [b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" + plain],
+    "after an odd one": lambda plain: [b"\r\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n", plain],
+    "HTTP/1.0": lambda plain: [plain.replace(b"HTTP/1.1", b"HTTP/1.0")],
+    "a space more": lambda plain: [plain.replace(b"Content-Length: ", b"Content-Length:  ")],
+    "a client that expects": lambda plain: [plain.replace(b"Host: x", b"Host: x\r\nExpect: 100-continue")],
+    "two X-Forwarded-For": lambda plain: [
+        plain.replace(b"Host: x", b"Host: x\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: 1.2.3.4")
+    ],
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+async def test_no_spelling_of_an_enrolment_gets_in_where_there_is_no_room(spelling: str) -> None:
+    async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as second:
+        await first.send(at.enroll())
+        await at.filled(1)
+        for part in SPELLINGS[spelling](at.enroll(OTHER_STUDENT)):
+            await second.send(part)
+        status, headers, body = await second.answer(skip=b"HTTP/1.1 100 Continue\r\n\r\n")
+        if body == {"status": "ok"}:
+            status, headers, body = await second.answer()
+
+        assert (status, body["code"]) == (503, "overloaded")
+        assert headers["retry-after"] in {"1", "2", "3"}
+        assert at.app[SHEDDING].refusals.counts == {"overloaded": 1}
+        assert len(at.gateway.commands) == 1
+        assert at.app[SHEDDING].admission.in_flight == 1
+        at.gateway.go.set()
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+async def test_every_spelling_of_an_enrolment_takes_room_until_it_is_decided(spelling: str) -> None:
+    async with door(in_flight_max=5) as at, at.wire() as wire, at.wire() as other:
+        for part in SPELLINGS[spelling](at.enroll(OTHER_STUDENT)):
+            await wire.send(part)
+        await at.filled(1)
+        assert at.app[SHEDDING].admission.in_flight == 1, "neither none nor twice"
+        at.gateway.go.set()
+        await other.send(at.enroll())
+        assert (await other.answer())[0] == 201
         await asyncio.sleep(0.02)
-        assert at.app[SHEDDING].refusals.counts.total() == 0
+        assert at.app[SHEDDING].admission.in_flight == 0
+
+
+async def test_who_is_turned_away_does_not_fill_the_log() -> None:
+    async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as second:
+        await first.send(at.enroll())
+        await at.filled(1)
+        with structlog.testing.capture_logs() as logged:
+            for _ in range(3):
+                await second.send(at.enroll(OTHER_STUDENT, line="POST /api/enrollments? HTTP/1.1"))
+                assert (await second.answer())[0] == 503
+        assert [one["event"] for one in logged] == []
+        at.gateway.go.set()
+
+
+async def test_half_a_body_in_chunks_takes_nobodys_room() -> None:
+    async with door(in_flight_max=1) as at, at.wire() as slow, at.wire() as quick:
+        (chunked,) = SPELLINGS["chunked"](at.enroll(OTHER_STUDENT))
+        await slow.send(chunked[:-9])
+        await quick.send(at.enroll())
+        await at.filled(1)
+        assert at.app[SHEDDING].admission.in_flight == 1
+        await slow.send(chunked[-9:])
+        await at.filled(2)
+        assert at.app[SHEDDING].admission.in_flight == 2, "it was let in before there was no room"
+        at.gateway.go.set()
+        assert [(await quick.answer())[0], (await slow.answer())[0]] == [201, 201]
+        await asyncio.sleep(0.02)
+        assert at.app[SHEDDING].admission.in_flight == 0
+
+
+async def test_a_body_that_ends_after_its_answer_takes_no_room() -> None:
+    async with door() as at, at.wire() as wire:
+        (chunked,) = SPELLINGS["chunked"](at.enroll().replace(b"Bearer ", b"Basic "))
+        await wire.send(chunked[:-9])
+        assert (await wire.answer())[0] == 401
+        await wire.send(chunked[-9:])
+        assert at.app[SHEDDING].admission.in_flight == 0
+
+
+@pytest.mark.parametrize("spelling", ["plain", "a query string"])
+async def test_a_flooder_is_told_so_where_there_is_no_room_however_the_request_is_spelt(spelling: str) -> None:
+    async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as flood:
+        await first.send(at.enroll())
+        await at.filled(1)
+        request = at.enroll(OTHER_STUDENT)
+        at.app[FLOODERS].add(request.partition(b"Authorization: ")[2].partition(b"\r\n")[0].decode(), 60.0)
+        for part in SPELLINGS[spelling](request):
+            await flood.send(part)
+        assert (await flood.answer())[0] == 429
+        assert at.app[SHEDDING].refusals.counts == {"rate_limited": 1}
+        at.gateway.go.set()
+
+
+NOT_HTTP = {
+    "Transfer-Encoding, folded": b"X: y\r\n Transfer-Encoding: chunked",
+    "folded with a tab": b"X: y\r\n\tz",
+    "a bare CR": b"X: y\rz",
+    "a bare CR before a name": b"X: y\r\rZ: z",
+    "NUL": b"X: a\0b",
+    "an escape": b"X: a\x1bb",
+    "DEL": b"X: a\x7fb",
+    "VT before a name": b"\x0bX: y",
+    "NUL before a name": b"\0X: y",
+    "a space in a name": b"X Y: z",
+    "a space before the colon": b"X : y",
+    "no name": b": y",
+    "a byte of 0x80 in a name": b"X\x80: y",
+    "brackets in a name": b"X(y): z",
+    "no colon": b"nonsense",
+    "two hosts": b"Host: y",
+    "two content types": b"Content-Type: application/json",
+    "two user agents": b"User-Agent: x\r\nUser-Agent: x",
+    "141 headers": b"\r\n".join(b"X-%d: y" % number for number in range(137)),
+    "an old handshake": b"Sec-WebSocket-Key1: x",
+}
+
+
+def spoilt(plain: bytes, line: bytes) -> bytes:
+    return plain.replace(b"Host: x", b"Host: x\r\n" + line)
+
+
+@pytest.mark.parametrize("has_room", [True, False], ids=["served", "turned away"])
+@pytest.mark.parametrize("name", [*NOT_HTTP, "no host"])
+async def test_what_is_not_http_is_400_and_the_end_of_its_connection(name: str, has_room: bool) -> None:
+    async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as second:
+        if not has_room:
+            await first.send(at.enroll())
+            await at.filled(1)
+        plain = at.enroll(OTHER_STUDENT)
+        await second.send(plain.replace(b"Host: x\r\n", b"") if name == "no host" else spoilt(plain, NOT_HTTP[name]))
+        assert (await second.answer())[0] == 400
+        assert await second.is_closed()
+        assert at.app[SHEDDING].refusals.counts == {}
+        at.gateway.go.set()
+
+
+@pytest.mark.parametrize("has_room", [True, False], ids=["served", "turned away"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Connection: close",
+        b"Connection: keep-alive\r\nConnection: close",
+        b"Connection: keep-alive, close",
+        b"connection:close",
+        b"Proxy-Connection: close",
+    ],
+)
+async def test_who_asks_for_it_is_closed(line: bytes, has_room: bool) -> None:
+    async with door(in_flight_max=1) as at, at.wire() as first, at.wire() as second:
+        if has_room:
+            at.gateway.go.set()
+        else:
+            await first.send(at.enroll())
+            await at.filled(1)
+        await second.send(spoilt(at.enroll(OTHER_STUDENT), line))
+        status, headers, _ = await second.answer()
+        assert (status, headers["connection"]) == (201 if has_room else 503, "close")
+        assert await second.is_closed()
         at.gateway.go.set()
 
 

@@ -83,6 +83,40 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_settings().cors_origins == ("https://a.example", "https://b.example")
 
 
+@pytest.mark.parametrize("given", ["10.1.2.3", "10.1.2.3/8", "fd00::/8, ::1", "::ffff:10.0.0.0/104"])
+def test_proxies_are_trusted_by_address_or_network(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("SEATLINE_TRUSTED_PROXIES", given)
+    assert read_settings().trusted_proxies == tuple(given.split(", "))
+
+
+def test_the_token_of_the_metrics_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("0123456789abcdef\n")
+    monkeypatch.setenv("SEATLINE_METRICS_TOKEN_FILE", str(path))
+    token = read_settings().metrics_token
+    assert token is not None
+    assert token.get_secret_value() == "0123456789abcdef"
+
+
+@pytest.mark.parametrize("given", ["\n", "short", "0123456789abc def", "0123456789abcdef\u00e9", "0123456789\nabcdef"])
+def test_a_token_of_the_metrics_that_is_none_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str
+) -> None:
+    """Above all an empty file, which would let everybody in."""
+    path = tmp_path / "token"
+    path.write_text(given, encoding="utf-8")
+    monkeypatch.setenv("SEATLINE_METRICS_TOKEN_FILE", str(path))
+    with pytest.raises(ConfigurationError, match="SEATLINE_METRICS_TOKEN: "):
+        read_settings()
+
+
+@pytest.mark.parametrize("given", ["balancer", "10.1.2", "10.0.0.0/33", "10.0.0.1, [::1]"])
+def test_a_proxy_that_is_no_address_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("SEATLINE_TRUSTED_PROXIES", given)
+    with pytest.raises(ConfigurationError, match=r"SEATLINE_TRUSTED_PROXIES: .*no address"):
+        read_settings()
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg"])
 def test_every_postgres_scheme_is_understood(scheme: str) -> None:
     url = f"{scheme}://user:p%40ss@host:5433/name?sslmode=require"

@@ -6,6 +6,7 @@ import asyncio
 import io
 
 import pytest
+from pydantic import SecretStr
 from rich.console import Console
 
 from api.monitoring.metrics import Traffic
@@ -114,8 +115,10 @@ def test_code_and_settings_make_a_generation() -> None:
         NodeConfig(settings.model_copy(update={"batch_max": 7}), *_rest()),
         NodeConfig(settings, "postgresql://b", "redis://a", "secret"),
         NodeConfig(settings, "postgresql://a", "redis://a", "another"),
+        NodeConfig(settings.model_copy(update={"metrics_token": SecretStr("a" * 16)}), *_rest()),
+        NodeConfig(settings.model_copy(update={"metrics_token": SecretStr("b" * 16)}), *_rest()),
     ]
-    assert len({first, *map(generation_of, changed)}) == 4
+    assert len({first, *map(generation_of, changed)}) == 6
     assert placed(f"sections-a-0-{first}") is not None
 
 
