@@ -140,6 +140,8 @@ async def _read_all(request: web.Request) -> bytes:
             return await request.read()
     except TimeoutError:
         raise ApiError(problems.BODY_TIMEOUT) from None
+    except ConnectionResetError:
+        raise ApiError(problems.CLIENT_LEFT) from None
 
 
 def _require_well_formed(body: bytes) -> None:
