@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from allocator.model.read_models import (
     Account,
@@ -23,6 +23,8 @@ from allocator.model.read_models import (
     SectionView,
     Semester,
 )
+
+T = TypeVar("T")
 
 
 class CatalogueReader(Protocol):
@@ -145,8 +147,13 @@ class AuditLog(Protocol):
 class Cache(Protocol):
     """A read-through cache. While its server is away, every call loads."""
 
-    async def get_or_load(self, key: str, ttl_s: float, load: Callable[[], Awaitable[bytes]]) -> bytes:
-        """The cached bytes, else those that ``load`` returns. Calls at the same time share one ``load``."""
+    async def get_or_load(
+        self, key: str, ttl_s: float, load: Callable[[], Awaitable[bytes]], decode: Callable[[bytes], T]
+    ) -> T:
+        """The cached bytes, else those that ``load`` returns, decoded. Calls at the same time share one ``load``.
+
+        Cached bytes that ``decode`` does not take count as none, and are replaced.
+        """
 
 
 class RateLimiter(Protocol):

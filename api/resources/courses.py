@@ -6,12 +6,13 @@ import base64
 import binascii
 import hashlib
 
+import msgspec
 from aiohttp import web
 
 from api.http import problems
 from api.http.bodies import QueryString, path_id
 from api.http.errors import ApiError
-from api.http.read_through import read_through
+from api.http.read_through import checked, read_through
 from api.http.replies import encode, tagged_reply
 from api.http.routing import Access, Answer, Route
 from api.resources.semesters import find_semester
@@ -23,6 +24,8 @@ CODE_BYTES_MAX = 200
 
 COURSES = QueryString(CourseQuery)
 SEMESTER = QueryString(SemesterQuery)
+
+_check = checked(msgspec.json.Decoder(CourseList).decode)
 
 
 async def list_courses(request: web.Request) -> web.Response:
@@ -53,7 +56,7 @@ async def list_courses(request: web.Request) -> web.Response:
 
     digest = hashlib.blake2b(encode((query.department, query.q, query.limit, after_code)), digest_size=12).hexdigest()
     key = f"courses:semester:{semester_id or 'all'}:{digest}"
-    return tagged_reply(request, await read_through(request, "courses:semester", key, LIST_TTL_S, load))
+    return tagged_reply(request, await read_through(request, "courses:semester", key, LIST_TTL_S, load, _check))
 
 
 async def show_course(request: web.Request) -> web.Response:

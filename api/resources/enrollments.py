@@ -123,8 +123,9 @@ async def list_mine(request: web.Request) -> web.Response:
     async def load() -> bytes:
         return encode([EnrollmentReply.of(one) for one in await reader.held_by(student_id)])
 
-    cached = await read_through(request, "student:enrollments", f"student:enrollments:{student_id}", MY_TTL_S, load)
-    items = [one for one in _decode_list(cached) if wanted is None or wanted in (one.semester, str(one.semester_id))]
+    key = f"student:enrollments:{student_id}"
+    held = await read_through(request, "student:enrollments", key, MY_TTL_S, load, _decode_list)
+    items = [one for one in held if wanted is None or wanted in (one.semester, str(one.semester_id))]
     # A place in a list changes with what others do, so it is never read from a cache.
     positions = await reader.positions([one.id for one in items if one.status == "waitlisted"])
     items = [

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from allocator.model.commands import Command
 from allocator.model.delivery import Envelope, Reply
@@ -27,6 +28,8 @@ from allocator.model.read_models import (
     Semester,
 )
 from api.services import ApiConfig, Services
+
+T = TypeVar("T")
 
 SECRET = "a secret for tests, long enough to sign with"
 
@@ -307,10 +310,12 @@ class FakeCache:
     def __init__(self) -> None:
         self.values: dict[str, tuple[float, bytes]] = {}
 
-    async def get_or_load(self, key: str, ttl_s: float, load: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def get_or_load(
+        self, key: str, ttl_s: float, load: Callable[[], Awaitable[bytes]], decode: Callable[[bytes], T]
+    ) -> T:
         if key not in self.values:
             self.values[key] = (ttl_s, await load())
-        return self.values[key][1]
+        return decode(self.values[key][1])
 
 
 class FakeLimiter:
