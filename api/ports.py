@@ -128,7 +128,7 @@ class TokenStore(Protocol):
         """Store the first token of a login."""
 
     async def rotate(self, token_hash: bytes, new_hash: bytes, expires_at: datetime) -> Account | RefusedRefresh:
-        """Exchange a token for its successor. If it was exchanged before, its whole family is revoked."""
+        """Exchange a token for its successor. If it was exchanged a while ago, its whole family is revoked."""
 
     async def revoke_family(self, token_hash: bytes) -> None:
         """Revoke the whole family of this token. An unknown token changes nothing."""

@@ -57,7 +57,8 @@ async def login(request: web.Request) -> web.Response:
 async def refresh(request: web.Request) -> web.Response:
     """Exchange a refresh token for new tokens. It can be used once.
 
-    A second use shows that the token was stolen or lost, so it ends every session that came from the same login.
+    If the answer is lost, send it again within ten seconds. A later use shows that the token was stolen, so it ends
+    every session that came from the same login.
     """
     wanted = await REFRESH.read(request)
     token = new_refresh_token()
