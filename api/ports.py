@@ -42,7 +42,14 @@ class CatalogueReader(Protocol):
         after_code: str | None,
         limit: int,
     ) -> Sequence[CourseSummary]:
-        """Courses in the order of their codes, beginning after ``after_code``. A condition that is None is left out."""
+        """Courses in the order of their codes, beginning after ``after_code``. A condition that is None is left out.
+
+        Departments are named in any case; a text is found whatever its case and accents, in codes also whatever its
+        spaces and hyphens.
+        """
+
+    async def has_department(self, code: str) -> bool:
+        """Whether there is a department of that code, in any case."""
 
     async def course(self, course_id: int) -> Course | None:
         """One course."""

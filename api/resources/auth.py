@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from api.http.bodies import JsonBody
 from api.http.errors import ApiError, rate_limited
 from api.http.replies import empty_reply, json_reply
 from api.http.routing import Access, Answer, Route
+from api.http.typed_text import tidy
 from api.monitoring.metrics import METRICS
 from api.schemas.auth import LoginRequest, MeReply, RefreshRequest, TokenReply
 from api.services import SERVICES, ApiConfig
@@ -36,12 +38,13 @@ async def login(request: web.Request) -> web.Response:
     A wrong email and a wrong password get the same answer, after the same time.
     """
     wanted = await LOGIN.read(request)
-    email = wanted.email.lower()
+    email = tidy(wanted.email).lower()
+    password = unicodedata.normalize("NFC", wanted.password)  # as most keyboards send it
     await _limit_logins(request, email)
     accounts = request.app[SERVICES].accounts
     account = await accounts.by_email(email)
     old_hash = None if account is None else account.password_hash
-    check = await request.app[PASSWORDS].verify(old_hash, wanted.password)
+    check = await request.app[PASSWORDS].verify(old_hash, password)
     if account is None or not check.is_correct or account.is_disabled:
         request.app[METRICS].auth_failures.labels("bad_credentials").inc()
         note(request, "login.failed", None if account is None else account.user_id)
@@ -63,7 +66,7 @@ async def refresh(request: web.Request) -> web.Response:
     wanted = await REFRESH.read(request)
     token = new_refresh_token()
     services = request.app[SERVICES]
-    used = hash_of(wanted.refresh_token)
+    used = hash_of(wanted.refresh_token.strip())
     rotated = await services.refresh_tokens.rotate(used, hash_of(token), _refresh_expiry(services.config))
     if isinstance(rotated, RefusedRefresh):
         request.app[METRICS].auth_failures.labels(f"refresh_{rotated.value}").inc()
@@ -76,7 +79,7 @@ async def refresh(request: web.Request) -> web.Response:
 async def logout(request: web.Request) -> web.Response:
     """Give up a refresh token and all others from the same login. An unknown token gets the same answer."""
     wanted = await REFRESH.read(request)
-    await request.app[SERVICES].refresh_tokens.revoke_family(hash_of(wanted.refresh_token))
+    await request.app[SERVICES].refresh_tokens.revoke_family(hash_of(wanted.refresh_token.strip()))
     return empty_reply()
 
 

@@ -29,7 +29,7 @@ _check = checked(msgspec.json.Decoder(CourseList).decode)
 
 
 async def list_courses(request: web.Request) -> web.Response:
-    """Courses in the order of their codes, a page at a time.
+    """Courses in the order of their codes, CS 2 before CS 12, a page at a time.
 
     With a semester, only those that have a section in it. Counts of seats are with the sections.
     """
@@ -37,19 +37,19 @@ async def list_courses(request: web.Request) -> web.Response:
     after_code = None if query.cursor is None else read_cursor(query.cursor)
     semester_id: int | None = None
     if query.semester is not None:
-        semester = await find_semester(request, query.semester)
-        if semester is None:
-            return tagged_reply(request, encode(CourseList([], None)))
-        semester_id = semester.id
+        semester_id = (await find_semester(request, query.semester)).id
+    catalogue = request.app[SERVICES].catalogue
 
     async def load() -> bytes:
-        found = await request.app[SERVICES].catalogue.courses(
+        found = await catalogue.courses(
             semester_id=semester_id,
             department=query.department,
             text=query.q,
             after_code=after_code,
             limit=query.limit + 1,  # one more than is shown tells whether there is another page
         )
+        if not found and query.department is not None and not await catalogue.has_department(query.department):
+            raise ApiError(problems.INVALID, "There is no such department.")
         page = found[: query.limit]
         next_cursor = make_cursor(page[-1].code) if len(found) > query.limit else None
         return encode(CourseList([CourseItem.of(one) for one in page], next_cursor))
@@ -71,13 +71,10 @@ async def list_sections(request: web.Request) -> web.Response:
     """The sections of a course, with their seats at this moment."""
     course_id = path_id(request)
     wanted = SEMESTER.read(request).semester
-    semester = None if wanted is None else await find_semester(request, wanted)
-    catalogue = request.app[SERVICES].catalogue
-    sections = await catalogue.sections_of_course(course_id, None if semester is None else semester.id)
+    semester_id = None if wanted is None else (await find_semester(request, wanted)).id
+    sections = await request.app[SERVICES].catalogue.sections_of_course(course_id, semester_id)
     if sections is None:
         raise ApiError(problems.NOT_FOUND, "There is no such course.")
-    if wanted is not None and semester is None:
-        sections = ()
     return tagged_reply(request, encode(SectionList.of(sections)))
 
 

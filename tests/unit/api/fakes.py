@@ -159,10 +159,14 @@ class FakeCatalogue:
         self, *, semester_id: int | None, department: str | None, text: str | None, after_code: str | None, limit: int
     ) -> Sequence[CourseSummary]:
         self._read()
-        if semester_id == 2:
+        if semester_id == 2 or (department or "CS").upper() != "CS":
             return []
         found = [one for one in self.all_courses if after_code is None or one.code > after_code]
         return [one for one in found if (text or "") in one.title][:limit]
+
+    async def has_department(self, code: str) -> bool:
+        self._read()
+        return code.upper() == "CS"
 
     async def course(self, course_id: int) -> Course | None:
         self._read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import bcrypt
@@ -65,6 +66,31 @@ async def test_unknown_wrong_and_disabled_are_answered_alike(api: Api) -> None:
     assert {one.code for one in answers} == {"bad_credentials"}
     assert len({json.dumps({**one.body, "request_id": ""}) for one in answers}) == 1
     assert 'seatline_auth_failures_total{reason="bad_credentials"} 4.0' in await api.metrics()
+
+
+@pytest.mark.parametrize(
+    "typed", ["ada@example.edu ", " Ada@Example.edu", "\tada@example.edu\n", "ada@example.edu\u00a0", "ADA@EXAMPLE.EDU"]
+)
+async def test_an_email_is_read_as_phones_send_it(api: Api, typed: str) -> None:
+    assert (await login(api, email=typed)).status == 200
+
+
+async def test_letters_may_be_composed_or_not(api: Api) -> None:
+    composed, decomposed = "p\u00e4ss", "pa\u0308ss"
+    api.world.accounts.all[11] = replace(STUDENT, email="\u00e9@example.edu", password_hash=QUICK_HASHER.hash(composed))
+
+    for email in ("\u00e9@example.edu", "e\u0301@example.edu"):
+        for password in (composed, decomposed):
+            assert (await login(api, password, email)).status == 200
+    assert (await login(api, f"{composed} ", "\u00e9@example.edu")).status == 401, "spaces are part of a password"
+    keys = {key for key, _, _ in api.world.limiter.hits if key.startswith("login:127.0.0.1:")}
+    assert len(keys) == 1, "no spelling has a limit of its own"
+
+
+async def test_spaces_around_a_refresh_token_are_none_of_it(api: Api) -> None:
+    token = (await login(api)).body["refresh_token"]
+
+    assert (await api.post("/api/auth/refresh", {"refresh_token": f" {token}\n"})).status == 200
 
 
 async def test_a_bcrypt_hash_is_taken_once_and_replaced(api: Api) -> None:
