@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from aiohttp import web
 
 FLOODERS_MAX = 10_000
+
+
+IPV6_PREFIX = 64
+"""What one subscriber has of IPv6, at least: whole addresses would be limits for nobody."""
+
+
+def network_of(address: str | None) -> str:
+    """What a client is limited by: its IPv4 address, or the /64 of its IPv6 address."""
+    try:
+        ip = ip_address(address or "")
+    except ValueError:
+        return str(address)
+    if isinstance(ip, IPv6Address):
+        return str(ip.ipv4_mapped or ip_network((int(ip), IPV6_PREFIX), strict=False))
+    return str(ip)
 
 
 class LocalLimiter:

@@ -124,6 +124,9 @@ class Accounts(Protocol):
     async def by_id(self, user_id: int) -> Account | None:
         """The user with that id."""
 
+    async def slowest_bcrypt_cost(self) -> int | None:
+        """The highest cost of the bcrypt hashes that are stored; None if there are none."""
+
     async def replace_password_hash(self, user_id: int, old_hash: str, new_hash: str) -> None:
         """Store a better hash of the same password, unless the password was changed meanwhile."""
 
@@ -168,6 +171,9 @@ class RateLimiter(Protocol):
 
     async def hit(self, key: str, rate_per_s: float, burst: int) -> float | None:
         """Count one call. None if it is allowed, else the seconds after which to try again."""
+
+    async def peek(self, key: str, rate_per_s: float, burst: int) -> float | None:
+        """The same without counting it."""
 
 
 CollectActorStats = Callable[[], Awaitable[Sequence[Mapping[str, object]]]]

@@ -59,6 +59,8 @@ def note_answer(
     level = logging.WARNING if is_ours else logging.DEBUG
     if not _stdlib_log.isEnabledFor(level):
         return
+    if is_ours and traffic.lines.hit((method, route, status)) is not None:
+        return  # the metrics have it
     log.log(
         level,
         "request",

@@ -256,6 +256,19 @@ async def test_accounts_are_found_whatever_the_case(engine: AsyncEngine) -> None
     assert disabled.is_disabled
 
 
+async def test_the_slowest_bcrypt_hash_is_found(engine: AsyncEngine) -> None:
+    accounts = AccountQueries(engine)
+    assert await accounts.slowest_bcrypt_cost() is None
+
+    for stored in ("$argon2id$v=19$m=19456,t=2,p=1$x$y", "$2b$10$xyz", "$2y$12$xyz", "$2a$08$xyz", None, ""):
+        await add_user(engine, stored=stored)
+    assert await accounts.slowest_bcrypt_cost() == 12
+
+    for odd in ("$2b$31$xyz", "$2b$1", "$2b$xx$", "$2x$13$xyz", "$2b$00$"):
+        await add_user(engine, stored=odd)
+    assert await accounts.slowest_bcrypt_cost() == 12, "no hash can make all failures take minutes"
+
+
 async def test_a_better_hash_does_not_undo_a_change_of_password(engine: AsyncEngine) -> None:
     accounts = AccountQueries(engine)
     user_id = await add_user(engine, stored="of the old password")

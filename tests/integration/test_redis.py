@@ -431,6 +431,16 @@ async def test_the_bucket_drains_and_goes(redis: Redis, redis_url: str) -> None:
     await limiter.close()
 
 
+async def test_a_peek_takes_nothing(redis: Redis, redis_url: str) -> None:
+    for url in (redis_url, NOWHERE):
+        limiter = RedisRateLimiter(url, timeout_s=PATIENT_S)
+        assert [await limiter.peek("peeked", 1, 2) for _ in range(5)] == [None] * 5
+        assert [await limiter.hit("peeked", 1, 2) for _ in range(2)] == [None] * 2
+        waits_s = [await limiter.peek("peeked", 1, 2) for _ in range(2)]
+        assert all(wait_s is not None and 0.5 < wait_s <= 1 for wait_s in waits_s)
+        await limiter.close()
+
+
 async def test_redis_counts_as_python_does(redis: Redis) -> None:
     """The same hits at the same times: Redis is told the time by a script that has TIME replaced."""
     script = gcra.HIT_LUA.replace("redis.call('TIME')", "{ARGV[3], ARGV[4]}")

@@ -263,6 +263,10 @@ class FakeAccounts:
     async def by_id(self, user_id: int) -> Account | None:
         return self.all.get(user_id)
 
+    async def slowest_bcrypt_cost(self) -> int | None:
+        hashes = [one.password_hash or "" for one in self.all.values()]
+        return max((int(one[4:6]) for one in hashes if one.startswith("$2")), default=None)
+
     async def replace_password_hash(self, user_id: int, old_hash: str, new_hash: str) -> None:
         assert self.all[user_id].password_hash == old_hash
         self.change(user_id, password_hash=new_hash)
@@ -328,6 +332,9 @@ class FakeLimiter:
     def __init__(self) -> None:
         self.hits: list[tuple[str, float, int]] = []
         self.refuse: str | None = None
+
+    async def peek(self, key: str, rate_per_s: float, burst: int) -> float | None:
+        return 6.2 if self.refuse is not None and self.refuse in key else None
 
     async def hit(self, key: str, rate_per_s: float, burst: int) -> float | None:
         self.hits.append((key, rate_per_s, burst))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import logging
 from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestServer
 
 from api.monitoring.metrics import METRICS
-from tests.unit.api.conftest import Api, MakeApi
+from tests.unit.api.conftest import Api, Logged, MakeApi
 from tests.unit.api.fakes import STUDENT
 
 PATH = "/api/enrollments"
@@ -174,10 +173,6 @@ async def test_a_request_that_could_be_smuggled_is_400_and_the_end(api: Api, req
     assert answer.count(b"HTTP/1.") == 1, "nothing after it was taken for a request"
 
 
-def error_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno > logging.DEBUG]
-
-
 async def leave_in_mid_body(api: Api, head: str, sent: bytes) -> None:
     """Send a request whose body is cut, close, and wait until the API has noticed."""
     _, writer = await asyncio.open_connection(api.client.host, api.client.port)
@@ -200,33 +195,31 @@ async def leave_in_mid_body(api: Api, head: str, sent: bytes) -> None:
     ids=["one byte", "head only", "in a chunk", "between chunks"],
 )
 async def test_who_leaves_in_mid_body_is_neither_a_500_nor_a_line(
-    make_api: MakeApi, caplog: pytest.LogCaptureFixture, sent: bytes, server_class: type[TestServer]
+    make_api: MakeApi, logged: Logged, sent: bytes, server_class: type[TestServer]
 ) -> None:
     if server_class is TestServer:
         pytest.skip("it cancels handlers when a client leaves, and the product's server does not")
     # However long they stayed: slow requests are warnings otherwise.
     api = await make_api(slow_request_s=0.0)
-    with caplog.at_level(logging.DEBUG):
-        await leave_in_mid_body(api, "POST /api/auth/login HTTP/1.1", sent)
+    await leave_in_mid_body(api, "POST /api/auth/login HTTP/1.1", sent)
 
     assert dict(api.app[METRICS].traffic.requests) == {("POST", "/api/auth/login", 499): 1}
-    assert error_lines(caplog) == []
+    assert logged() == []
 
 
 async def test_a_body_that_never_ends_or_breaks_is_no_line(
-    make_api: MakeApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make_api: MakeApi, monkeypatch: pytest.MonkeyPatch, logged: Logged
 ) -> None:
     monkeypatch.setattr("api.http.bodies.BODY_TIMEOUT_S", 0.05)
     api = await make_api(slow_request_s=0.0)
     head = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    with caplog.at_level(logging.DEBUG):
-        for pieces in ([b"Content-Length: 20\r\n\r\n{"], [b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", b"zz\r\n"]):
-            reader, writer = await asyncio.open_connection(api.client.host, api.client.port)
-            writer.write(head)
-            for piece in pieces:
-                writer.write(piece)
-                await asyncio.sleep(0.01)
-            assert (await reader.readline()).startswith(b"HTTP/1.1 408 ")
-            writer.close()
+    for pieces in ([b"Content-Length: 20\r\n\r\n{"], [b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", b"zz\r\n"]):
+        reader, writer = await asyncio.open_connection(api.client.host, api.client.port)
+        writer.write(head)
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.01)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408 ")
+        writer.close()
 
-    assert error_lines(caplog) == []
+    assert logged() == []

@@ -1,0 +1,91 @@
+"""Logins while one address floods with 80 connections, on real argon2 and its threads."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import ClientSession, TCPConnector
+from aiohttp.test_utils import TestServer
+
+from api.app import build_app
+from api.services import ApiConfig
+from api.signin.passwords import HASHER, Passwords
+from persistence.redis.rate_limit import LocalRateLimiter
+from tests.unit.api.fakes import SECRET, STUDENT, World
+
+CONNECTIONS = 80
+LOGIN = "/api/auth/login"
+FLOODER, HONEST = "203.0.113.9", "198.51.100.7"
+
+
+class InMemoryLimiter:
+    """The limits as a process counts them while Redis is away."""
+
+    def __init__(self) -> None:
+        self._limiter = LocalRateLimiter()
+
+    async def hit(self, key: str, rate_per_s: float, burst: int) -> float | None:
+        return self._limiter.hit(key, rate_per_s, burst)
+
+    async def peek(self, key: str, rate_per_s: float, burst: int) -> float | None:
+        return self._limiter.peek(key, rate_per_s, burst)
+
+
+class NoLimiter(InMemoryLimiter):
+    """No limits at all: what the queue does alone."""
+
+    async def hit(self, key: str, rate_per_s: float, burst: int) -> float | None:
+        return None
+
+
+@asynccontextmanager
+async def serving(limiter: InMemoryLimiter) -> AsyncIterator[str]:
+    world = World()
+    world.accounts.change(STUDENT.user_id, password_hash=HASHER.hash("right"))
+    world.limiter = limiter  # type: ignore[assignment]
+    app = build_app(world.services(ApiConfig(SECRET, trusted_proxies=("127.0.0.1",))), passwords=Passwords())
+    async with TestServer(app) as server:
+        yield str(server.make_url(LOGIN))
+
+
+@pytest.mark.parametrize("limiter", [InMemoryLimiter, NoLimiter])
+async def test_an_honest_user_gets_in_within_two_seconds(limiter: type[InMemoryLimiter]) -> None:
+    flooded: Counter[int] = Counter()
+    async with serving(limiter()) as url, ClientSession(connector=TCPConnector(limit=0)) as session:
+
+        async def login(email: str, password: str, address: str) -> int:
+            body = {"email": email, "password": password}
+            async with session.post(url, json=body, headers={"X-Forwarded-For": address}) as answer:
+                await answer.read()
+                return answer.status
+
+        async def flood(connection: int) -> None:
+            number = 0
+            while True:
+                number += 1
+                status = await login(f"{connection}.{number}@example.edu", "guess", FLOODER)
+                flooded[status] += 1
+                if status != 401:
+                    await asyncio.sleep(0.02)
+
+        flooders = [asyncio.create_task(flood(one)) for one in range(CONNECTIONS)]
+        while sum(flooded.values()) < CONNECTIONS:
+            await asyncio.sleep(0.01)
+        waits_s = []
+        for _ in range(8):
+            started_at = time.monotonic()
+            assert await login(STUDENT.email, "right", HONEST) == 200
+            waits_s.append(time.monotonic() - started_at)
+        for one in flooders:
+            one.cancel()
+        await asyncio.gather(*flooders, return_exceptions=True)
+
+    assert max(waits_s) < 2.0
+    assert flooded[503] + flooded[429] > 0, "there was no room for all of them"
+    if limiter is InMemoryLimiter:
+        assert flooded[401] <= 60 + 34, "those that were under way when the limit was reached are answered too"
