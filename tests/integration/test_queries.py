@@ -249,6 +249,20 @@ async def test_a_schedule_has_seats_but_not_places(
     assert await queries.schedule(student_id, world.semester_id + 1000) == []
 
 
+async def test_what_a_student_has_is_in_the_order_in_which_people_count(
+    engine: AsyncEngine, world: PostgresWorld, service: SectionService
+) -> None:
+    student_id = await world.add_student()
+    codes = ["LS 2", "LS 8A", "LS 12", "LS 101"]
+    for code in reversed(codes):
+        section_id = await world.add_section(1, course_id=await one_course(world, code))
+        await ask(service, enroll(student_id, section_id))
+    queries = EnrollmentQueries(engine)
+
+    assert [one.course_code for one in await queries.held_by(student_id)] == codes
+    assert [one.course_code for one in await queries.schedule(student_id, None)] == codes
+
+
 async def test_a_roster_is_by_name_then_by_place(
     engine: AsyncEngine, world: PostgresWorld, service: SectionService
 ) -> None:
