@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from statistics import median
 
 import bcrypt
 import pytest
@@ -83,16 +84,19 @@ async def test_an_honest_user_gets_in_within_two_seconds(
         flooders = [asyncio.create_task(flood(one)) for one in range(CONNECTIONS)]
         while sum(flooded.values()) < CONNECTIONS:
             await asyncio.sleep(0.01)
-        waits_s = []
+        waits_s, turns = [], []
         for _ in range(8):
-            started_at = time.monotonic()
+            started_at, flooded_before = time.monotonic(), flooded[401]
             assert await login(STUDENT.email, "right", HONEST) == 200
             waits_s.append(time.monotonic() - started_at)
+            turns.append(flooded[401] - flooded_before)
         for one in flooders:
             one.cancel()
         await asyncio.gather(*flooders, return_exceptions=True)
 
-    assert max(waits_s) < 2.0
+    # Milliseconds on a machine of its own; beside other tests a check of a password may itself take a second.
+    assert median(waits_s) < 2.0
+    assert max(turns) <= 12, "it is no queue of 34"
     assert flooded[503] + flooded[429] > 0, "there was no room for all of them"
     if limiter is InMemoryLimiter:
         assert flooded[401] <= 60 + 34, "those that were under way when the limit was reached are answered too"
