@@ -27,7 +27,8 @@ from api.monitoring.readiness import READINESS, Readiness
 from api.resources import docs
 from api.resources.routes import API_ROUTES
 from api.services import SERVICES, ApiConfig, Services
-from api.signin.passwords import PASSWORDS, Passwords
+from api.signin.login_limits import LOGIN_LIMITS, LoginLimits
+from api.signin.passwords import PASSWORDS, SLOWEST_BCRYPT, Passwords, SlowestBcrypt
 from api.signin.tokens import ACCESS_TOKENS, AccessTokens
 
 
@@ -47,6 +48,8 @@ def build_app(services: Services, *, passwords: Passwords | None = None) -> web.
         config.jwt_secret, config.access_token_ttl_s, cached_max=config.checked_tokens_max
     )
     app[PASSWORDS] = passwords or Passwords()
+    app[SLOWEST_BCRYPT] = SlowestBcrypt(services.accounts.slowest_bcrypt_cost)
+    app[LOGIN_LIMITS] = LoginLimits(services.rate_limiter, config.logins_per_minute / 60, config.logins_burst)
     app[METRICS] = Metrics()
     app[AUDIT_LINES] = LocalLimiter(LINES_PER_S, LINES_BURST)
     app[ENROLLMENT_LIMIT] = LocalLimiter(config.enrollments_per_s, config.enrollments_burst)

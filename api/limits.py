@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from aiohttp import web
 
 FLOODERS_MAX = 10_000
+
+
+IPV6_PREFIX = 64
+"""What one subscriber has of IPv6, at least: whole addresses would be limits for nobody."""
+
+
+def network_of(address: str | None) -> str:
+    """What a client is limited by: its IPv4 address, or the /64 of its IPv6 address."""
+    try:
+        ip = ip_address(address or "")
+    except ValueError:
+        return str(address)
+    if isinstance(ip, IPv6Address):
+        return str(ip.ipv4_mapped or ip_network((int(ip), IPV6_PREFIX), strict=False))
+    return str(ip)
 
 
 class LocalLimiter:
@@ -68,26 +84,35 @@ class Flooders:
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self.due_at: dict[bytes, float] = {}
-        """When each is due again, by the Authorization header as it is sent."""
+        """When each is due again."""
 
     def add(self, authorization: str, retry_after_s: float) -> None:
-        """Refuse this Authorization header for ``retry_after_s`` seconds. At most `FLOODERS_MAX` headers are kept."""
+        """Refuse the token of this Authorization header for ``retry_after_s`` seconds.
+
+        At most `FLOODERS_MAX` tokens are kept.
+        """
         if len(self.due_at) >= FLOODERS_MAX:
             now = self._now()
             self.due_at = {key: due_at for key, due_at in self.due_at.items() if due_at > now}
         if len(self.due_at) < FLOODERS_MAX:
-            self.due_at[authorization.encode("utf-8", "surrogateescape")] = self._now() + retry_after_s
+            self.due_at[_token_in(authorization.encode("utf-8", "surrogateescape"))] = self._now() + retry_after_s
 
     def wait_s(self, authorization: bytes) -> float | None:
-        """The seconds for which this Authorization header is still to be refused; None if it is not."""
-        due_at = self.due_at.get(authorization)
+        """The seconds for which the token of this Authorization header is still to be refused; None if it is not."""
+        token = _token_in(authorization)
+        due_at = self.due_at.get(token)
         if due_at is None:
             return None
         wait_s = due_at - self._now()
         if wait_s > 0:
             return wait_s
-        del self.due_at[authorization]
+        del self.due_at[token]
         return None
+
+
+def _token_in(authorization: bytes) -> bytes:
+    """What follows the scheme: one token is one key, however its sender spells the rest of the header."""
+    return authorization.rstrip().rpartition(b" ")[2]
 
 
 FLOODERS = web.AppKey("FLOODERS", Flooders)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from allocator.model.read_models import (
     Account,
@@ -23,6 +23,8 @@ from allocator.model.read_models import (
     SectionView,
     Semester,
 )
+
+T = TypeVar("T")
 
 
 class CatalogueReader(Protocol):
@@ -40,7 +42,14 @@ class CatalogueReader(Protocol):
         after_code: str | None,
         limit: int,
     ) -> Sequence[CourseSummary]:
-        """Courses in the order of their codes, beginning after ``after_code``. A condition that is None is left out."""
+        """Courses in the order of their codes, beginning after ``after_code``. A condition that is None is left out.
+
+        Departments are named in any case; a text is found whatever its case and accents, in codes also whatever its
+        spaces and hyphens.
+        """
+
+    async def has_department(self, code: str) -> bool:
+        """Whether there is a department of that code, in any case."""
 
     async def course(self, course_id: int) -> Course | None:
         """One course."""
@@ -115,6 +124,9 @@ class Accounts(Protocol):
     async def by_id(self, user_id: int) -> Account | None:
         """The user with that id."""
 
+    async def slowest_bcrypt_cost(self) -> int | None:
+        """The highest cost of the bcrypt hashes that are stored; None if there are none."""
+
     async def replace_password_hash(self, user_id: int, old_hash: str, new_hash: str) -> None:
         """Store a better hash of the same password, unless the password was changed meanwhile."""
 
@@ -126,7 +138,7 @@ class TokenStore(Protocol):
         """Store the first token of a login."""
 
     async def rotate(self, token_hash: bytes, new_hash: bytes, expires_at: datetime) -> Account | RefusedRefresh:
-        """Exchange a token for its successor. If it was exchanged before, its whole family is revoked."""
+        """Exchange a token for its successor. If it was exchanged a while ago, its whole family is revoked."""
 
     async def revoke_family(self, token_hash: bytes) -> None:
         """Revoke the whole family of this token. An unknown token changes nothing."""
@@ -145,8 +157,13 @@ class AuditLog(Protocol):
 class Cache(Protocol):
     """A read-through cache. While its server is away, every call loads."""
 
-    async def get_or_load(self, key: str, ttl_s: float, load: Callable[[], Awaitable[bytes]]) -> bytes:
-        """The cached bytes, else those that ``load`` returns. Calls at the same time share one ``load``."""
+    async def get_or_load(
+        self, key: str, ttl_s: float, load: Callable[[], Awaitable[bytes]], decode: Callable[[bytes], T]
+    ) -> T:
+        """The cached bytes, else those that ``load`` returns, decoded. Calls at the same time share one ``load``.
+
+        Cached bytes that ``decode`` does not take count as none, and are replaced.
+        """
 
 
 class RateLimiter(Protocol):
@@ -154,6 +171,9 @@ class RateLimiter(Protocol):
 
     async def hit(self, key: str, rate_per_s: float, burst: int) -> float | None:
         """Count one call. None if it is allowed, else the seconds after which to try again."""
+
+    async def peek(self, key: str, rate_per_s: float, burst: int) -> float | None:
+        """The same without counting it."""
 
 
 CollectActorStats = Callable[[], Awaitable[Sequence[Mapping[str, object]]]]

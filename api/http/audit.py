@@ -10,7 +10,7 @@ import logging
 import structlog
 from aiohttp import web
 
-from api.limits import LocalLimiter
+from api.limits import LocalLimiter, network_of
 from api.monitoring.answered import REQUEST_ID
 from api.services import SERVICES
 from api.signin.principals import PRINCIPAL
@@ -40,7 +40,7 @@ def note(request: web.Request, action: str, user_id: int | None = None) -> None:
         action: what was tried, and how it ended.
         user_id: whose account it was about, if known.
     """
-    if request.app[AUDIT_LINES].hit((action, user_id or request.remote)) is None:
+    if request.app[AUDIT_LINES].hit((action, user_id or network_of(request.remote))) is None:
         log.warning(action, user_id=user_id, address=request.remote, request_id=request[REQUEST_ID])
 
 

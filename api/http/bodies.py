@@ -15,6 +15,7 @@ from multidict import CIMultiDictProxy, istr
 
 from api.http import problems
 from api.http.errors import ApiError
+from api.http.typed_text import tidy
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -60,18 +61,22 @@ class JsonBody(Generic[T]):
 
 
 class QueryString(Generic[T]):
-    """A query string of one type. Unknown parameters are ignored, as everywhere on the web."""
+    """A query string of one type. Unknown parameters are ignored, as everywhere on the web, and so are empty ones."""
 
     def __init__(self, schema: type[T]) -> None:
         self.schema = schema
 
     def read(self, request: web.Request) -> T:
-        """The query string of ``request``. If a parameter is repeated, the first counts.
+        """The query string of ``request``. If a parameter is repeated, the first that is not empty counts.
 
         Raises:
             ApiError: 422, with what is wrong and where.
         """
-        given = {name: request.query[name] for name in request.query}
+        given: dict[str, str] = {}
+        for name, value in request.query.items():
+            text = tidy(value)
+            if text:
+                given.setdefault(name, text)
         try:
             return msgspec.convert(given, self.schema, strict=False)
         except msgspec.ValidationError as error:
@@ -140,6 +145,8 @@ async def _read_all(request: web.Request) -> bytes:
             return await request.read()
     except TimeoutError:
         raise ApiError(problems.BODY_TIMEOUT) from None
+    except ConnectionResetError:
+        raise ApiError(problems.CLIENT_LEFT) from None
 
 
 def _require_well_formed(body: bytes) -> None:

@@ -30,6 +30,8 @@ UNSUPPORTED_MEDIA_TYPE = ProblemKind("unsupported_media_type", 415, "The body mu
 EXPECTATION_FAILED = ProblemKind("expectation_failed", 417, "Only 100-continue can be expected.")
 INVALID = ProblemKind("invalid", 422, "The request is well-formed but not valid.")
 KEY_REUSED = ProblemKind("key_reused", 422, "This Idempotency-Key was used for another request.")
+CLIENT_LEFT = ProblemKind("client_left", 499, "The client left before its request was here.")
+"""Nobody gets it: it is the status by which metrics count them, as nginx does."""
 RATE_LIMITED = ProblemKind("rate_limited", 429, "Too many requests.")
 INTERNAL = ProblemKind("internal_error", 500, "Something went wrong on our side.")
 NOT_SET_UP = ProblemKind("not_set_up", 501, "This is not set up here.")

@@ -108,7 +108,9 @@ class Route:
 
 
 def add_route(app: web.Application, route: Route, with_admission: Callable[[Handler], Handler]) -> None:
-    """Serve ``route`` to the roles that it is for. A route for GET also answers HEAD.
+    """Serve ``route`` to the roles that it is for. A route for GET also answers HEAD, and with a slash at its end.
+
+    Only below ``/api/``: a balancer that keeps strangers from ``/metrics`` need not know of ``/metrics/``.
 
     Args:
         app: the application.
@@ -122,6 +124,9 @@ def add_route(app: web.Application, route: Route, with_admission: Callable[[Hand
     app.router.add_route(route.method, path, handler)
     if route.method == hdrs.METH_GET:
         app.router.add_route(hdrs.METH_HEAD, path, handler)
+        if path.startswith("/api/"):
+            app.router.add_route(route.method, f"{path}/", handler)
+            app.router.add_route(hdrs.METH_HEAD, f"{path}/", handler)
 
 
 def _guarded(route: Route) -> Handler:

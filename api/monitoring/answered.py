@@ -19,6 +19,10 @@ _stdlib_log = logging.getLogger(__name__)  # structlog formats first and asks fo
 
 REQUEST_ID_HEADER = istr("X-Request-Id")
 
+CLIENTS_DOING = frozenset({408, 499})
+"""Statuses of requests that were slow because their clients were, or that their clients left: not worth a line, and
+anybody can cause as many as they like."""
+
 _is_sane = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
 
 
@@ -53,9 +57,12 @@ def note_answer(
     """
     traffic.observe(method, route, status, seconds)
     # One line per request would cost more than deciding it.
-    level = logging.WARNING if seconds > slow_s or status >= 500 else logging.DEBUG
+    is_ours = (seconds > slow_s and status not in CLIENTS_DOING) or status >= 500
+    level = logging.WARNING if is_ours else logging.DEBUG
     if not _stdlib_log.isEnabledFor(level):
         return
+    if is_ours and traffic.lines.hit((method, route, status)) is not None:
+        return  # the metrics have it
     log.log(
         level,
         "request",

@@ -15,8 +15,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from allocator.turns.stats import Histogram
+from api.limits import LocalLimiter
 
 LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+LINES_PER_S = 1.0
+LINES_BURST = 20
+"""How many lines in the log slow and failed requests of one route and status may cause: strangers can send them."""
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nothing here reads
 
@@ -29,6 +34,7 @@ class Traffic(Collector):
     """
 
     def __init__(self) -> None:
+        self.lines = LocalLimiter(LINES_PER_S, LINES_BURST)
         self.requests: Tally[tuple[str, str, int]] = Tally()
         self.latencies: defaultdict[tuple[str, str], Histogram] = defaultdict(partial(Histogram, LATENCY_BUCKETS_S))
         self.outcomes: Tally[str] = Tally()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
@@ -14,20 +14,19 @@ from api.http.bodies import JsonBody
 from api.http.errors import ApiError, rate_limited
 from api.http.replies import empty_reply, json_reply
 from api.http.routing import Access, Answer, Route
+from api.http.typed_text import tidy
+from api.limits import network_of
 from api.monitoring.metrics import METRICS
 from api.schemas.auth import LoginRequest, MeReply, RefreshRequest, TokenReply
 from api.services import SERVICES, ApiConfig
-from api.signin.passwords import PASSWORDS
+from api.signin.login_limits import LOGIN_LIMITS, account_key
+from api.signin.passwords import PASSWORDS, SLOWEST_BCRYPT
 from api.signin.principals import PRINCIPAL
 from api.signin.refresh_tokens import hash_of, new_refresh_token
 from api.signin.tokens import ACCESS_TOKENS, InvalidTokenError
 
 LOGIN = JsonBody(LoginRequest)
 REFRESH = JsonBody(RefreshRequest)
-
-SAME_EMAIL_FACTOR = 10
-"""How many times as often all addresses together may try an email as one address may: enough that its owner gets in
-while somebody else guesses, too little to guess a password."""
 
 
 async def login(request: web.Request) -> web.Response:
@@ -36,16 +35,28 @@ async def login(request: web.Request) -> web.Response:
     A wrong email and a wrong password get the same answer, after the same time.
     """
     wanted = await LOGIN.read(request)
-    email = wanted.email.lower()
-    await _limit_logins(request, email)
+    email = tidy(wanted.email).lower()
+    password = unicodedata.normalize("NFC", wanted.password)  # as most keyboards send it
+    network, key = network_of(request.remote), account_key(email)
+    limits = request.app[LOGIN_LIMITS]
+    retry_after_s = await limits.count(network, key)
+    if retry_after_s is not None:
+        note(request, "login.limited")
+        raise rate_limited(request, "logins", retry_after_s)
     accounts = request.app[SERVICES].accounts
+    slowest = await request.app[SLOWEST_BCRYPT].cost()
     account = await accounts.by_email(email)
-    old_hash = None if account is None else account.password_hash
-    check = await request.app[PASSWORDS].verify(old_hash, wanted.password)
-    if account is None or not check.is_correct or account.is_disabled:
+    # A disabled account is checked like none: nobody learns whether its password was right.
+    old_hash = None if account is None or account.is_disabled else account.password_hash
+    check = await request.app[PASSWORDS].verify(
+        old_hash, password, sender=network, is_known=limits.known.has_network(network), slowest=slowest
+    )
+    if account is None or not check.is_correct:
         request.app[METRICS].auth_failures.labels("bad_credentials").inc()
         note(request, "login.failed", None if account is None else account.user_id)
+        await limits.failed(network)
         raise ApiError(problems.BAD_CREDENTIALS)
+    limits.known.add(network, key)
     if check.better_hash is not None and old_hash is not None:
         await accounts.replace_password_hash(account.user_id, old_hash, check.better_hash)
     token = new_refresh_token()
@@ -57,25 +68,27 @@ async def login(request: web.Request) -> web.Response:
 async def refresh(request: web.Request) -> web.Response:
     """Exchange a refresh token for new tokens. It can be used once.
 
-    A second use shows that the token was stolen or lost, so it ends every session that came from the same login.
+    If the answer is lost, send it again within ten seconds. A later use shows that the token was stolen, so it ends
+    every session that came from the same login.
     """
     wanted = await REFRESH.read(request)
     token = new_refresh_token()
     services = request.app[SERVICES]
-    used = hash_of(wanted.refresh_token)
+    used = hash_of(wanted.refresh_token.strip())
     rotated = await services.refresh_tokens.rotate(used, hash_of(token), _refresh_expiry(services.config))
     if isinstance(rotated, RefusedRefresh):
         request.app[METRICS].auth_failures.labels(f"refresh_{rotated.value}").inc()
         known = rotated is not RefusedRefresh.UNKNOWN
         note(request, f"refresh.{rotated.value}", await services.refresh_tokens.owner_of(used) if known else None)
         raise ApiError(problems.BAD_REFRESH_TOKEN)
+    request.app[LOGIN_LIMITS].known.add(network_of(request.remote), account_key(rotated.email))
     return _tokens_reply(request, rotated, token)
 
 
 async def logout(request: web.Request) -> web.Response:
     """Give up a refresh token and all others from the same login. An unknown token gets the same answer."""
     wanted = await REFRESH.read(request)
-    await request.app[SERVICES].refresh_tokens.revoke_family(hash_of(wanted.refresh_token))
+    await request.app[SERVICES].refresh_tokens.revoke_family(hash_of(wanted.refresh_token.strip()))
     return empty_reply()
 
 
@@ -85,17 +98,6 @@ async def show_me(request: web.Request) -> web.Response:
     if account is None or account.is_disabled:
         raise InvalidTokenError("disabled")
     return json_reply(MeReply.of(account))
-
-
-async def _limit_logins(request: web.Request, email: str) -> None:
-    services = request.app[SERVICES]
-    rate_per_s, burst = services.config.logins_per_minute / 60, services.config.logins_burst
-    digest = hashlib.sha256(email.encode()).hexdigest()[:32]  # no personal data in keys
-    for key, factor in ((f"login:{request.remote}:{digest}", 1), (f"login:{digest}", SAME_EMAIL_FACTOR)):
-        retry_after_s = await services.rate_limiter.hit(key, rate_per_s * factor, burst * factor)
-        if retry_after_s is not None:
-            note(request, "login.limited")
-            raise rate_limited(request, "logins", retry_after_s)
 
 
 def _refresh_expiry(config: ApiConfig) -> datetime:

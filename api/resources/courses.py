@@ -6,12 +6,13 @@ import base64
 import binascii
 import hashlib
 
+import msgspec
 from aiohttp import web
 
 from api.http import problems
 from api.http.bodies import QueryString, path_id
 from api.http.errors import ApiError
-from api.http.read_through import read_through
+from api.http.read_through import checked, read_through
 from api.http.replies import encode, tagged_reply
 from api.http.routing import Access, Answer, Route
 from api.resources.semesters import find_semester
@@ -24,9 +25,11 @@ CODE_BYTES_MAX = 200
 COURSES = QueryString(CourseQuery)
 SEMESTER = QueryString(SemesterQuery)
 
+_check = checked(msgspec.json.Decoder(CourseList).decode)
+
 
 async def list_courses(request: web.Request) -> web.Response:
-    """Courses in the order of their codes, a page at a time.
+    """Courses in the order of their codes, CS 2 before CS 12, a page at a time.
 
     With a semester, only those that have a section in it. Counts of seats are with the sections.
     """
@@ -34,26 +37,26 @@ async def list_courses(request: web.Request) -> web.Response:
     after_code = None if query.cursor is None else read_cursor(query.cursor)
     semester_id: int | None = None
     if query.semester is not None:
-        semester = await find_semester(request, query.semester)
-        if semester is None:
-            return tagged_reply(request, encode(CourseList([], None)))
-        semester_id = semester.id
+        semester_id = (await find_semester(request, query.semester)).id
+    catalogue = request.app[SERVICES].catalogue
 
     async def load() -> bytes:
-        found = await request.app[SERVICES].catalogue.courses(
+        found = await catalogue.courses(
             semester_id=semester_id,
             department=query.department,
             text=query.q,
             after_code=after_code,
             limit=query.limit + 1,  # one more than is shown tells whether there is another page
         )
+        if not found and query.department is not None and not await catalogue.has_department(query.department):
+            raise ApiError(problems.INVALID, "There is no such department.")
         page = found[: query.limit]
         next_cursor = make_cursor(page[-1].code) if len(found) > query.limit else None
         return encode(CourseList([CourseItem.of(one) for one in page], next_cursor))
 
     digest = hashlib.blake2b(encode((query.department, query.q, query.limit, after_code)), digest_size=12).hexdigest()
     key = f"courses:semester:{semester_id or 'all'}:{digest}"
-    return tagged_reply(request, await read_through(request, "courses:semester", key, LIST_TTL_S, load))
+    return tagged_reply(request, await read_through(request, "courses:semester", key, LIST_TTL_S, load, _check))
 
 
 async def show_course(request: web.Request) -> web.Response:
@@ -68,13 +71,10 @@ async def list_sections(request: web.Request) -> web.Response:
     """The sections of a course, with their seats at this moment."""
     course_id = path_id(request)
     wanted = SEMESTER.read(request).semester
-    semester = None if wanted is None else await find_semester(request, wanted)
-    catalogue = request.app[SERVICES].catalogue
-    sections = await catalogue.sections_of_course(course_id, None if semester is None else semester.id)
+    semester_id = None if wanted is None else (await find_semester(request, wanted)).id
+    sections = await request.app[SERVICES].catalogue.sections_of_course(course_id, semester_id)
     if sections is None:
         raise ApiError(problems.NOT_FOUND, "There is no such course.")
-    if wanted is not None and semester is None:
-        sections = ()
     return tagged_reply(request, encode(SectionList.of(sections)))
 
 

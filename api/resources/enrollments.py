@@ -23,6 +23,7 @@ from api.http.replies import WireReplies, encode, json_reply
 from api.http.routing import Access, Answer, Hot, Route
 from api.limits import ENROLLMENT_LIMIT, FLOODERS
 from api.monitoring.metrics import METRICS
+from api.resources.semesters import find_semester
 from api.schemas.catalogue import SemesterQuery
 from api.schemas.enrollments import (
     DroppedReply,
@@ -118,13 +119,15 @@ async def list_mine(request: web.Request) -> web.Response:
     """The seats and places that the student holds, in one semester or in all."""
     student_id = student_id_of(request)
     wanted = SEMESTER.read(request).semester
+    semester_id = None if wanted is None else (await find_semester(request, wanted)).id
     reader = request.app[SERVICES].enrollments
 
     async def load() -> bytes:
         return encode([EnrollmentReply.of(one) for one in await reader.held_by(student_id)])
 
-    cached = await read_through(request, "student:enrollments", f"student:enrollments:{student_id}", MY_TTL_S, load)
-    items = [one for one in _decode_list(cached) if wanted is None or wanted in (one.semester, str(one.semester_id))]
+    key = f"student:enrollments:{student_id}"
+    held = await read_through(request, "student:enrollments", key, MY_TTL_S, load, _decode_list)
+    items = [one for one in held if semester_id in (None, one.semester_id)]
     # A place in a list changes with what others do, so it is never read from a cache.
     positions = await reader.positions([one.id for one in items if one.status == "waitlisted"])
     items = [

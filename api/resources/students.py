@@ -20,10 +20,8 @@ async def show_schedule(request: web.Request) -> web.Response:
     """The weekly timetable of the sections in which the student holds a seat."""
     student_id = student_id_of(request)
     wanted = SEMESTER.read(request).semester
-    semester = None if wanted is None else await find_semester(request, wanted)
-    if wanted is not None and semester is None:
-        return json_reply(timetable_of(()))
-    sections = await request.app[SERVICES].enrollments.schedule(student_id, None if semester is None else semester.id)
+    semester_id = None if wanted is None else (await find_semester(request, wanted)).id
+    sections = await request.app[SERVICES].enrollments.schedule(student_id, semester_id)
     return json_reply(timetable_of(sections))
 
 

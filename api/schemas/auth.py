@@ -8,7 +8,8 @@ from msgspec import Meta, Struct
 
 from allocator.model.read_models import Account, Role
 
-Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\x00-\x20]+@[^@\x00-\x20]+$")]
+Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^\s*[^@\x00-\x20]+@[^@\x00-\x20]+\s*$")]
+"""With spaces around it, as the keyboards of phones add them."""
 Password = Annotated[str, Meta(min_length=1, max_length=1024)]
 RefreshToken = Annotated[str, Meta(min_length=1, max_length=512)]
 

@@ -13,13 +13,16 @@ from api.schemas.types import FilterText, TimeOfDay, time_of_day, week_numbers
 
 
 class SemesterQuery(Struct, frozen=True):
-    """Which semester, by its code or its id."""
+    """Which semester, by its code in any case, or its id."""
 
     semester: FilterText | None = None
 
 
 class CourseQuery(Struct, frozen=True):
-    """Which courses, and how many. ``q`` is looked for in codes and titles; ``cursor`` comes from the page before."""
+    """Which courses, and how many. ``cursor`` comes from the page before.
+
+    ``q`` is looked for in codes and titles, in any case, with or without accents; mat101 and MAT-101 find MAT 101.
+    """
 
     semester: FilterText | None = None
     department: FilterText | None = None

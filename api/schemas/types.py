@@ -9,7 +9,7 @@ from msgspec import Meta
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 # Postgres has no NUL in text; a query with one would fail there.
-FilterText = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
+FilterText = Annotated[str, Meta(max_length=100, pattern=r"^[^\x00]*$")]
 
 TimeOfDay = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$", examples=["09:30"])]
 

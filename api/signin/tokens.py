@@ -56,7 +56,8 @@ class AccessTokens:
     """Issues and checks access tokens.
 
     A check costs tens of microseconds, so its result is kept until the token expires, for the ``cached_max`` tokens
-    that were used last. A token cannot be revoked before it expires: that is why it is short-lived.
+    that were used last. However a header spells scheme and spaces, there is one entry for each token. A token cannot be
+    revoked before it expires: that is why it is short-lived.
     """
 
     def __init__(
@@ -108,15 +109,21 @@ class AccessTokens:
 
     def _check(self, authorization: str) -> Principal:
         scheme, _, token = authorization.partition(" ")
+        token = token.strip()
         if scheme.lower() != "bearer" or not token:
             raise InvalidTokenError("scheme")
-        claims = self._claims(token.strip())
+        # RFC 9110 leaves the case of the scheme and the number of spaces to the client. Were each spelling kept, one
+        # token could fill the memory.
+        header = f"Bearer {token}"
+        if header != authorization and header in self._checked:
+            return self.principal(header)
+        claims = self._claims(token)
         principal = _principal_of(claims)
         if self._cached_max == 0:
             return principal
         if len(self._checked) >= self._cached_max:
             self._checked.popitem(last=False)
-        self._checked[authorization] = (claims.exp, principal)
+        self._checked[header] = (claims.exp, principal)
         return principal
 
     def _claims(self, token: str) -> Claims:

@@ -89,7 +89,7 @@ async def _lease(redis_url: str, section_id: int) -> str:
             holder = cast("bytes | None", await redis.call(lambda client: client.get(f"lease:section:{section_id}")))
             if holder is None:
                 return "nobody holds it"
-            actor, _, incarnation = str(holder, "utf-8").partition("|")
+            actor, _, incarnation = str(holder, "utf-8", "backslashreplace").partition("|")
             is_alive = await redis.call(lambda client: client.exists(f"alive:{actor}:{incarnation}"))
             return f"{actor} holds it" if is_alive else f"{actor} held it, and is not alive any more"
         return "Redis does not answer"

@@ -165,6 +165,21 @@ def _not_found(packed: bytes) -> bytes:
     return codec.encode_replies([Reply(Outcome(Code.NOT_FOUND, section_id)) for section_id in wanted])
 
 
+EXISTS_TIMEOUT_S = 0.5
+
+
+async def actor_exists(name: str) -> bool:
+    """Whether there is a section actor of this name. True as well if Ray cannot say so now. Never raises."""
+    try:
+        async with asyncio.timeout(EXISTS_TIMEOUT_S):
+            await asyncio.to_thread(ray.get_actor, name, namespace=NAMESPACE)
+    except ValueError:
+        return False
+    except UNREACHABLE:
+        return True
+    return True
+
+
 async def _answer(ref: Any) -> Any:
     return await ref
 

@@ -8,6 +8,7 @@ from allocator.actor import Host
 from allocator.turns.clock import SystemClock
 from allocator.turns.service import Limits, SectionService
 from cluster.config.logs import configure_logging
+from cluster.gateway.ray_actors import actor_exists
 from cluster.gateway.wire import WireCodec
 from cluster.processes.memory import freeze_long_lived
 from persistence.caches.announcer import RedisAnnouncer
@@ -29,7 +30,7 @@ class HostFactory:
         """Put everything together. Postgres and Redis need not be reachable yet."""
         configure_logging(self.log_level)
         store = PostgresStore(self.database_url)
-        lease = RedisLease(self.redis_url, name, incarnation, self.lease_ttl_ms)
+        lease = RedisLease(self.redis_url, name, incarnation, self.lease_ttl_ms, exists=actor_exists)
         announcer = RedisAnnouncer(self.redis_url)
         await lease.start()
         service = SectionService(f"{name}|{incarnation}", store, lease, announcer, SystemClock(), self.limits)

@@ -6,6 +6,8 @@ here: every API process has them in memory (`persistence/caches/seat_board.py`).
 A commit does not delete a cached value, it writes a *tombstone* over it (`caches/announcer.py`), which lasts longer
 than any load. A reader that finds a tombstone reads Postgres and does not cache the result. So a slow reader that read
 Postgres before the commit cannot cache the old value after it: a load only ever fills an empty key.
+
+What cannot be decoded is no cached value: it is removed and loaded anew, whoever wrote it.
 """
 
 from __future__ import annotations
@@ -15,12 +17,29 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from persistence.caches.keys import COURSES, LOAD_MAX_S, TOMBSTONE
 from persistence.redis.breaker import TIMEOUT_S, RedisAwayError, RedisBreaker
 
+T = TypeVar("T")
+
 Loader = Callable[[], Awaitable[bytes]]
+
+JUNK = b""
+"""Stands for a value of a type of Redis that we never write. Nothing that we cache is empty."""
+
+UNDECODABLE = (msgspec.DecodeError, ValueError, RecursionError)
+
+# KEYS: one. ARGV: the junk that was found there. A tombstone that has replaced it meanwhile must stay.
+REMOVE_JUNK = """
+local is_text, value = pcall(redis.call, 'GET', KEYS[1])
+if not is_text or value == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 0"""
 
 
 class _Flight(NamedTuple):
@@ -38,27 +57,46 @@ class CachedReads:
         self.hits = 0
         self.misses = 0
         self._redis = RedisBreaker(redis_url, "cached reads", timeout_s=timeout_s)
+        self._remove_junk = self._redis.client.register_script(REMOVE_JUNK)
         self._flights: dict[str, _Flight] = {}
 
-    async def get_or_load(self, key: str, ttl_s: float, load: Loader) -> bytes:
+    async def get_or_load(self, key: str, ttl_s: float, load: Loader, decode: Callable[[bytes], T]) -> T:
         """The cached value of ``key``, or the result of ``load``, which is then cached for about ``ttl_s``.
 
         Within a process, all readers that miss at the same time share one load. While Redis is away, all load.
+
+        Args:
+            key: of the cached value.
+            ttl_s: for how many seconds a loaded value is cached.
+            load: loads the value.
+            decode: what is made of the value, for each reader. A cached value that it does not take is none.
         """
         try:
-            value = await self._redis.call(lambda redis: redis.get(key))
+            value = await self._redis.call(lambda redis: _get(redis, key))
         except RedisAwayError:
             self.misses += 1
             # Tombstones cannot be seen now, so a shared load could hide a reader's own change from them.
-            return await (self._share(key, None, load) if key.startswith(COURSES) else load())
+            return decode(await (self._share(key, None, load) if key.startswith(COURSES) else load()))
         if value is None:
             self.misses += 1
-            return await self._share(key, ttl_s, load)
+            return decode(await self._share(key, ttl_s, load))
         if value == TOMBSTONE:
             self.misses += 1
-            return await load()
+            return decode(await load())
+        try:
+            decoded = decode(value)
+        except UNDECODABLE:
+            with suppress(RedisAwayError):
+                await self._redis.call(lambda _: self._remove_junk(keys=[key], args=[value]))
+            self.misses += 1
+            return decode(await self._share(key, ttl_s, load))
         self.hits += 1
-        return value if isinstance(value, bytes) else value.encode()
+        return decoded
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the last call of Redis failed."""
+        return self._redis.is_away
 
     async def close(self) -> None:
         """Close the connections."""
@@ -90,3 +128,14 @@ class CachedReads:
             with suppress(RedisAwayError):
                 await self._redis.call(lambda redis: redis.set(key, value, px=milliseconds, nx=True))
         return value
+
+
+async def _get(redis: Redis, key: str) -> bytes | None:
+    try:
+        value = await redis.get(key)
+    except ResponseError as error:
+        # The code of an error of Redis is its first word. This one says nothing about whether Redis is well.
+        if str(error).partition(" ")[0] != "WRONGTYPE":
+            raise
+        return JUNK
+    return value.encode() if isinstance(value, str) else value

@@ -12,6 +12,9 @@ from allocator.model.read_models import Account, Role
 from persistence.queries.connection import reading, writing
 from persistence.schema.tables import students, users
 
+BCRYPT_COST_MAX = 14
+"""About a second. The expression in `AccountQueries.slowest_bcrypt_cost` follows it."""
+
 
 class AccountQueries:
     """Accounts in Postgres."""
@@ -26,6 +29,19 @@ class AccountQueries:
     async def by_id(self, user_id: int) -> Account | None:
         """The user with this id."""
         return await self._one(select_accounts().where(users.c.id == user_id))
+
+    async def slowest_bcrypt_cost(self) -> int | None:
+        """The highest cost of the bcrypt hashes that are stored; None if there are none.
+
+        Costs beyond `BCRYPT_COST_MAX` are left out: all failed logins take as long as this one.
+        """
+        cost = sa.cast(sa.func.substr(users.c.password_hash, 5, 2), sa.Integer)
+        statement = sa.select(sa.func.max(cost)).where(
+            users.c.password_hash.regexp_match(r"^\$2[aby]\$(0[4-9]|1[0-4])\$")
+        )
+        async with reading(self._engine) as connection:
+            slowest: int | None = await connection.scalar(statement)
+            return slowest
 
     async def replace_password_hash(self, user_id: int, old_hash: str, new_hash: str) -> None:
         """Store a better hash of the same password, unless the password was changed meanwhile."""

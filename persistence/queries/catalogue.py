@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from allocator.model.read_models import Course, CourseSummary, Requisite, SectionView, Semester
 from persistence.queries.connection import reading
 from persistence.queries.section_statements import SECTIONS_BY_ID, SELECT_SECTIONS, load_sections
+from persistence.queries.typed_text import compact, contains, counting_order, folded, given
 from persistence.schema.tables import course_sections, courses, departments, prerequisites, semesters
 
 IS_CURRENT = sa.func.coalesce(semesters.c.starts_on + 7 * semesters.c.weeks > sa.func.current_date(), sa.true())
@@ -43,11 +44,19 @@ class CatalogueQueries:
         after_code: str | None,
         limit: int,
     ) -> Sequence[CourseSummary]:
-        """Courses in the order of their codes, after ``after_code``. An argument that is None is no condition."""
+        """Courses in the order of their codes, after ``after_code``. An argument that is None is no condition.
+
+        Args:
+            semester_id: of a semester in which they are taught.
+            department: code of their department, in any case.
+            text: what is in their codes or titles. Case and accents do not matter; in codes, spaces and hyphens do not.
+            after_code: they come after it.
+            limit: how many at most.
+        """
         statement = (
             sa.select(courses.c.id, courses.c.code, courses.c.title, departments.c.code.label("department"))
             .join(departments, departments.c.id == courses.c.department_id)
-            .order_by(courses.c.code)
+            .order_by(*counting_order(courses.c.code))
             .limit(limit)
         )
         if semester_id is not None:
@@ -56,14 +65,22 @@ class CatalogueQueries:
             )
             statement = statement.where(taught.exists())
         if department is not None:
-            statement = statement.where(departments.c.code == department)
+            statement = statement.where(_is_department(department))
         if text is not None:
-            found = courses.c.code.icontains(text, autoescape=True) | courses.c.title.icontains(text, autoescape=True)
-            statement = statement.where(found)
+            wanted = given(text)
+            in_code = contains(compact(courses.c.code), sa.func.nullif(compact(wanted), ""))
+            statement = statement.where(in_code | contains(folded(courses.c.title), folded(wanted)))
         if after_code is not None:
-            statement = statement.where(courses.c.code > after_code)
+            after = sa.tuple_(*counting_order(given(after_code)))
+            statement = statement.where(sa.tuple_(*counting_order(courses.c.code)) > after)
         async with reading(self._engine) as connection:
             return [CourseSummary(**row) for row in (await connection.execute(statement)).mappings()]
+
+    async def has_department(self, code: str) -> bool:
+        """Whether there is a department of this code, in any case."""
+        async with reading(self._engine) as connection:
+            found: bool | None = await connection.scalar(sa.select(sa.exists().where(_is_department(code))))
+            return bool(found)
 
     async def course(self, course_id: int) -> Course | None:
         """One course."""
@@ -88,7 +105,7 @@ class CatalogueQueries:
     async def sections_of_course(self, course_id: int, semester_id: int | None) -> Sequence[SectionView] | None:
         """The sections of a course in the order of semester and code; None if there is no such course."""
         statement = SELECT_SECTIONS.where(course_sections.c.course_id == course_id).order_by(
-            course_sections.c.semester_id.desc(), course_sections.c.code, course_sections.c.id
+            course_sections.c.semester_id.desc(), *counting_order(course_sections.c.code), course_sections.c.id
         )
         if semester_id is not None:
             statement = statement.where(course_sections.c.semester_id == semester_id)
@@ -109,6 +126,10 @@ class CatalogueQueries:
             return {section.id: section for section in found}
 
 
+def _is_department(code: str) -> sa.ColumnElement[bool]:
+    return folded(departments.c.code) == sa.select(folded(given(code))).scalar_subquery()
+
+
 async def _requisites(connection: AsyncConnection, course_id: int) -> tuple[Requisite, ...]:
     rows = await connection.execute(
         sa.select(
@@ -119,6 +140,6 @@ async def _requisites(connection: AsyncConnection, course_id: int) -> tuple[Requ
         )
         .join(courses, courses.c.id == prerequisites.c.required_course_id)
         .where(prerequisites.c.course_id == course_id)
-        .order_by(prerequisites.c.kind, courses.c.code)
+        .order_by(prerequisites.c.kind, *counting_order(courses.c.code))
     )
     return tuple(Requisite(**row) for row in rows.mappings())

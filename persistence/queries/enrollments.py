@@ -13,6 +13,7 @@ from allocator.model.read_models import EnrollmentView, ScheduledSection
 from persistence.queries.connection import reading
 from persistence.queries.gathered_reads import GatheredReads
 from persistence.queries.section_statements import ANY_OF_IDS, NO_MEETINGS, load_meetings
+from persistence.queries.typed_text import counting_order
 from persistence.schema.tables import ACTIVE, course_sections, courses, enrollments, semesters
 
 # Statements are built once: building one for each request would cost as much as running it.
@@ -44,7 +45,7 @@ _SELECT = (
 )
 _BY_ID = _SELECT.where(enrollments.c.id == ANY_OF_IDS)
 _HELD_BY = _SELECT.where(enrollments.c.student_id == ANY_OF_IDS, ACTIVE).order_by(
-    courses.c.code, course_sections.c.code, enrollments.c.id
+    *counting_order(courses.c.code), *counting_order(course_sections.c.code), enrollments.c.id
 )
 
 _mine, _others = enrollments.alias("mine"), enrollments.alias("others")
@@ -100,7 +101,7 @@ class EnrollmentQueries:
             .join(courses, courses.c.id == course_sections.c.course_id)
             .join(semesters, semesters.c.id == course_sections.c.semester_id)
             .where(enrollments.c.student_id == student_id, enrollments.c.status == "enrolled")
-            .order_by(courses.c.code, course_sections.c.code)
+            .order_by(*counting_order(courses.c.code), *counting_order(course_sections.c.code))
         )
         if semester_id is not None:
             statement = statement.where(course_sections.c.semester_id == semester_id)

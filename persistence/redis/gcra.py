@@ -35,16 +35,31 @@ def hit(tat: float | None, now: float, rate_per_s: float, burst: int) -> HitResu
     return HitResult(start + interval, None)
 
 
+def peek(tat: float | None, now: float, rate_per_s: float, burst: int) -> float | None:
+    """How long a hit would have to wait; None if it would be allowed. Nothing is taken."""
+    return hit(tat, now, rate_per_s, burst).wait_s
+
+
 # KEYS: the bucket. ARGV: interval in us, burst. Returns the wait in us, or -1. Times are whole microseconds, which
-# a Lua number holds exactly; they are formatted because Lua would write 1.7e+15.
-HIT_LUA = """
+# a Lua number holds exactly; they are formatted because Lua would write 1.7e+15. What no hit can have left there is no
+# bucket: a value of another type, no number, a time further ahead than a full bucket.
+WAIT_LUA = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
-local start = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
+local is_text, kept = pcall(redis.call, 'GET', KEYS[1])
+local start = is_text and kept and tonumber(kept) or now
+if not (start >= now and start <= now + burst * interval) then start = now end
 local wait = (start - now) - (burst - 1) * interval
 if wait > 0 then return wait end
+"""
+
+HIT_LUA = f"""{WAIT_LUA}
 local tat = start + interval
 redis.call('SET', KEYS[1], string.format('%.0f', tat), 'PX', math.ceil((tat - now) / 1000))
+return -1
+"""
+
+PEEK_LUA = f"""{WAIT_LUA}
 return -1
 """

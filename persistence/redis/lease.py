@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -20,18 +21,29 @@ from persistence.redis.breaker import TIMEOUT_S, RedisAwayError, RedisBreaker
 
 log = logging.getLogger(__name__)
 
-# KEYS: leases. ARGV: actor, incarnation, life of the heartbeat in ms. Returns index, actor, index, actor, ...
-ACQUIRE = """
+# A value of another type than ours is no lease, and no error that would count as an outage.
+GET = """
+local function get(key)
+    local is_text, value = pcall(redis.call, 'GET', key)
+    return is_text and value
+end
+"""
+
+# KEYS: leases. ARGV: actor, incarnation, life of the heartbeat in ms, and actors whose leases do not count.
+# Returns index, actor, index, actor, ...
+ACQUIRE = f"""{GET}
+local ghosts = {{}}
+for index = 4, #ARGV do ghosts[ARGV[index]] = true end
 redis.call('SET', 'alive:' .. ARGV[1] .. ':' .. ARGV[2], '1', 'PX', ARGV[3])
 local mine = ARGV[1] .. '|' .. ARGV[2]
-local alive, others = {}, {}
+local alive, others = {{}}, {{}}
 for index, key in ipairs(KEYS) do
-    local holder = redis.call('GET', key)
+    local holder = get(key)
     local other = nil
     if holder and holder ~= mine then
         local actor, incarnation = string.match(holder, '^(.*)|(.*)$')
         -- An older incarnation of the same actor loses its leases at once, alive or not.
-        if actor and actor ~= ARGV[1] then
+        if actor and actor ~= ARGV[1] and not ghosts[actor] then
             if alive[holder] == nil then
                 alive[holder] = redis.call('EXISTS', 'alive:' .. actor .. ':' .. incarnation)
                 -- One that the controller has given up does not count, even if it still sends heartbeats.
@@ -51,10 +63,10 @@ return others
 """
 
 # KEYS: leases. ARGV: actor, incarnation.
-RELEASE = """
+RELEASE = f"""{GET}
 local mine = ARGV[1] .. '|' .. ARGV[2]
 for _, key in ipairs(KEYS) do
-    if redis.call('GET', key) == mine then redis.call('DEL', key) end
+    if get(key) == mine then redis.call('DEL', key) end
 end
 return 0
 """
@@ -64,6 +76,14 @@ DEAD_S = 86_400
 
 CLOSE_PAUSES_S = (0.0, 0.2, 0.4)
 """Before each try to end all leases. Worth several tries: until the leases end, no other actor takes the sections."""
+
+KNOWN_S = 5.0
+"""How long a holder of leases counts as existing once it was looked up."""
+LOOKED_UP_MAX = 8
+"""Holders that are looked up for one call: a turn waits for it. The others count as existing until the next."""
+
+Exists = Callable[[str], Awaitable[bool]]
+"""Whether there is an actor of this name. True as well if that cannot be known now. Never raises."""
 
 KEYS_PER_CALL = 2000
 """A script blocks Redis while it runs; for this many leases, a few milliseconds."""
@@ -77,6 +97,8 @@ class RedisLease:
         actor: the actor's name, stable across restarts. Other actors get it when they ask for a section of this one.
         incarnation: unique to this process of the actor. Neither may contain ``|``.
         ttl_ms: how long after its last heartbeat an actor counts as alive.
+        exists: looks up the holders of leases, since anybody who can write to Redis can name anything there. If it is
+            None, whatever is named exists.
         breaker: the client to use instead of a new one for ``redis_url``.
     """
 
@@ -87,6 +109,7 @@ class RedisLease:
         incarnation: str,
         ttl_ms: int = 5000,
         *,
+        exists: Exists | None = None,
         timeout_s: float = TIMEOUT_S,
         breaker: RedisBreaker | None = None,
     ) -> None:
@@ -98,6 +121,8 @@ class RedisLease:
         self._redis = breaker or RedisBreaker(redis_url, "leases", timeout_s=timeout_s, connections_max=4)
         self._acquire = self._redis.client.register_script(ACQUIRE)
         self._release = self._redis.client.register_script(RELEASE)
+        self._exists = exists
+        self._known_until: dict[str, float] = {}
         self._to_release: set[int] = set()
         self._heart: asyncio.Task[None] | None = None
 
@@ -120,7 +145,7 @@ class RedisLease:
         await self._redis.close()
 
     async def acquire(self, section_ids: Sequence[int]) -> Mapping[int, str]:
-        """Take the leases of sections that no living actor holds.
+        """Take the leases of sections that no living actor holds. One that does not exist holds none.
 
         Returns:
             the names of the actors that hold the others, by section; empty while Redis is away: then only the epoch
@@ -147,13 +172,37 @@ class RedisLease:
         return True
 
     async def _acquire_some(self, section_ids: Sequence[int]) -> dict[int, str]:
-        args: list[str | int] = [self._actor, self._incarnation, self._ttl_ms]
+        owners = await self._acquire_from(section_ids, ())
+        ghosts = await self._ghosts_among(set(owners.values()))
+        if ghosts:
+            log.warning("leases of actors that do not exist are not heeded: %s", sorted(ghosts))
+            haunted = [section_id for section_id, owner in owners.items() if owner in ghosts]
+            owners = {section_id: owner for section_id, owner in owners.items() if owner not in ghosts}
+            owners.update(await self._acquire_from(haunted, ghosts))
+        return {section_id: _text(owner) for section_id, owner in owners.items()}
+
+    async def _acquire_from(self, section_ids: Sequence[int], ghosts: Collection[bytes]) -> dict[int, bytes]:
+        """The owners of what could not be acquired, as they are named in the leases: junk need not be text."""
+        args: list[str | int | bytes] = [self._actor, self._incarnation, self._ttl_ms, *ghosts]
         answer = await self._redis.call(lambda _: self._acquire(keys=_keys(section_ids), args=args))
         pairs = cast("list[int | bytes]", answer)
         return {
-            section_ids[cast("int", index) - 1]: cast("bytes", actor).decode()
+            section_ids[cast("int", index) - 1]: cast("bytes", actor)
             for index, actor in zip(pairs[::2], pairs[1::2], strict=True)
         }
+
+    async def _ghosts_among(self, owners: Collection[bytes]) -> set[bytes]:
+        """Those of these actors that do not exist. What exists is remembered, for moves send many requests around."""
+        if self._exists is None:
+            return set()
+        now = time.monotonic()
+        self._known_until = {name: until for name, until in self._known_until.items() if until > now}
+        unknown = [owner for owner in owners if _text(owner) not in self._known_until][:LOOKED_UP_MAX]
+        exist = await asyncio.gather(*(self._exists(_text(owner)) for owner in unknown))
+        for owner, does_exist in zip(unknown, exist, strict=True):
+            if does_exist:
+                self._known_until[_text(owner)] = now + KNOWN_S
+        return {owner for owner, does_exist in zip(unknown, exist, strict=True) if not does_exist}
 
     async def _release_due(self) -> None:
         while self._to_release:
@@ -189,6 +238,10 @@ class RedisLease:
 def dead_key(actor: str) -> str:
     """The key that exists if an actor was given up, so that its leases no longer count."""
     return f"dead:{actor}"
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")
 
 
 def _keys(section_ids: Sequence[int]) -> list[str]:

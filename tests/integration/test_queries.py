@@ -59,18 +59,86 @@ async def test_courses_by_page_semester_department_and_text(engine: AsyncEngine,
     department: str = await world.connection.fetchval(
         "SELECT d.code FROM departments d ORDER BY d.id DESC LIMIT 1",
     )
-    codes = ["ZZ 1", "ZZ 10", "ZZ 2", "ZZ 3"]
+    codes = ["ZZ 1", "ZZ 2", "ZZ 3", "ZZ 10"]
     ids = [await one_course(world, code, f"Title of 100% {code}") for code in codes]
-    await world.add_section(10, course_id=ids[2])
+    await world.add_section(10, course_id=ids[1])
 
     assert await list_codes(engine, department=department) == codes
     assert await list_codes(engine, department=department, limit=2) == codes[:2]
-    assert await list_codes(engine, department=department, after_code="ZZ 10") == codes[2:]
+    assert await list_codes(engine, department=department, after_code="ZZ 2") == codes[2:]
     assert await list_codes(engine, semester_id=world.semester_id) == ["ZZ 2"]
     assert await list_codes(engine, text="zz 3") == ["ZZ 3"]
     assert await list_codes(engine, text="of 100% zz 1") == ["ZZ 1", "ZZ 10"]
     assert await list_codes(engine, text="zz_3") == [], "a wildcard of SQL is only a character"
     assert await list_codes(engine, text="'; DROP TABLE courses; --") == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [
+        *[(one, "QMAT 101") for one in ("QMAT 101", "qmat 101", "QMAT101", "qmat-101", "QMAT\u2013101", "qmat  101")],
+        *[
+            (one, "QUB 5")
+            for one in ("\u00dcbung", "u\u0308bung", "ubung", "UBUNG", "ubung f\u00fcr", "strasse", "stra\u00dfe")
+        ],
+        *[(one, "Q\u00c9CO 101") for one in ("q\u00e9co", "qe\u0301co 101", "QECO101", "qeco-101")],
+        *[(one, "Q\u00d8L 7") for one in ("Q\u00d8L 7", "q\u00f8l7", "qol 7", "QOL-7")],
+        ("100% q_x", "QPC 1"),
+        *[(one, None) for one in ("100% q-x", "q_x 1", "qpc_1", "zqzq", "---")],
+    ],
+)
+async def test_what_people_type_finds_what_they_mean(
+    engine: AsyncEngine, typed_world: PostgresWorld, typed: str, code: str | None
+) -> None:
+    assert await list_codes(engine, text=typed) == ([code] if code else [])
+
+
+@pytest.fixture(scope="module")
+async def typed_world(database_url: str) -> AsyncIterator[PostgresWorld]:
+    world = await PostgresWorld.create(database_url)
+    await one_course(world, "QMAT 101", "Analysis")
+    await one_course(world, "QUB 5", "\u00dcbung f\u00fcr die Stra\u00dfe")
+    await one_course(world, "Q\u00c9CO 101", "March\u00e9s")
+    await one_course(world, "Q\u00d8L 7", "Brewing")
+    await one_course(world, "QPC 1", "100% q_x")
+    yield world
+    await world.close()
+
+
+async def test_a_department_is_named_in_any_case(engine: AsyncEngine, world: PostgresWorld) -> None:
+    course_id = await one_course(world, "DPT 1")
+    await world.connection.execute(
+        "WITH d AS (INSERT INTO departments (code, name) VALUES ('D\u00e9pT', '') RETURNING id) "
+        "UPDATE courses SET department_id = d.id FROM d WHERE courses.id = $1",
+        course_id,
+    )
+
+    for typed in ("D\u00e9pT", "d\u00c9pt", "de\u0301pt", "DEPT"):
+        assert await list_codes(engine, department=typed) == ["DPT 1"]
+        assert await CatalogueQueries(engine).has_department(typed)
+    assert not await CatalogueQueries(engine).has_department("nonesuch")
+
+
+async def test_pages_follow_each_other_as_people_count(engine: AsyncEngine, world: PostgresWorld) -> None:
+    counted = ["PG 2", "PG 8A", "PG 8B", "PG 12", "PG 101", "PG 101L"]
+    codes = ["PEH 3", "P\u00c9H 5", *counted, "PH 20", "PH-20", "pi 4", "PI 10"]
+    for code in reversed(codes):
+        await one_course(world, code, "counted")
+
+    for size in range(1, len(codes) + 1):
+        seen: list[str] = []
+        after: str | None = None
+        while page := await list_codes(engine, text="counted", after_code=after, limit=size):
+            seen += page
+            after = page[-1]
+        assert seen == codes
+
+    course_id = await one_course(world, "PG 999")
+    for code in ("A12", "A2", "A100"):
+        section_id = await world.add_section(1, course_id=course_id)
+        await world.connection.execute("UPDATE course_sections SET code = $2 WHERE id = $1", section_id, code)
+    sections = await CatalogueQueries(engine).sections_of_course(course_id, None)
+    assert [one.code for one in sections or ()] == ["A2", "A12", "A100"]
 
 
 async def test_a_course_with_its_requisites(engine: AsyncEngine, world: PostgresWorld) -> None:
@@ -179,6 +247,20 @@ async def test_a_schedule_has_seats_but_not_places(
     assert schedule[untimed].meetings == ()
     assert len(await queries.schedule(student_id, world.semester_id)) == 2
     assert await queries.schedule(student_id, world.semester_id + 1000) == []
+
+
+async def test_what_a_student_has_is_in_the_order_in_which_people_count(
+    engine: AsyncEngine, world: PostgresWorld, service: SectionService
+) -> None:
+    student_id = await world.add_student()
+    codes = ["LS 2", "LS 8A", "LS 12", "LS 101"]
+    for code in reversed(codes):
+        section_id = await world.add_section(1, course_id=await one_course(world, code))
+        await ask(service, enroll(student_id, section_id))
+    queries = EnrollmentQueries(engine)
+
+    assert [one.course_code for one in await queries.held_by(student_id)] == codes
+    assert [one.course_code for one in await queries.schedule(student_id, None)] == codes
 
 
 async def test_a_roster_is_by_name_then_by_place(

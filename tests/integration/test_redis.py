@@ -8,7 +8,9 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 from allocator.ports import Committed
@@ -203,14 +205,46 @@ def test_names_that_cannot_be_told_apart_are_refused() -> None:
         RedisLease(NOWHERE, "a|b", "1")
 
 
+async def test_a_lease_of_an_actor_that_does_not_exist_is_none(redis: Redis, redis_url: str) -> None:
+    asked: list[str] = []
+
+    async def exists(name: str) -> bool:
+        asked.append(name)
+        return name == "actor-b"
+
+    for number, ghost in enumerate([b"ghost", b"\xff\xfe", b"sections-gone-0"], 1):
+        await redis.set(f"lease:section:{number}", ghost + b"|x")
+        await redis.set(b"alive:" + ghost + b":x", b"1")
+    one = RedisLease(redis_url, "actor-a", "1", exists=exists, timeout_s=PATIENT_S)
+    async with leasing(redis_url, "actor-b") as other:
+        await other.acquire([4])
+        assert await one.acquire([1, 2, 3, 4]) == {4: "actor-b"}
+        assert [await redis.get(f"lease:section:{number}") for number in (1, 2, 3)] == [b"actor-a|1"] * 3
+
+        del asked[:]
+        assert await one.acquire([4]) == {4: "actor-b"}
+        assert asked == [], "who exists is not looked up for every request that is sent around"
+    await one.close()
+
+
+async def test_a_value_that_is_no_lease_is_none(redis: Redis, redis_url: str) -> None:
+    for number, junk in enumerate([b"", b"|", b"x", b"actor-b", b"\x00|\xff", b"a|b|c", b"x" * 100_000], 1):
+        await redis.set(f"lease:section:{number}", junk)
+    await redis.lpush("lease:section:8", "a list")
+    async with leasing(redis_url, "actor-a") as one, leasing(redis_url, "actor-b") as two:
+        assert await one.release(range(1, 9)), "junk of another type is no outage"
+        assert await one.acquire(range(1, 9)) == {}
+        assert await two.acquire(range(1, 9)) == dict.fromkeys(range(1, 9), "actor-a")
+
+
 # Caches
 
 
 async def test_the_second_reader_hits(redis: Redis, redis_url: str) -> None:
     load = Loader()
     async with caching(redis_url) as caches, caching(redis_url) as elsewhere:
-        assert await caches.get_or_load(f"{ENROLLMENTS}1", 30, load) == load.value
-        assert await elsewhere.get_or_load(f"{ENROLLMENTS}1", 30, load) == load.value
+        assert await caches.get_or_load(f"{ENROLLMENTS}1", 30, load, bytes) == load.value
+        assert await elsewhere.get_or_load(f"{ENROLLMENTS}1", 30, load, bytes) == load.value
         assert (load.loads, caches.hits, caches.misses, elsewhere.hits) == (1, 0, 1, 1)
         assert 27_000 <= await redis.pttl(f"{ENROLLMENTS}1") <= 33_000
 
@@ -218,7 +252,7 @@ async def test_the_second_reader_hits(redis: Redis, redis_url: str) -> None:
 async def test_all_who_miss_at_once_share_one_load(redis: Redis, redis_url: str) -> None:
     load = Loader(delay_s=0.2)
     async with caching(redis_url) as caches:
-        values = await asyncio.gather(*(caches.get_or_load(f"{COURSES}1", 300, load) for _ in range(50)))
+        values = await asyncio.gather(*(caches.get_or_load(f"{COURSES}1", 300, load, bytes) for _ in range(50)))
         assert values == [load.value] * 50
         assert load.loads == 1
 
@@ -226,9 +260,9 @@ async def test_all_who_miss_at_once_share_one_load(redis: Redis, redis_url: str)
 async def test_a_reader_that_gives_up_does_not_take_the_load_from_the_others(redis: Redis, redis_url: str) -> None:
     load = Loader(delay_s=0.2)
     async with caching(redis_url) as caches:
-        first = asyncio.create_task(caches.get_or_load(f"{COURSES}1", 300, load))
+        first = asyncio.create_task(caches.get_or_load(f"{COURSES}1", 300, load, bytes))
         await asyncio.sleep(0.05)
-        second = asyncio.create_task(caches.get_or_load(f"{COURSES}1", 300, load))
+        second = asyncio.create_task(caches.get_or_load(f"{COURSES}1", 300, load, bytes))
         await asyncio.sleep(0.05)
         first.cancel()
         assert await second == load.value
@@ -242,19 +276,19 @@ async def test_a_failed_load_is_not_cached(redis: Redis, redis_url: str) -> None
     load = Loader()
     async with caching(redis_url) as caches:
         with pytest.raises(LookupError):
-            await caches.get_or_load(f"{ENROLLMENTS}1", 30, fail)
-        assert await caches.get_or_load(f"{ENROLLMENTS}1", 30, load) == load.value
+            await caches.get_or_load(f"{ENROLLMENTS}1", 30, fail, bytes)
+        assert await caches.get_or_load(f"{ENROLLMENTS}1", 30, load, bytes) == load.value
 
 
 async def test_an_invalidated_value_is_gone_everywhere(redis: Redis, redis_url: str) -> None:
     load = Loader(b"old")
     async with announcing(redis_url) as actor, caching(redis_url) as reader:
-        await reader.get_or_load(f"{ENROLLMENTS}7", 60, load)
-        await reader.get_or_load(f"{ENROLLMENTS}8", 60, load)
+        await reader.get_or_load(f"{ENROLLMENTS}7", 60, load, bytes)
+        await reader.get_or_load(f"{ENROLLMENTS}8", 60, load, bytes)
         await actor.announce(Committed([], [7]))
         load.value = b"new"
-        assert await reader.get_or_load(f"{ENROLLMENTS}7", 60, load) == b"new"
-        assert await reader.get_or_load(f"{ENROLLMENTS}8", 60, load) == b"old"
+        assert await reader.get_or_load(f"{ENROLLMENTS}7", 60, load, bytes) == b"new"
+        assert await reader.get_or_load(f"{ENROLLMENTS}8", 60, load, bytes) == b"old"
         assert await redis.get(f"{ENROLLMENTS}7") == TOMBSTONE
         assert 2_000 < await redis.pttl(f"{ENROLLMENTS}7") <= 3_000
 
@@ -262,11 +296,11 @@ async def test_an_invalidated_value_is_gone_everywhere(redis: Redis, redis_url: 
 async def test_a_slow_reader_cannot_cache_what_it_saw_before_the_commit(redis: Redis, redis_url: str) -> None:
     slow = Loader(b"old", delay_s=0.2)
     async with announcing(redis_url) as actor, caching(redis_url) as reader:
-        reading = asyncio.create_task(reader.get_or_load(f"{ENROLLMENTS}7", 60, slow))
+        reading = asyncio.create_task(reader.get_or_load(f"{ENROLLMENTS}7", 60, slow, bytes))
         await asyncio.sleep(0.05)
         await actor.announce(Committed([], [7]))
         # The student's next read, while the slow one is still under way, must not share its load.
-        assert await reader.get_or_load(f"{ENROLLMENTS}7", 60, Loader(b"new")) == b"new"
+        assert await reader.get_or_load(f"{ENROLLMENTS}7", 60, Loader(b"new"), bytes) == b"new"
         assert await reading == b"old"
         assert await redis.get(f"{ENROLLMENTS}7") == TOMBSTONE
 
@@ -276,7 +310,7 @@ async def test_the_catalogue_is_invalidated_and_nothing_else(redis: Redis, redis
     async with caching(redis_url) as caches, announcing(redis_url) as announcer:
         for number in range(1500):
             await redis.set(f"{COURSES}{number}", b"page")
-        await caches.get_or_load(f"{ENROLLMENTS}1", 30, load)
+        await caches.get_or_load(f"{ENROLLMENTS}1", 30, load, bytes)
         await announcer.invalidate_catalogue()
         assert await redis.keys(f"{COURSES}*") == []
         assert await redis.keys(f"{ENROLLMENTS}*") == [f"{ENROLLMENTS}1".encode()]
@@ -294,7 +328,7 @@ async def test_without_redis_readers_load_and_commits_are_not_held_up(silent: bo
             started = time.monotonic()
             await announcer.announce(Committed([], [number]))
             assert time.monotonic() - started < 0.2
-            assert await caches.get_or_load(f"{ENROLLMENTS}{number}", 30, load) == load.value
+            assert await caches.get_or_load(f"{ENROLLMENTS}{number}", 30, load, bytes) == load.value
         await announcer.invalidate_catalogue()
         assert (load.loads, caches.hits, caches.misses) == (10, 0, 10)
 
@@ -303,14 +337,76 @@ async def test_what_could_not_be_invalidated_is_when_redis_is_back(redis: Redis,
     load = Loader(b"old")
     async with announcing(redis_url, TIMEOUT_S) as actor, caching(redis_url) as reader:
         await actor.announce(Committed([], [2]))
-        await reader.get_or_load(f"{ENROLLMENTS}1", 30, load)
+        await reader.get_or_load(f"{ENROLLMENTS}1", 30, load, bytes)
         await redis.client_pause(250)
         await actor.announce(Committed([], [1]))
         await asyncio.sleep(1.0)
         assert await redis.get(f"{ENROLLMENTS}1") == TOMBSTONE
 
 
+class Number(msgspec.Struct):
+    """What the tests of junk cache."""
+
+    number: int
+
+
+decode_number = msgspec.json.Decoder(Number).decode
+JUNK = [b"", b"junk", b"{", b"[]", b"\xff\xfe", b'{"number": "1"}', b'{"number": "\xff"}', b"[" * 100_000, b"null"]
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=lambda junk: repr(junk[:12]))
+@pytest.mark.parametrize("key", [f"{ENROLLMENTS}7", f"{COURSES}index"])
+async def test_junk_is_a_miss_and_is_replaced(redis: Redis, redis_url: str, key: str, junk: bytes) -> None:
+    load = Loader(b'{"number": 1}')
+    await redis.set(key, junk)
+    async with caching(redis_url) as reader:
+        assert await reader.get_or_load(key, 60, load, decode_number) == Number(1)
+        assert await reader.get_or_load(key, 60, load, decode_number) == Number(1)
+        assert (load.loads, reader.hits, reader.misses) == (1, 1, 1)
+    assert await redis.get(key) == load.value
+
+
+async def test_a_key_of_another_type_is_a_miss_and_no_outage(redis: Redis, redis_url: str) -> None:
+    load = Loader(b'{"number": 1}')
+    await redis.lpush(f"{ENROLLMENTS}7", "a list")
+    await redis.hset(f"{COURSES}index", "a", "hash")
+    async with caching(redis_url) as reader:
+        for key in (f"{ENROLLMENTS}7", f"{COURSES}index"):
+            assert await reader.get_or_load(key, 60, load, decode_number) == Number(1)
+            assert await redis.get(key) == load.value
+        assert not reader.is_away
+
+
+async def test_a_tombstone_over_junk_stays(redis: Redis, redis_url: str) -> None:
+    """A commit between the reader's look at the junk and its removal: the tombstone must not be removed with it."""
+    async with announcing(redis_url) as actor, caching(redis_url) as reader:
+        await redis.set(f"{ENROLLMENTS}7", b"junk")
+
+        def decode(value: bytes) -> Number:
+            if value == b"junk":
+                blocking.set(f"{ENROLLMENTS}7", TOMBSTONE)
+            return decode_number(value)
+
+        with SyncRedis.from_url(redis_url) as blocking:
+            assert await reader.get_or_load(f"{ENROLLMENTS}7", 60, Loader(b'{"number": 1}'), decode) == Number(1)
+        assert await redis.get(f"{ENROLLMENTS}7") == TOMBSTONE
+        await actor.announce(Committed([], [7]))
+
+
 # Rate limits
+
+
+@pytest.mark.parametrize("junk", [b"", b"junk", b"nan", b"inf", b"-inf", b"1e300", b"9" * 400, b"-1", b"\xff"])
+async def test_a_bucket_of_junk_is_an_empty_one(redis: Redis, redis_url: str, junk: bytes) -> None:
+    limiter = RedisRateLimiter(redis_url, timeout_s=PATIENT_S)
+    await redis.set("rate:a", junk)
+    await redis.lpush("rate:b", "a list")
+    for key in "ab":
+        hits = [await limiter.hit(key, 1, 2) for _ in range(3)]
+        assert hits[:2] == [None, None]
+        assert hits[2] is not None
+        assert 0 < await redis.pttl(f"rate:{key}") <= 2000, "counted there, not in this process"
+    await limiter.close()
 
 
 async def test_a_burst_is_shared_by_all_processes(redis: Redis, redis_url: str) -> None:
@@ -333,6 +429,16 @@ async def test_the_bucket_drains_and_goes(redis: Redis, redis_url: str) -> None:
     await asyncio.sleep(0.15)
     assert await redis.keys("rate:*") == []
     await limiter.close()
+
+
+async def test_a_peek_takes_nothing(redis: Redis, redis_url: str) -> None:
+    for url in (redis_url, NOWHERE):
+        limiter = RedisRateLimiter(url, timeout_s=PATIENT_S)
+        assert [await limiter.peek("peeked", 1, 2) for _ in range(5)] == [None] * 5
+        assert [await limiter.hit("peeked", 1, 2) for _ in range(2)] == [None] * 2
+        waits_s = [await limiter.peek("peeked", 1, 2) for _ in range(2)]
+        assert all(wait_s is not None and 0.5 < wait_s <= 1 for wait_s in waits_s)
+        await limiter.close()
 
 
 async def test_redis_counts_as_python_does(redis: Redis) -> None:

@@ -51,9 +51,12 @@ async def test_an_unknown_user_is_answered_as_a_known_one(campus: PostgresWorld,
     assert set(wrong.headers) == set(unknown.headers)
 
 
-async def test_a_refresh_token_used_again_ends_the_session(campus: PostgresWorld, attacker: Client) -> None:
+async def test_a_refresh_token_used_again_later_ends_the_session(campus: PostgresWorld, attacker: Client) -> None:
     person = await add_person(campus, attacker)
     second = (await refresh(attacker, person.refresh_token)).body["refresh_token"]
+    await campus.connection.execute(
+        "UPDATE refresh_tokens SET used_at = used_at - interval '11 seconds' WHERE user_id = $1", person.user_id
+    )
 
     again = await refresh(attacker, person.refresh_token)
     successor = await refresh(attacker, second)
@@ -62,14 +65,14 @@ async def test_a_refresh_token_used_again_ends_the_session(campus: PostgresWorld
     assert successor.status == 401, "who used it first cannot be told, so both are out"
 
 
-async def test_of_two_refreshes_at_once_one_is_let_in_and_then_none(campus: PostgresWorld, attacker: Client) -> None:
+async def test_two_tabs_that_refresh_at_once_both_go_on(campus: PostgresWorld, attacker: Client) -> None:
     person = await add_person(campus, attacker)
 
     both = await asyncio.gather(*(refresh(attacker, person.refresh_token) for _ in range(2)))
 
-    assert sorted(one.status for one in both) == [200, 401]
-    (let_in,) = [one for one in both if one.status == 200]
-    assert (await refresh(attacker, let_in.body["refresh_token"])).status == 401
+    assert [one.status for one in both] == [200, 200]
+    for one in both:
+        assert (await refresh(attacker, one.body["refresh_token"])).status == 200
 
 
 def forged(secret: str, **changes: Any) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import io
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import structlog
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from argon2 import PasswordHasher
@@ -19,9 +23,11 @@ from api.edge.aiohttp_seam import CustomRunner
 from api.edge.error_answers import ERROR_ANSWERS, PoliteConnection
 from api.edge.server import EdgeRunner
 from api.edge.shedding import SHEDDING
+from api.monitoring.quiet_logs import quiet_bad_requests
 from api.services import ApiConfig
 from api.signin.passwords import Passwords
 from api.signin.tokens import ACCESS_TOKENS
+from cluster.config.logs import configure_logging, configure_structlog
 from tests.unit.api.fakes import SECRET, STUDENT, World
 
 QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -144,3 +150,23 @@ def make_api(aiohttp_client: AiohttpClient, server_class: type[TestServer]) -> M
 async def api(make_api: MakeApi) -> Api:
     """An API with the default settings."""
     return await make_api()
+
+
+Logged = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def logged() -> Iterator[Logged]:
+    """Logging as it is in production, and what was logged since: one JSON object a line, or it fails."""
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    configure_logging("INFO")
+    configure_structlog()
+    quiet_bad_requests()
+    stream = io.StringIO()
+    (handler,) = root.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    root.handlers, root.level = before
+    structlog.reset_defaults()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from allocator.model.commands import Command
 from allocator.model.delivery import Envelope, Reply
@@ -27,6 +28,8 @@ from allocator.model.read_models import (
     Semester,
 )
 from api.services import ApiConfig, Services
+
+T = TypeVar("T")
 
 SECRET = "a secret for tests, long enough to sign with"
 
@@ -156,10 +159,14 @@ class FakeCatalogue:
         self, *, semester_id: int | None, department: str | None, text: str | None, after_code: str | None, limit: int
     ) -> Sequence[CourseSummary]:
         self._read()
-        if semester_id == 2:
+        if semester_id == 2 or (department or "CS").upper() != "CS":
             return []
         found = [one for one in self.all_courses if after_code is None or one.code > after_code]
         return [one for one in found if (text or "") in one.title][:limit]
+
+    async def has_department(self, code: str) -> bool:
+        self._read()
+        return code.upper() == "CS"
 
     async def course(self, course_id: int) -> Course | None:
         self._read()
@@ -256,6 +263,10 @@ class FakeAccounts:
     async def by_id(self, user_id: int) -> Account | None:
         return self.all.get(user_id)
 
+    async def slowest_bcrypt_cost(self) -> int | None:
+        hashes = [one.password_hash or "" for one in self.all.values()]
+        return max((int(one[4:6]) for one in hashes if one.startswith("$2")), default=None)
+
     async def replace_password_hash(self, user_id: int, old_hash: str, new_hash: str) -> None:
         assert self.all[user_id].password_hash == old_hash
         self.change(user_id, password_hash=new_hash)
@@ -307,10 +318,12 @@ class FakeCache:
     def __init__(self) -> None:
         self.values: dict[str, tuple[float, bytes]] = {}
 
-    async def get_or_load(self, key: str, ttl_s: float, load: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def get_or_load(
+        self, key: str, ttl_s: float, load: Callable[[], Awaitable[bytes]], decode: Callable[[bytes], T]
+    ) -> T:
         if key not in self.values:
             self.values[key] = (ttl_s, await load())
-        return self.values[key][1]
+        return decode(self.values[key][1])
 
 
 class FakeLimiter:
@@ -319,6 +332,9 @@ class FakeLimiter:
     def __init__(self) -> None:
         self.hits: list[tuple[str, float, int]] = []
         self.refuse: str | None = None
+
+    async def peek(self, key: str, rate_per_s: float, burst: int) -> float | None:
+        return 6.2 if self.refuse is not None and self.refuse in key else None
 
     async def hit(self, key: str, rate_per_s: float, burst: int) -> float | None:
         self.hits.append((key, rate_per_s, burst))

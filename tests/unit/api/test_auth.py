@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import bcrypt
@@ -12,6 +13,7 @@ import jwt
 import pytest
 
 from allocator.model.read_models import RefusedRefresh
+from api.signin.login_limits import LOGIN_LIMITS, KnownSenders
 from api.signin.refresh_tokens import hash_of
 from tests.unit.api.conftest import QUICK_HASHER, Api, MakeApi
 from tests.unit.api.fakes import ADMIN, SECRET, STUDENT, TEACHER
@@ -67,6 +69,31 @@ async def test_unknown_wrong_and_disabled_are_answered_alike(api: Api) -> None:
     assert 'seatline_auth_failures_total{reason="bad_credentials"} 4.0' in await api.metrics()
 
 
+@pytest.mark.parametrize(
+    "typed", ["ada@example.edu ", " Ada@Example.edu", "\tada@example.edu\n", "ada@example.edu\u00a0", "ADA@EXAMPLE.EDU"]
+)
+async def test_an_email_is_read_as_phones_send_it(api: Api, typed: str) -> None:
+    assert (await login(api, email=typed)).status == 200
+
+
+async def test_letters_may_be_composed_or_not(api: Api) -> None:
+    composed, decomposed = "p\u00e4ss", "pa\u0308ss"
+    api.world.accounts.all[11] = replace(STUDENT, email="\u00e9@example.edu", password_hash=QUICK_HASHER.hash(composed))
+
+    for email in ("\u00e9@example.edu", "e\u0301@example.edu"):
+        for password in (composed, decomposed):
+            assert (await login(api, password, email)).status == 200
+    assert (await login(api, f"{composed} ", "\u00e9@example.edu")).status == 401, "spaces are part of a password"
+    keys = {key for key, _, _ in api.world.limiter.hits if key.startswith("login:127.0.0.1:")}
+    assert len(keys) == 1, "no spelling has a limit of its own"
+
+
+async def test_spaces_around_a_refresh_token_are_none_of_it(api: Api) -> None:
+    token = (await login(api)).body["refresh_token"]
+
+    assert (await api.post("/api/auth/refresh", {"refresh_token": f" {token}\n"})).status == 200
+
+
 async def test_a_bcrypt_hash_is_taken_once_and_replaced(api: Api) -> None:
     api.world.accounts.change(11, password_hash=bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode())
 
@@ -82,13 +109,14 @@ async def test_a_bcrypt_hash_is_taken_once_and_replaced(api: Api) -> None:
 async def test_logins_are_limited_by_address_and_email_then_by_email(api: Api) -> None:
     await login(api)
 
-    (near, near_rate, near_burst), (wide, wide_rate, wide_burst) = api.world.limiter.hits
+    (near, near_rate, near_burst), (address, *_), (wide, wide_rate, wide_burst) = api.world.limiter.hits
     assert near.startswith("login:127.0.0.1:")
     assert "127.0.0.1" not in wide
     assert near_burst == 10
     assert near_rate == pytest.approx(1 / 6)
     assert wide_rate > near_rate
     assert wide_burst > near_burst
+    assert address == "login-from:127.0.0.1"
     assert not any("ada" in key for key in (near, wide)), "no personal data in keys"
 
 
@@ -99,6 +127,33 @@ async def test_too_many_logins_are_429_before_the_password_is_looked_at(api: Api
 
     assert (answer.status, answer.code) == (429, "rate_limited")
     assert answer.headers["Retry-After"] == "7"
+
+
+@pytest.mark.parametrize("refuse", ["login-failed:127.0.0.1", "login-from:127.0.0.1"])
+async def test_who_was_here_before_gets_in_while_others_at_the_address_guess(api: Api, refuse: str) -> None:
+    await login(api)
+    api.world.limiter.refuse = refuse
+
+    assert (await login(api)).status == 200
+    other = await login(api, email="bob@example.edu")
+
+    assert (other.status, other.headers["Retry-After"]) == (429, "7")
+
+
+async def test_a_refresh_makes_its_sender_known_too(api: Api) -> None:
+    token = (await login(api)).body["refresh_token"]
+    api.app[LOGIN_LIMITS].known = KnownSenders()
+    await api.post("/api/auth/refresh", {"refresh_token": token})
+    api.world.limiter.refuse = "login-failed:"
+
+    assert (await login(api)).status == 200
+
+
+async def test_a_failure_counts_and_a_success_does_not(api: Api) -> None:
+    for password in ("wrong", RIGHT):
+        await login(api, password)
+
+    assert [key for key, *_ in api.world.limiter.hits if key.startswith("login-failed")] == ["login-failed:127.0.0.1"]
 
 
 @pytest.mark.parametrize(

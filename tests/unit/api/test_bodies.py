@@ -7,8 +7,10 @@ import gzip
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import TestServer
 
-from tests.unit.api.conftest import Api, MakeApi
+from api.monitoring.metrics import METRICS
+from tests.unit.api.conftest import Api, Logged, MakeApi
 from tests.unit.api.fakes import STUDENT
 
 PATH = "/api/enrollments"
@@ -169,3 +171,55 @@ async def test_a_request_that_could_be_smuggled_is_400_and_the_end(api: Api, req
 
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 ")), answer
     assert answer.count(b"HTTP/1.") == 1, "nothing after it was taken for a request"
+
+
+async def leave_in_mid_body(api: Api, head: str, sent: bytes) -> None:
+    """Send a request whose body is cut, close, and wait until the API has noticed."""
+    _, writer = await asyncio.open_connection(api.client.host, api.client.port)
+    writer.write(f"{head}\r\nHost: x\r\nContent-Type: application/json\r\n".encode() + sent)
+    await asyncio.sleep(0.05)
+    writer.close()
+    async with asyncio.timeout(5):
+        while not api.app[METRICS].traffic.requests:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"Content-Length: 50\r\n\r\n{",
+        b"Content-Length: 50\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nhell",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    ],
+    ids=["one byte", "head only", "in a chunk", "between chunks"],
+)
+async def test_who_leaves_in_mid_body_is_neither_a_500_nor_a_line(
+    make_api: MakeApi, logged: Logged, sent: bytes, server_class: type[TestServer]
+) -> None:
+    if server_class is TestServer:
+        pytest.skip("it cancels handlers when a client leaves, and the product's server does not")
+    # However long they stayed: slow requests are warnings otherwise.
+    api = await make_api(slow_request_s=0.0)
+    await leave_in_mid_body(api, "POST /api/auth/login HTTP/1.1", sent)
+
+    assert dict(api.app[METRICS].traffic.requests) == {("POST", "/api/auth/login", 499): 1}
+    assert logged() == []
+
+
+async def test_a_body_that_never_ends_or_breaks_is_no_line(
+    make_api: MakeApi, monkeypatch: pytest.MonkeyPatch, logged: Logged
+) -> None:
+    monkeypatch.setattr("api.http.bodies.BODY_TIMEOUT_S", 0.05)
+    api = await make_api(slow_request_s=0.0)
+    head = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    for pieces in ([b"Content-Length: 20\r\n\r\n{"], [b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", b"zz\r\n"]):
+        reader, writer = await asyncio.open_connection(api.client.host, api.client.port)
+        writer.write(head)
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.01)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+
+    assert logged() == []

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections import Counter
 from typing import Any
 
 import pytest
-import structlog
 
-from api.monitoring.quiet_logs import quiet_bad_requests
-from cluster.config.logs import configure_logging, configure_structlog
-from tests.unit.api.conftest import Api, MakeApi
+from allocator.ports import StoreBusyError
+from tests.unit.api.conftest import Api, Logged, MakeApi
 from tests.unit.api.fakes import STUDENT
 
 
@@ -204,26 +200,6 @@ async def test_methods_made_up_by_clients_do_not_become_metrics(api: Api) -> Non
     assert 'seatline_http_requests_total{method="GET",route="unmatched",status="404"} 3.0' in text
 
 
-Logged = Callable[[], list[dict[str, Any]]]
-
-
-@pytest.fixture
-def logged() -> Iterator[Logged]:
-    """Logging as it is in production, and what was logged since: one JSON object a line, or it fails."""
-    root = logging.getLogger()
-    before = root.handlers, root.level
-    configure_logging("INFO")
-    configure_structlog()
-    quiet_bad_requests()
-    stream = io.StringIO()
-    (handler,) = root.handlers
-    assert isinstance(handler, logging.StreamHandler)
-    handler.setStream(stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    root.handlers, root.level = before
-    structlog.reset_defaults()
-
-
 async def test_a_bug_is_a_plain_500_whose_id_is_in_the_log(api: Api, logged: Logged) -> None:
     api.world.catalogue.error = RuntimeError("password=hunter2 ada@example.edu")
 
@@ -341,3 +317,16 @@ async def test_no_forwarded_header_makes_a_request_fail(make_api: MakeApi, heade
     answer = await api.raw(b"GET /api/semesters HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + lines + b"\r\n")
 
     assert answer.startswith(b"HTTP/1.1 200 "), answer[:200]
+
+
+async def test_a_flood_of_failures_does_not_flood_the_log(make_api: MakeApi, logged: Logged) -> None:
+    api = await make_api()
+    api.world.catalogue.error = StoreBusyError("full")
+    for _ in range(60):
+        assert (await api.ask("GET", "/api/courses/5", None)).status == 503
+    for _ in range(60):
+        assert (await api.ask("GET", "/api/courses", None)).status == 503
+
+    routes = Counter(line["route"] for line in logged())
+    assert set(routes) == {"/api/courses/{id}", "/api/courses"}
+    assert all(20 <= count <= 30 for count in routes.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jwt
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.limits import Flooders
 from api.signin.tokens import AccessTokens, InvalidTokenError
 from tests.unit.api.fakes import ADMIN, SECRET, STUDENT
 
@@ -78,6 +80,52 @@ def test_the_cache_forgets_the_token_unused_for_longest(clock: Clock) -> None:
         issuer.principal(header)
 
     assert list(issuer._checked) == [first, third]
+
+
+def spellings(header: str) -> list[str]:
+    """The same token in other cases of the scheme, and after more spaces."""
+    token = header.removeprefix("Bearer ")
+    schemes = ["".join(letters) for letters in itertools.product(*zip("bearer", "BEARER", strict=True))]
+    return [f"{scheme}{' ' * count}{token}" for scheme in schemes for count in (1, 2, 7, 7400)]
+
+
+def test_one_token_is_one_entry_however_it_is_spelled(issuer: AccessTokens) -> None:
+    header = bearer(issuer)
+
+    principals = {issuer.principal(one) for one in spellings(header)}
+
+    assert principals == {issuer.principal(header)}
+    assert list(issuer._checked) == [header]
+
+
+def test_another_spelling_is_not_checked_again(issuer: AccessTokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, *others = spellings(bearer(issuer))
+    principal = issuer.principal(first)
+    monkeypatch.setattr("api.signin.tokens.hmac.digest", lambda *_: pytest.fail("checked twice"))
+
+    assert all(issuer.principal(one) is principal for one in others)
+
+
+def test_another_spelling_expires_with_its_token(issuer: AccessTokens, clock: Clock) -> None:
+    first, second, *_ = spellings(bearer(issuer))
+    issuer.principal(first)
+    clock.now += 900
+
+    with pytest.raises(InvalidTokenError):
+        issuer.principal(second)
+
+    assert not issuer._checked
+
+
+def test_a_flooder_is_refused_in_every_spelling_and_is_one_entry(issuer: AccessTokens) -> None:
+    flooders = Flooders()
+    header = bearer(issuer)
+    for one in spellings(header):
+        flooders.add(one, 60.0)
+
+    assert len(flooders.due_at) == 1
+    assert all(flooders.wait_s(one.encode()) for one in spellings(header))
+    assert flooders.wait_s(bearer(issuer).encode()) is None
 
 
 def test_a_small_difference_of_clocks_is_forgiven_in_the_beginning_only(issuer: AccessTokens, clock: Clock) -> None:
