@@ -187,7 +187,8 @@ class Decision:
         recheck: tuple[int, ...] = ()
         if changed and record is not None:
             self._touched.add(touch)
-            self._unblock_everywhere(record)
+            self._unblock_here(record)
+            # Only a seat that was given up makes room in the student's record; a place on a list took none.
             recheck = tuple(record.waitlisted) if isinstance(draft.events[-1], SeatFreed) else ()
         # One that was sent again is kept too: should its first try come late, it must find what it was answered.
         if changed or ((entry.keep_answer or entry.maybe_tried) and outcome.code in FINAL):
@@ -235,7 +236,7 @@ class Decision:
         self._sealed.add(draft.section_id)
         return True
 
-    def _unblock_everywhere(self, record: RegistrationRecord) -> None:
+    def _unblock_here(self, record: RegistrationRecord) -> None:
         """A student's record changed: nobody may pass them where a promotion was refused, until it is tried again."""
         student_id = record.key.student_id
         for section_id in record.waitlisted:
