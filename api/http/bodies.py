@@ -13,9 +13,9 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDictProxy, istr
 
+from allocator.model.typed_text import tidy
 from api.http import problems
 from api.http.errors import ApiError
-from api.http.typed_text import tidy
 
 T = TypeVar("T", bound=msgspec.Struct)
 

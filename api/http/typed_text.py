@@ -1,13 +1,8 @@
-"""What people type, read as they mean it: spaces at the ends, composed or decomposed letters, case and accents."""
+"""Texts that people type, compared as they mean them."""
 
 from __future__ import annotations
 
 import unicodedata
-
-
-def tidy(text: str) -> str:
-    """The text without spaces around it, with single spaces in it, and with its letters composed (NFC)."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def folded(text: str) -> str:

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from aiohttp import web
 
 from allocator.model.read_models import Account, RefusedRefresh
+from allocator.model.typed_text import tidy
 from api.http import problems
 from api.http.audit import note
 from api.http.bodies import JsonBody
 from api.http.errors import ApiError, rate_limited
 from api.http.replies import empty_reply, json_reply
 from api.http.routing import Access, Answer, Route
-from api.http.typed_text import tidy
 from api.limits import network_of
 from api.monitoring.metrics import METRICS
 from api.schemas.auth import LoginRequest, MeReply, RefreshRequest, TokenReply

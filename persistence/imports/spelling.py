@@ -1,6 +1,6 @@
 """Codes as people type them: what is written differently and means the same, and what only looks the same.
 
-``clean`` takes away what nobody means: spaces around and runs of them, and letters that are composed differently.
+Codes are kept ``tidy``, without what nobody means (allocator/model/typed_text.py).
 ``fold`` gives codes that a reader takes for the same one the same key. Two codes with one key are never joined by
 guessing: the rows of the rarer one are refused, and name the other.
 """
@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+
+from allocator.model.typed_text import tidy
 
 CODE_CHARS_MAX = 160
 """Longest code. Longer ones do not fit an index of Postgres."""
@@ -25,11 +27,6 @@ _LOOK_ALIKE = str.maketrans(
 # Printable by their category, and yet nothing to see: joiners, fillers, selectors of a variant.
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u3164\ufe00-\ufe0f\uffa0]")
 _LETTERS = re.compile(r"[^\W\d_]+")
-
-
-def clean(text: str) -> str:
-    """``text`` composed (NFC), without spaces around it and with single ones inside. Any Unicode space is a space."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def fold(text: str) -> str:
@@ -94,7 +91,7 @@ def difference(text: str, other: str) -> str:
         return "by case only"
     if text.isdigit() and other.isdigit():
         return "by leading zeros only"
-    if clean(text) == clean(other):
+    if tidy(text) == tidy(other):
         return "by spaces or by how letters are composed only"
     mine, theirs = set(text) - set(other), set(other) - set(text)
     odd = sorted(char for char in mine | theirs if not char.isascii())

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from allocator.model.typed_text import tidy
 from persistence.imports.files import read_lines
 from persistence.imports.report import ImportFileError, ImportProgress
-from persistence.imports.spelling import clean
 
 ROWS_MAX = 100_000
 """Most rows of a table. The largest real one that we know has 8,533."""
@@ -68,7 +68,7 @@ def read_table(path: Path, what: str, columns: Sequence[str], progress: ImportPr
     """
     lines = _Lines(read_lines(path, progress))
     try:
-        header = [clean(cell.text).casefold() for cell in _record(lines, None)[1]]
+        header = [tidy(cell.text).casefold() for cell in _record(lines, None)[1]]
     except (_RowError, StopIteration) as error:
         raise ImportFileError(
             f"{path}: not {what}: its first line cannot be read ({str(error) or 'it is empty'})"
@@ -117,7 +117,7 @@ def _rows(path: Path, lines: _Lines, width: int, columns: Sequence[str], places:
 def _text(cell: _Cell, name: str) -> str:
     if '"' in cell.text and not cell.quoted:
         raise _RowError(f"{name} has a stray quote: {cell.text[:80]!r}")
-    return clean(cell.text)
+    return tidy(cell.text)
 
 
 class _Lines:

@@ -11,14 +11,16 @@ Competition 2019", Journal of Scheduling (2024). An instance has classes with ca
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from allocator.model.typed_text import tidy
 from persistence.imports.formats.safe_xml import Elements, read_xml
 from persistence.imports.report import ImportFileError, ImportProgress, Refusal
-from persistence.imports.spelling import clean, not_a_code
+from persistence.imports.spelling import not_a_code
 
 CLASSES_MAX = 100_000
 STUDENTS_MAX = 500_000
@@ -113,7 +115,7 @@ def _number(attributes: Mapping[str, str], name: str, most: int = 1_000_000) -> 
 
 def _word(attributes: Mapping[str, str], name: str) -> str:
     """A name. It may have single spaces inside."""
-    text = clean(attributes.get(name, ""))
+    text = tidy(attributes.get(name, ""))
     reason = "it is longer than 64 characters" if len(text) > 64 else not_a_code(text)
     if reason is not None:
         raise _BadValueError(f"{name}={text[:80]!r} is not an id: {reason}")
@@ -145,7 +147,7 @@ def _check_spelling(words: frozenset[str], name: str, attributes: Mapping[str, s
             raise _BadValueError(f"{word[:80]!r} is not {_SPELLED.get(known, known)!r}")
 
 
-class _Reader(Elements):
+class _Reader(Elements, ABC):
     """Refusals, and the bounds on what a file may hold."""
 
     def __init__(self, words: frozenset[str], refusals: list[Refusal]) -> None:
@@ -169,21 +171,21 @@ class _Reader(Elements):
                 raise ImportFileError(f"line {self.line}: more than {REFUSALS_MAX:,} elements are refused") from error
             self.refused(name)
 
+    @abstractmethod
     def begin(self, name: str, attributes: Mapping[str, str]) -> None:
         """The root element."""
-        raise NotImplementedError
 
+    @abstractmethod
     def element(self, name: str, attributes: Mapping[str, str]) -> None:
         """Any other element.
 
         Raises:
             _BadValueError: if it is refused.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def refused(self, name: str) -> None:
         """An element ``name`` was refused: what lies in it belongs to nothing."""
-        raise NotImplementedError
 
     def _student_id(self, attributes: Mapping[str, str]) -> str:
         """The id of a student, one string for all places where it is."""

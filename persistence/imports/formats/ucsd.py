@@ -25,10 +25,11 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from allocator.model.typed_text import tidy
 from persistence.imports.clashes import join_rooms, refuse_clashes
 from persistence.imports.report import ImportFileError, ImportProgress, Refusal, no_progress
 from persistence.imports.rows import Bundle, CourseRow, DepartmentRow, MeetingRow, RoomRow, SectionRow, SemesterRow
-from persistence.imports.spelling import clean, not_a_code, unreadable
+from persistence.imports.spelling import not_a_code, unreadable
 from persistence.imports.table import read_table
 
 HEADER = ("subj_course_id", "sec_code", "sec_id", "total_seats", "meetings")
@@ -71,7 +72,7 @@ class _Meetings:
 
 def semester_code(path: Path) -> str:
     """The semester in the name of a file: that of ``sp22_sections.tsv.gz`` is SP22."""
-    return clean(path.name.split(".")[0].split("_")[0].upper())
+    return tidy(path.name.split(".")[0].split("_")[0].upper())
 
 
 def read_ucsd(
@@ -94,7 +95,7 @@ def read_ucsd(
     Raises:
         ImportFileError: if it is not such a file. Single broken rows are refused instead, and listed in the bundle.
     """
-    code = semester_code(path) if semester is None else clean(semester)
+    code = semester_code(path) if semester is None else tidy(semester)
     reason = not_a_code(code)
     if reason is not None:
         raise ImportFileError(f"{path}: {code[:80]!r} cannot be the code of a semester: {reason}")

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from allocator.model.typed_text import tidy
 from persistence.imports.report import Counts, ImportFileError, ImportReport, Refusal
 from persistence.imports.rows import Bundle, SectionRow, SemesterRow
-from persistence.imports.spelling import clean, difference, fold, fold_number
+from persistence.imports.spelling import difference, fold, fold_number
 
 SEMESTERS_NAMED = 20
 
@@ -109,7 +110,7 @@ async def _respell(connection: Any, bundle: Bundle, report: ImportReport) -> Non
         )
         wanted = codes - {row["code"] for row in rows}
         # Of several that are the same when cleaned the oldest gets the code; the others keep their spelling.
-        ids = {cleaned: row["id"] for row in rows if (cleaned := clean(row["code"])) in wanted}
+        ids = {cleaned: row["id"] for row in rows if (cleaned := tidy(row["code"])) in wanted}
         update = f"UPDATE {table} SET {column} = $2 WHERE id = $1"  # noqa: S608
         await connection.executemany(update, [(row_id, code) for code, row_id in ids.items()])
         total += len(ids)

@@ -6,7 +6,8 @@ import unicodedata
 
 import pytest
 
-from persistence.imports.spelling import Spellings, clean, difference, fold, fold_number, not_a_code
+from allocator.model.typed_text import tidy
+from persistence.imports.spelling import Spellings, difference, fold, fold_number, not_a_code
 
 CYRILLIC_A = "\u0410"
 
@@ -15,11 +16,11 @@ CYRILLIC_A = "\u0410"
     "written", ["TRIM 1", "TRIM 1 ", "\tTRIM   1", "TRIM\u00a01", "\u3000TRIM\u2007 1\u00a0", "TRIM \n 1"]
 )
 def test_spaces_that_nobody_means_are_taken_away(written: str) -> None:
-    assert clean(written) == "TRIM 1"
+    assert tidy(written) == "TRIM 1"
 
 
 def test_letters_are_composed() -> None:
-    assert clean(unicodedata.normalize("NFD", "ÉCO 101")) == "ÉCO 101"
+    assert tidy(unicodedata.normalize("NFD", "ÉCO 101")) == "ÉCO 101"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_what_cannot_be_read_off_is_no_code(text: str, why: str) -> None:
     "text", ["CSE 100", "ÉCO 101", "ФИЗ 1", "\u041c\u0410\u0422 101", "数学 1", "Физика II", "A-\u03a9", "Übung 5"]
 )
 def test_codes_in_other_scripts_are_codes(text: str) -> None:
-    assert not_a_code(clean(text)) is None
+    assert not_a_code(tidy(text)) is None
 
 
 def test_the_commonest_spelling_is_the_usual_one() -> None:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from allocator.model.typed_text import tidy
 from persistence.imports import table
 from persistence.imports.report import ImportFileError, no_progress
-from persistence.imports.spelling import clean
 from persistence.imports.table import Row, read_table
 
 
@@ -147,4 +147,4 @@ def test_what_the_csv_module_writes_is_read(
     out = io.StringIO()
     csv.writer(out, "excel-tab", quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([("a", "b"), *kept])
     got = read(tmp_path_factory.mktemp("csv"), out.getvalue())
-    assert cells(got) == [(clean(a), clean(b)) for a, b in kept]
+    assert cells(got) == [(tidy(a), tidy(b)) for a, b in kept]
