@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from allocator.model.delivery import MOVED, OVERLOADED, UNAVAILABLE, UNKNOWN, Envelope, Reply
 
@@ -156,3 +156,8 @@ class Inbox:
         withdrawn = list(self._entries)
         self._keep([])
         return withdrawn
+
+
+def sections_of(entries: Iterable[Entry]) -> set[int]:
+    """The sections that these entries need."""
+    return {section_id for entry in entries for section_id in entry.needs.section_ids}

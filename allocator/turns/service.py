@@ -20,7 +20,7 @@ from allocator.rules.table import Judge
 from allocator.turns.announcing import Announcing
 from allocator.turns.facts_cache import FactsCache
 from allocator.turns.heat import ActorHeat, Heat
-from allocator.turns.inbox import Entry, Inbox
+from allocator.turns.inbox import Entry, Inbox, sections_of
 from allocator.turns.promotions import Promotions
 from allocator.turns.residence import Residence
 from allocator.turns.setbacks import Setbacks
@@ -216,8 +216,7 @@ class SectionService:
         entries = self._inbox.take(self._limits.batch_max, started)
         try:
             entries = await self._residence.admit(entries)
-            concerned = {one for entry in entries for one in entry.needs.section_ids}
-            await self._promotions.find_outdated(concerned | self._promotions.due)
+            await self._promotions.find_outdated(sections_of(entries) | self._promotions.due)
             if entries or self._promotions.due:
                 self._accept(await self._turns.carry_out(entries), entries)
         except Exception as failure:  # noqa: BLE001  (whatever it is, setbacks.py has a row for it)

@@ -25,7 +25,7 @@ from allocator.ports import (
     StoreRejectedError,
     StoreUnavailableError,
 )
-from allocator.turns.inbox import Entry, Inbox
+from allocator.turns.inbox import Entry, Inbox, sections_of
 from allocator.turns.promotions import Promotions
 from allocator.turns.residence import Residence
 from allocator.turns.stats import ServiceStats
@@ -142,8 +142,7 @@ class Setbacks:
         self._inbox.put_back(entries)
 
     def _forget_turn(self, entries: list[Entry]) -> None:
-        concerned = {one for entry in entries for one in entry.needs.section_ids}
-        self._residence.forget(concerned | self._promotions.due)
+        self._residence.forget(sections_of(entries) | self._promotions.due)
 
     def _pause(self) -> float:
         self._failures = min(self._failures + 1, 10)

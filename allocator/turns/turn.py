@@ -13,7 +13,7 @@ from allocator.rules.table import Judge
 from allocator.turns.decision import Decision
 from allocator.turns.enrollment_ids import EnrollmentIds
 from allocator.turns.facts_cache import FactsCache
-from allocator.turns.inbox import Entry
+from allocator.turns.inbox import Entry, sections_of
 from allocator.turns.promotions import Promotions
 from allocator.turns.stats import ServiceStats
 
@@ -64,11 +64,12 @@ class TurnRunner:
             StoreError: see ``allocator.turns.setbacks`` for each and what follows.
         """
         promoting = sorted(self._promotions.due)
-        await self._facts.load({one for entry in entries for one in entry.needs.section_ids}.union(promoting))
+        deciding = sections_of(entries).union(promoting)
+        await self._facts.load(deciding)
         ids = await self._ids.reserve(len(entries))
         async with self._store.turn() as turn:
             keys = [self._record_key(entry) for entry in entries]
-            records = await self._lock(turn, entries, keys, promoting)
+            records = await self._lock(turn, entries, keys, promoting, deciding)
             ready, stepped_aside = self._split(entries, keys, records)
             answers = await turn.answers(_keys_to_look_up(ready))
             held = await turn.enrollments([one for entry in ready for one in entry.needs.enrollment_ids])
@@ -91,7 +92,7 @@ class TurnRunner:
         return RecordKey(student_id, self._facts[section_ids[0]].term.semester_id)
 
     async def _lock(
-        self, turn: Turn, entries: list[Entry], keys: list[RecordKey | None], promoting: list[int]
+        self, turn: Turn, entries: list[Entry], keys: list[RecordKey | None], promoting: list[int], deciding: set[int]
     ) -> dict[RecordKey, RegistrationRecord]:
         """Lock the records of the commands' students and of the waitlist heads; load the facts that they refer to."""
         wait: set[RecordKey] = set()
@@ -104,10 +105,8 @@ class TurnRunner:
             (wait if must_wait else skip).update(self._promotions.heads(section_id))
         locked = await turn.lock_records(sorted(wait), sorted(skip - wait))
         self._facts.see_version(locked.catalogue_version)
-        needed = {one for entry in entries for one in entry.needs.section_ids}.union(promoting)
-        for record in locked.records.values():
-            needed.update(record.enrolled)
-        await self._facts.load(needed)
+        held = {section_id for record in locked.records.values() for section_id in record.enrolled}
+        await self._facts.load(deciding | held)
         self._promotions.count_skipped(promoting, locked.records)
         return locked.records
 
